@@ -1,0 +1,80 @@
+"""From a saliency map to the mask that a control asks for, and which pixels it may change; knows no model.
+
+Maps are (N, H, W) float in [0, 1]; draws come from the caller, so that chunks never change the result.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+
+def keep(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """The maps as they are."""
+    return maps
+
+
+def shift(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Shift each map circularly by its own offset, never by none: same values, same area, same shape, other place.
+
+    Args:
+        maps: (N, H, W).
+        draws: (N, 1) in [0, 1), one offset a map.
+    """
+    count, height, width = maps.shape
+    # offsets 1 .. HW-1, of which a float32 draw just below 1 must not make HW
+    offset = 1 + (draws[:, 0].double() * (height * width - 1)).long().clamp(max=height * width - 2)
+    offset = offset.to(maps.device)
+    rows = (torch.arange(height, device=maps.device) - (offset // width)[:, None]) % height
+    columns = (torch.arange(width, device=maps.device) - (offset % width)[:, None]) % width
+    image = torch.arange(count, device=maps.device)
+    return maps[image[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def invert(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Hand each map's values out in reverse rank: same values, same area, least salient pixels first.
+
+    Ties keep their order in the image.
+    """
+    flat = maps.flatten(1)
+    values, order = flat.sort(dim=1, stable=True)
+    return torch.empty_like(flat).scatter_(1, order, values.flip(1)).view_as(maps)
+
+
+MASKS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "saliency": keep,
+    "random": shift,
+    "other": keep,  # the caller has already handed each image another's map: see ``partners``
+    "inverse": invert,
+}
+"""Every mask by name: what it does to the maps of a chunk."""
+
+
+def partners(count: int, priorities: torch.Tensor) -> torch.Tensor:
+    """For each of ``count`` images another one, each used once; a lone image is its own partner.
+
+    Args:
+        priorities: (count,) draws that order the ring.
+    """
+    ring = torch.argsort(priorities, stable=True)
+    partner = torch.empty(count, dtype=torch.int64)
+    partner[ring] = ring.roll(1)
+    return partner
+
+
+def changed_pixels(maps: torch.Tensor, *, threshold: float, max_area: float) -> torch.Tensor:
+    """Which pixels a proxy changes: those at or above the threshold, the highest first, at most a part of the image.
+
+    Args:
+        maps: (N, H, W).
+        max_area: fraction of the image, rounded down to whole pixels; of equal values the first in the image stay.
+    Returns: (N, H, W) bool.
+    """
+    chosen = maps >= threshold
+    if max_area >= 1:
+        return chosen
+    flat = maps.flatten(1)
+    allowed = int(max_area * flat.shape[1] + 1e-9)
+    order = flat.argsort(dim=1, descending=True, stable=True)
+    highest = torch.zeros_like(flat, dtype=torch.bool)
+    highest.scatter_(1, order[:, :allowed], True)
+    return chosen & highest.view_as(chosen)

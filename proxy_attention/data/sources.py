@@ -1,0 +1,83 @@
+"""Which data sets there are, one row each; knows how to open them, not how they are split or used."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from proxy_attention.data.folder import list_folder
+from proxy_attention.data.images import Catalogue
+from proxy_attention.errors import ConfigError, DataError, unknown
+
+SAMPLE_SHA256 = "f08d351056d93c7431ac62fdddb02e00904ddfcfadff56b54f8ef1e336b87ce3"
+SAMPLE_CLASSES = (
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """A row of the table: how to open the data set, and what to tell a person about it."""
+
+    open: Callable[[Path | None, str], Catalogue]
+    needs_root: bool
+    licence: str
+    home: str
+
+
+def open_sample(root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
+    """The embedded sample: 3,000 training and 1,000 test images of Fashion-MNIST, 28x28 grey, 10 balanced classes.
+
+    Raises: DataError if the file is not, byte for byte, the one that shipped.
+    """
+    content = files("proxy_attention.data.embedded").joinpath("fashion_mnist_sample.npz").read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != SAMPLE_SHA256:
+        raise DataError(f"fashion_mnist_sample.npz must have SHA-256 {SAMPLE_SHA256}; got {found} (install again)")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        pixels = np.concatenate([arrays["train_images"], arrays["test_images"]])
+        labels = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
+        names = [f"{split}/{i:05d}" for split in ("train", "test") for i in arrays[f"{split}_index"]]
+        trained = len(arrays["train_labels"])
+    return Catalogue(
+        names=tuple(names),
+        labels=tuple(labels.tolist()),
+        own_test=tuple(i >= trained for i in range(len(labels))),
+        classes=SAMPLE_CLASSES,
+        read=lambda i: pixels[i].tobytes(),
+        decode=lambda raw: Image.frombytes("L", (28, 28), raw).convert("RGB"),
+    )
+
+
+def open_folder(root: Path | None, label_function: str = "parent-folder") -> Catalogue:
+    """Any folder of images below ``root``."""
+    if root is None:
+        raise ConfigError("dataset 'folder' must be given its place (--data-root DIR); got none")
+    return list_folder(root, label_function)
+
+
+SOURCES: dict[str, Source] = {
+    "fashion-mnist-sample": Source(
+        open=open_sample, needs_root=False, licence="MIT", home="https://github.com/zalandoresearch/fashion-mnist"
+    ),
+    "folder": Source(open=open_folder, needs_root=True, licence="yours", home="--data-root DIR"),
+}
+"""Every data set by name."""
+
+
+def open_source(dataset: str, root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
+    """Open a data set without decoding an image.
+
+    Raises: ConfigError for an unknown name or a place that is missing or not wanted; DataError for a bad folder.
+    """
+    if dataset not in SOURCES:
+        raise unknown("dataset", dataset, SOURCES)
+    source = SOURCES[dataset]
+    if root is not None and not source.needs_root:
+        raise ConfigError(f"--data-root must not be given with dataset {dataset!r}, which ships inside the package")
+    return source.open(root, label_function)

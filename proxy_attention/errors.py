@@ -1,0 +1,33 @@
+"""The errors a user can cause, and the wording they share; knows no field of any configuration."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ProxyAttentionError(Exception):
+    """Base of every error that this project raises on purpose; its text is one line for a person."""
+
+
+class ConfigError(ProxyAttentionError, ValueError):
+    """A configuration breaks a law: a range, a name, or two fields that contradict each other."""
+
+
+class DataError(ProxyAttentionError):
+    """Images are missing, unreadable, or not what they were when the study was planned."""
+
+
+class DivergedError(ProxyAttentionError, ArithmeticError):
+    """Training left the finite numbers."""
+
+
+class CheckpointError(ProxyAttentionError):
+    """A checkpoint cannot be read, or belongs to another trial."""
+
+
+def unknown(field: str, given: object, known: Iterable[str]) -> ConfigError:
+    """The error for a name that no table holds: it lists the names, the likeliest only if there are many."""
+    names = sorted(known)
+    shown = names if len(names) <= 40 else get_close_matches(str(given), names, n=6, cutoff=0.4)
+    listed = f"one of {', '.join(shown)}" if len(names) <= 40 else f"one of {len(names)} known names"
+    hint = "" if len(names) <= 40 or not shown else f"; did you mean {', '.join(shown)}?"
+    return ConfigError(f"{field} must be {listed}; got {given!r}{hint}")

@@ -1,0 +1,82 @@
+"""One evaluation: metrics of a classifier on images it does not train on; knows no training set and no proxy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from proxy_attention.errors import DivergedError
+from proxy_attention.models import Classifier, as_float, autocast, eval_batch
+
+ECE_BINS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Metrics over a set of images.
+
+    Attributes:
+        accuracy: percent.
+        loss: mean cross entropy.
+        precision, recall, f1: macro averages over the classes that occur, in [0, 1].
+        ece: expected calibration error, in [0, 1].
+        confusion: (C, C) counts, ``[true, predicted]``.
+    """
+
+    accuracy: float
+    loss: float
+    precision: float
+    recall: float
+    f1: float
+    ece: float
+    confusion: np.ndarray
+
+
+def evaluate(
+    model: Classifier, images: torch.Tensor, labels: torch.Tensor, *, ids: np.ndarray, precision: str
+) -> Evaluation:
+    """Classify these images in eval mode and measure.
+
+    Args:
+        images: (N, 3, H, W) uint8 of the whole data set.
+        labels: (N,) int64 of the whole data set, where the images are.
+        ids: numbers of the images to look at.
+        precision: a key of ``PRECISIONS``.
+    Raises: DivergedError if a logit is not finite.
+    """
+    index = torch.from_numpy(ids).to(images.device)
+    model.module.eval()
+    parts = []
+    with torch.no_grad(), autocast(images.device, precision):
+        parts = [model(as_float(images[part])).float() for part in index.split(eval_batch(images.shape[-1]))]
+    logits, true = torch.cat(parts), labels[index]
+    if not torch.isfinite(logits).all():
+        raise DivergedError("the classifier must give finite logits; got nan or infinity (try a smaller lr)")
+    probabilities = logits.softmax(dim=1)
+    confidence, predicted = probabilities.max(dim=1)
+    y, y_hat = true.cpu().numpy(), predicted.cpu().numpy()
+    macro = precision_recall_fscore_support(y, y_hat, average="macro", zero_division=0.0)
+    return Evaluation(
+        accuracy=100 * float((y == y_hat).mean()),
+        loss=float(F.cross_entropy(logits, true)),
+        precision=float(macro[0]),
+        recall=float(macro[1]),
+        f1=float(macro[2]),
+        ece=calibration_error(confidence.cpu().numpy(), y == y_hat),
+        confusion=confusion_matrix(y, y_hat, labels=range(logits.shape[1])),
+    )
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Expected calibration error: the mean gap between confidence and accuracy over equal bins, weighted by images.
+
+    Args:
+        confidence: (N,) of the predicted class, in [0, 1].
+        correct: (N,) bool.
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; 15 bins (a, b].
+    """
+    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    gap = np.bincount(bins, weights=correct - confidence.astype(np.float64), minlength=ECE_BINS)
+    return float(np.abs(gap).sum() / len(confidence))

@@ -1,0 +1,234 @@
+"""One proxy step: score, choose, explain, control, replace; knows no schedule and trains nothing.
+
+It reaches pixels through a TrainingSet only, so it cannot see a validation or test image.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+
+from proxy_attention import seeds
+from proxy_attention.augment.masks import MASKS, changed_pixels, partners
+from proxy_attention.augment.replacement import Statistics, replace, smooth, statistics
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.training_set import Proxies, TrainingSet
+from proxy_attention.models import Classifier, as_float, autocast, eval_batch
+from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
+
+EXAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the model makes of training images: ``ids``, ``predicted``, ``losses``, ``wrong``, each (N,) on the CPU."""
+
+    ids: torch.Tensor
+    predicted: torch.Tensor
+    losses: torch.Tensor
+    wrong: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """A few images of a step, for people: originals and proxies (E, 3, S, S) uint8, maps (E, S, S) in [0, 1]."""
+
+    ids: torch.Tensor
+    originals: torch.Tensor
+    maps: torch.Tensor
+    proxies: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ProxyStep:
+    """What a step did: the training set to go on with, and the counts that the record shows."""
+
+    training_set: TrainingSet
+    wrong: int
+    made: int
+    flat: int
+    examples: Examples
+    seconds: float
+
+
+def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConfig) -> Scores:
+    """``collect = clean``: one eval-mode pass over the originals, without augmentation."""
+    ids = training_set.train
+    predicted, losses = [], []
+    model.module.eval()
+    with torch.no_grad():
+        for part in ids.split(eval_batch(config.image_size)):
+            labels = training_set.labels_of(part)
+            with autocast(training_set.device, config.precision):
+                logits = model(as_float(training_set.originals(part))).float()
+            predicted.append(logits.argmax(dim=1))
+            losses.append(F.cross_entropy(logits, labels, reduction="none"))
+    guesses = torch.cat(predicted)
+    wrong = (guesses != training_set.labels_of(ids)).cpu()
+    return Scores(ids, guesses.cpu(), torch.cat(losses).cpu(), wrong)
+
+
+def online_scores(
+    training_set: TrainingSet, *, predicted: torch.Tensor, losses: torch.Tensor, correct: torch.Tensor
+) -> Scores:
+    """``collect = online``: what the epoch just trained saw, slot by slot, as the thesis collected it.
+
+    An image with two slots (``substitute = add``) is wrong if either was, and speaks with the wrong one's voice.
+    """
+    count = len(training_set.train)
+    ids, wrong = training_set.train, ~correct[:count]
+    guesses, loss = predicted[:count].clone(), losses[:count].clone()
+    if len(predicted) > count:
+        place = torch.searchsorted(ids, training_set.active_ids)
+        louder = ~correct[count:] & ~wrong[place]
+        guesses[place[louder]], loss[place[louder]] = predicted[count:][louder], losses[count:][louder]
+        wrong[place[louder]] = True
+    return Scores(ids, guesses, loss, wrong)
+
+
+def _random(scores: Scores, seed: int, step: int) -> torch.Tensor:
+    # one priority an image, so that a smaller subset is a part of a larger one
+    return seeds.table(len(scores.ids), 1, seed, "proxy-choice", step)[:, 0]
+
+
+def _hardest(scores: Scores, seed: int, step: int) -> torch.Tensor:
+    return -scores.losses
+
+
+def _first(scores: Scores, seed: int, step: int) -> torch.Tensor:
+    return scores.ids
+
+
+COLLECT = ("clean", "online")
+"""Where the scores of a step come from."""
+
+ORDERS: dict[str, Callable[[Scores, int, int], torch.Tensor]] = {
+    "random": _random,
+    "hardest": _hardest,
+    "first": _first,
+}
+"""In which order wrong images are chosen: smallest key first; keys (N,) from scores, seed and step."""
+
+
+def choose(scores: Scores, config: TrialConfig, *, step: int) -> torch.Tensor:
+    """Positions in ``scores`` of the chosen images: ``ceil(subset * wrong)`` of the wrong ones, ascending."""
+    wrong = scores.wrong.nonzero().flatten()
+    if not len(wrong):
+        return wrong
+    count = math.ceil(Fraction(repr(config.subset)) * len(wrong))  # 0.1 * 30 is 3, not 3.0000000000000004
+    keys = ORDERS[config.order](scores, config.seed, step)[wrong]
+    return wrong[torch.argsort(keys, stable=True)[:count]].sort().values
+
+
+def proxy_step(
+    model: Classifier, training_set: TrainingSet, scores: Scores, config: TrialConfig, *, step: int
+) -> ProxyStep:
+    """Make proxies of training images that the model got wrong, and put them into the training set.
+
+    Args:
+        model: left in eval mode; its weights are not changed.
+        scores: of every training image, by ``clean_scores`` or ``online_scores``.
+        step: number of this proxy step in the trial, from 0; it names the random streams.
+    """
+    started = time.perf_counter()
+    model.module.eval()
+    chosen = choose(scores, config, step=step)
+    ids, guesses = scores.ids[chosen], scores.predicted[chosen]
+    source = training_set.current if config.compound else training_set.originals
+    maps, flat = _maps(model, training_set, source, ids, guesses, config, step=step)
+    made: list[torch.Tensor] = []
+    shown: list[torch.Tensor] = []
+    dataset = _dataset_statistics(training_set, config)
+    offsets = _per_image(ids, training_set, config.seed, "proxy-mask", step)
+    for number, part in enumerate(torch.arange(len(ids)).split(config.batch_size)):
+        originals = source(ids[part])
+        images = as_float(originals)
+        controlled = MASKS[config.mask](_full_size(maps[part.to(maps.device)], config), offsets[part])
+        changed = changed_pixels(controlled, threshold=config.threshold, max_area=config.max_area)
+        noise = None
+        if config.replacement == "noise":
+            generator = seeds.stream(config.seed, "proxy-noise", step, number)
+            noise = torch.randn(images.shape, generator=generator).to(images.device)
+        pixels = replace(
+            images,
+            controlled,
+            changed,
+            weight=config.weight,
+            replacement=config.replacement,
+            stats=statistics(images, scope=config.scope, dataset=dataset),
+            noise=noise,
+        )
+        made.append((pixels * 255).round().to(torch.uint8))
+        shown.append(controlled[: max(EXAMPLES - sum(map(len, shown)), 0)].cpu())
+    fresh = Proxies(ids=ids, pixels=torch.cat(made) if made else training_set.proxies.pixels[:0])
+    proxies = fresh if config.clear_every_step else training_set.proxies.joined(fresh)
+    examples = Examples(
+        ids=ids[:EXAMPLES],
+        originals=source(ids[:EXAMPLES]).cpu(),
+        maps=torch.cat(shown) if shown else torch.empty(0, config.image_size, config.image_size),
+        proxies=fresh.pixels[:EXAMPLES].cpu(),
+    )
+    return ProxyStep(
+        training_set=training_set.with_proxies(proxies),
+        wrong=int(scores.wrong.sum()),
+        made=len(ids),
+        flat=flat,
+        examples=examples,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _maps(
+    model: Classifier,
+    training_set: TrainingSet,
+    source: Callable[[torch.Tensor], torch.Tensor],
+    ids: torch.Tensor,
+    guesses: torch.Tensor,
+    config: TrialConfig,
+    *,
+    step: int,
+) -> tuple[torch.Tensor, int]:
+    """Low-resolution maps of the chosen images, each with another's under ``mask = other``; how many are flat."""
+    device = training_set.device
+    parts = [
+        low_resolution_maps(
+            model,
+            as_float(source(ids[part])),
+            predicted=guesses[part].to(device),
+            true=training_set.labels_of(ids[part]),
+            saliency=config.saliency,
+            explain=config.explain,
+        )
+        for part in torch.arange(len(ids)).split(eval_batch(config.image_size))
+    ]
+    maps = torch.cat(parts) if parts else torch.empty(0, *model.grid, device=device)
+    if config.mask == "other":
+        priorities = _per_image(ids, training_set, config.seed, "proxy-partner", step)[:, 0]
+        # a lone image has no other's map: none at all is honest, its own would not be
+        maps = maps[partners(len(ids), priorities).to(device)] if len(ids) > 1 else torch.zeros_like(maps)
+    return maps, int(scale(maps)[1].sum()) if len(ids) else 0
+
+
+def _full_size(maps: torch.Tensor, config: TrialConfig) -> torch.Tensor:
+    """Low-resolution maps to (N, S, S) in [0, 1]: upsampled, smoothed, scaled; without a range, zeros."""
+    flat = scale(maps)[1]  # judged before the interpolation can add rounding to a constant
+    full = smooth(upsample(maps, config.image_size), sigma=config.smoothing)
+    return torch.where(flat[:, None, None], 0.0, scale(full)[0])
+
+
+def _per_image(ids: torch.Tensor, training_set: TrainingSet, seed: int, name: str, step: int) -> torch.Tensor:
+    """(N, 1) draws, one an image, whichever others were chosen."""
+    return seeds.table(training_set.dataset_size, 1, seed, name, step)[ids]
+
+
+def _dataset_statistics(training_set: TrainingSet, config: TrialConfig) -> Statistics | None:
+    """Per-channel statistics over the training originals, if the configuration needs them."""
+    if config.scope != "dataset":
+        return None
+    batches = training_set.train.split(eval_batch(config.image_size))
+    parts = [Statistics.per_image(as_float(training_set.originals(part))) for part in batches]
+    return Statistics.over(parts, [len(part) for part in batches])

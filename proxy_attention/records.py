@@ -1,0 +1,80 @@
+"""What a trial says about itself, as frozen values that JSON holds; knows nothing of how they were made."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch. Accuracies are percentages; ``train_accuracy`` is of the augmented images as they were trained on.
+
+    Attributes:
+        train_images: how many images the epoch trained on (more than the split's with ``substitute = add``).
+        wrong_images, made_images, flat_maps: of this epoch's proxy step; 0 where there was none.
+        proxy_images: proxies in the training set after this epoch.
+        peak_memory_mb: of the trial so far.
+    """
+
+    epoch: int
+    item: int
+    proxy_step: bool
+    lr: float
+    train_images: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    wrong_images: int
+    made_images: int
+    flat_maps: int
+    proxy_images: int
+    train_seconds: float
+    proxy_seconds: float
+    eval_seconds: float
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialReport:
+    """The end of a trial. ``val_*`` and ``test_*`` are of the last epoch: no epoch is chosen.
+
+    Attributes:
+        test_precision, test_recall, test_f1: macro averages over the classes, in [0, 1].
+        test_ece: expected calibration error over 15 equal bins, in [0, 1].
+        confusion: test images, ``confusion[true][predicted]``.
+        proxy_images: proxies made over all proxy steps.
+        train_seconds, proxy_seconds: what the trial's epochs cost, wherever they were trained.
+        wall_seconds: what this trial took from its start, set-up and evaluation included.
+        image_digest: content digest of the images it really read.
+        skipped_images: images left out under ``on_bad_image = skip``.
+    """
+
+    epochs_done: int
+    val_accuracy: float
+    val_loss: float
+    test_accuracy: float
+    test_loss: float
+    test_precision: float
+    test_recall: float
+    test_f1: float
+    test_ece: float
+    train_seconds: float
+    proxy_seconds: float
+    wall_seconds: float
+    peak_memory_mb: float
+    proxy_images: int
+    flat_maps: int
+    split_digest: str
+    image_digest: str
+    skipped_images: int
+    train_images: int
+    val_images: int
+    test_images: int
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def as_json(record: EpochRecord | TrialReport) -> dict[str, Any]:
+    """Plain values by field name."""
+    return dataclasses.asdict(record)

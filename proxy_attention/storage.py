@@ -1,0 +1,87 @@
+"""Files of one trial, each written whole or not at all; knows no model and nothing of what it stores."""
+
+import json
+import logging
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from proxy_attention.errors import CheckpointError
+
+KEPT = 2
+log = logging.getLogger(__name__)
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to the disk, and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all; a NaN is refused, because other readers would refuse it."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def save_checkpoint(folder: Path, epochs_done: int, state: dict[str, Any]) -> None:
+    """Keep this state as the newest checkpoint, and the one before it."""
+    write_atomic(folder / f"epoch-{epochs_done:06d}.pt", lambda path: torch.save(state, path))
+    for old in _checkpoints(folder)[KEPT:]:
+        old.unlink()
+
+
+def newest_checkpoint(folder: Path, *, identity: str) -> dict[str, Any] | None:
+    """The newest readable checkpoint, or None; an unreadable one is named in the log and passed over.
+
+    Args:
+        identity: what the state must carry under that name.
+    Raises: CheckpointError if it is another trial's.
+    """
+    for path in _checkpoints(folder):
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            log.warning("checkpoint %s is unreadable (%s); the one before it is used", path, type(error).__name__)
+            continue
+        if state.get("identity") != identity:
+            raise CheckpointError(f"checkpoint {path} belongs to another trial; move its folder away")
+        return state
+    return None
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a trial that is complete."""
+    for path in _checkpoints(folder):
+        path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("epoch-*.pt"), reverse=True)

@@ -1,0 +1,156 @@
+"""One epoch of training, and the state that carries from one to the next; knows no schedule and no proxy step."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from proxy_attention.augment.transforms import AUGMENTATIONS
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.training_set import Proxies, TrainingSet
+from proxy_attention.errors import ConfigError, DivergedError
+from proxy_attention.models import Classifier, as_float, autocast
+from proxy_attention.seeds import derive_seed
+
+
+@dataclass
+class TrainState:
+    """What training changes. Its owner is the loop in ``trial.py``.
+
+    Attributes:
+        steps_per_epoch: of an epoch over the originals; the learning rate is planned in these steps.
+        epochs_done: epochs trained so far.
+    """
+
+    model: Classifier
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.OneCycleLR
+    scaler: torch.amp.GradScaler
+    steps_per_epoch: int
+    epochs_done: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on after this epoch; random streams are named, so they have no state."""
+        return {
+            "model": self.model.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epochs_done": self.epochs_done,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.model.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epochs_done = state["epochs_done"]
+
+
+@dataclass(frozen=True, eq=False)
+class EpochTotals:
+    """What one epoch of training saw, slot by slot, as it was trained on (augmented, in train mode).
+
+    Attributes:
+        predicted: (slots,) int64 on the CPU.
+        losses: (slots,) float32 on the CPU.
+        correct: (slots,) bool on the CPU.
+    """
+
+    predicted: torch.Tensor
+    losses: torch.Tensor
+    correct: torch.Tensor
+    lr: float
+    seconds: float
+
+
+def new_state(model: Classifier, config: TrialConfig, *, images: int, device: torch.device) -> TrainState:
+    """AdamW and OneCycle over the whole trial, for a model that is already on its device.
+
+    Raises: ConfigError for fp16 on a CPU, which has no gradient scaling.
+    """
+    if config.precision == "fp16" and device.type != "cuda":
+        raise ConfigError(f"precision must be fp32 or bf16 on a {device.type}; got 'fp16'")
+    steps = -(-images // config.batch_size)
+    optimizer = torch.optim.AdamW(
+        model.module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
+    )
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=config.lr, total_steps=max(steps * config.planned.total_epochs, 2)
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    return TrainState(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, steps_per_epoch=steps)
+
+
+def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfig, *, epoch: int) -> EpochTotals:
+    """Train one epoch over every slot, each image once, in the epoch's own order and with its own augmentation.
+
+    The learning rate advances by one planned step a batch; an epoch made longer by ``substitute = add`` spreads the
+    same planned steps over its batches.
+
+    Raises: DivergedError if the loss leaves the finite numbers.
+    """
+    started = time.perf_counter()
+    device = training_set.device
+    augmentation = AUGMENTATIONS[config.augment]
+    draws = training_set.augmentation_table(augmentation.columns, config.seed, epoch).to(device)
+    order = training_set.epoch_order(config.seed, epoch)
+    batches = list(training_set.batches(order, config.batch_size))
+    predicted = torch.empty(len(order), dtype=torch.int64, device=device)
+    losses = torch.empty(len(order), dtype=torch.float32, device=device)
+    correct = torch.empty(len(order), dtype=torch.bool, device=device)
+    torch.manual_seed(derive_seed(config.seed, "layers", epoch))  # dropout and its kin draw from the global stream
+    state.model.module.train()
+    lr = float(state.scheduler.get_last_lr()[0])
+    lr_steps = 0
+    for number, slots in enumerate(batches):
+        images, labels = training_set.slots(slots)
+        place = slots.to(device)
+        pixels = augmentation.apply(as_float(images), draws[place])
+        with autocast(device, config.precision):
+            logits = state.model(pixels)
+            loss = F.cross_entropy(logits, labels, reduction="none")
+        state.optimizer.zero_grad(set_to_none=True)
+        state.scaler.scale(loss.mean()).backward()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        lr_steps = _advance(state, done=lr_steps, target=(number + 1) * state.steps_per_epoch // len(batches))
+        guess = logits.detach().argmax(dim=1)
+        predicted[place], losses[place], correct[place] = guess, loss.detach().float(), guess == labels
+    state.epochs_done = epoch + 1
+    totals = EpochTotals(predicted.cpu(), losses.cpu(), correct.cpu(), lr, time.perf_counter() - started)
+    if not torch.isfinite(totals.losses).all():
+        raise DivergedError(f"the training loss must be finite; it was not in epoch {epoch} (try a smaller lr)")
+    return totals
+
+
+def _advance(state: TrainState, *, done: int, target: int) -> int:
+    """Step the scheduler up to ``target`` steps of this epoch; the last step of the trial has none after it."""
+    while done < target and state.scheduler.last_epoch + 1 < state.scheduler.total_steps:
+        state.scheduler.step()
+        done += 1
+    return done
+
+
+def seconds_per_image(
+    build: Callable[[], Classifier], config: TrialConfig, *, device: torch.device, batches: int = 4
+) -> float:
+    """Measure training: the median seconds an image of a few real steps on random pixels, after one to warm up."""
+    model = build().to(device)
+    state = new_state(model, config, images=config.batch_size * (batches + 1), device=device)
+    pixels = torch.randint(0, 256, (config.batch_size, 3, config.image_size, config.image_size), dtype=torch.uint8)
+    labels = torch.zeros(config.batch_size, dtype=torch.int64)
+    training_set = TrainingSet(
+        pixels.to(device),
+        labels.to(device),
+        train=np.arange(config.batch_size),
+        proxies=Proxies.none(pixels.to(device)),
+        substitute="replace",
+    )
+    seconds = [train_epoch(state, training_set, config, epoch=epoch).seconds for epoch in range(batches + 1)][1:]
+    return sorted(seconds)[len(seconds) // 2] / config.batch_size
