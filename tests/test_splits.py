@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+
+from proxy_attention.data.splits import LEAKING, SPLITS, Split, draw_split, redraw
+from proxy_attention.errors import ConfigError, DataError
+
+LABELS = np.repeat(np.arange(4), 50)[np.random.default_rng(0).permutation(200)]
+NO_TEST = np.zeros(200, dtype=bool)
+OWN_TEST = np.arange(200) >= 150
+PARTS = ("train", "val", "test")
+
+
+def parts(split):
+    return [getattr(split, part) for part in PARTS]
+
+
+def counts(ids):
+    return np.bincount(LABELS[ids], minlength=4).tolist()
+
+
+@pytest.mark.parametrize("own_test", [NO_TEST, OWN_TEST], ids=["drawn test", "own test"])
+@pytest.mark.parametrize("fields", [{}, {"folds": 4, "fold": 2}, {"train_fraction": 0.5}], ids=str)
+def test_a_fixed_split_is_disjoint_and_sorted(config, own_test, fields):
+    split = draw_split(LABELS, own_test, config(**fields))
+
+    together = np.concatenate(parts(split))
+    assert len(np.unique(together)) == len(together)
+    assert all((np.diff(part) > 0).all() for part in parts(split))
+    assert all(part.dtype == np.int64 for part in parts(split))
+
+
+def test_a_fixed_split_uses_every_image_in_the_sizes_that_were_asked_for(config):
+    split = draw_split(LABELS, NO_TEST, config(val_fraction=0.1, test_fraction=0.3))
+
+    assert [len(part) for part in parts(split)] == [120, 20, 60]
+    assert np.sort(np.concatenate(parts(split))).tolist() == list(range(200))
+
+
+def test_every_part_of_a_fixed_split_is_stratified(config):
+    split = draw_split(LABELS, NO_TEST, config())
+
+    assert [counts(part) for part in parts(split)] == [[30] * 4, [10] * 4, [10] * 4]
+
+
+def test_an_own_test_split_is_kept_and_val_is_a_part_of_the_rest(config):
+    split = draw_split(LABELS, OWN_TEST, config(val_fraction=0.2, test_fraction=0.4))
+
+    assert split.test.tolist() == list(range(150, 200))
+    assert len(split.val) == 30
+    assert len(split.train) == 120
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_split_is_the_same_whenever_it_is_drawn(config, name):
+    first = draw_split(LABELS, NO_TEST, config(split=name))
+    np.random.default_rng().random(10)
+
+    assert draw_split(LABELS, NO_TEST, config(split=name)).digest == first.digest
+
+
+def test_the_split_follows_the_seed_unless_it_has_its_own(config):
+    drawn = draw_split(LABELS, NO_TEST, config(seed=0))
+
+    assert draw_split(LABELS, NO_TEST, config(seed=1)).digest != drawn.digest
+    assert draw_split(LABELS, NO_TEST, config(seed=1, split_seed=0)).digest == drawn.digest
+
+
+def test_the_split_does_not_depend_on_how_a_trial_trains(config):
+    drawn = draw_split(LABELS, NO_TEST, config())
+
+    other = config(schedule="3,p,2", batch_size=7, lr=1.0, model="test_vit", weight=0.0)
+    assert draw_split(LABELS, NO_TEST, other).digest == drawn.digest
+
+
+@pytest.mark.parametrize("own_test", [NO_TEST, OWN_TEST], ids=["drawn test", "own test"])
+def test_the_val_parts_of_all_folds_partition_what_is_not_test(config, own_test):
+    folds = [draw_split(LABELS, own_test, config(folds=5, fold=fold)) for fold in range(5)]
+
+    assert len({split.test.tobytes() for split in folds}) == 1
+    pool = np.setdiff1d(np.arange(200), folds[0].test)
+    assert np.sort(np.concatenate([split.val for split in folds])).tolist() == pool.tolist()
+    for split in folds:
+        assert np.sort(np.concatenate([split.train, split.val])).tolist() == pool.tolist()
+
+
+def test_folds_are_stratified(config):
+    split = draw_split(LABELS, NO_TEST, config(folds=4, fold=3))
+
+    assert counts(split.val) == [10] * 4
+
+
+def test_less_training_data_keeps_val_and_test(config):
+    whole = draw_split(LABELS, NO_TEST, config())
+    part = draw_split(LABELS, NO_TEST, config(train_fraction=0.5))
+
+    assert part.val.tolist() == whole.val.tolist()
+    assert part.test.tolist() == whole.test.tolist()
+    assert len(part.train) == 60
+    assert set(part.train) < set(whole.train)
+    assert counts(part.train) == [15] * 4
+
+
+def test_merged_trains_on_train_and_val_together(config):
+    fixed = draw_split(LABELS, NO_TEST, config())
+    merged = draw_split(LABELS, NO_TEST, config(split="merged"))
+
+    assert merged.train.tolist() == sorted([*fixed.train, *fixed.val])
+    assert merged.val.tolist() == fixed.val.tolist()
+    assert merged.test.tolist() == fixed.test.tolist()
+
+
+def test_redrawn_begins_with_the_fixed_split(config):
+    split = draw_split(LABELS, NO_TEST, config(split="redrawn"))
+
+    assert split.digest == draw_split(LABELS, NO_TEST, config()).digest
+    assert redraw(split, LABELS, config(split="redrawn"), 0).digest == split.digest
+
+
+def test_redrawn_moves_images_between_train_and_val_at_every_item_and_keeps_union_sizes_and_test(config):
+    split = draw_split(LABELS, NO_TEST, config(split="redrawn"))
+    drawn = [redraw(split, LABELS, config(split="redrawn"), item) for item in range(4)]
+
+    assert len({again.train.tobytes() for again in drawn}) == 4
+    for again in drawn:
+        assert (len(again.train), len(again.val)) == (len(split.train), len(split.val))
+        assert sorted([*again.train, *again.val]) == sorted([*split.train, *split.val])
+        assert again.test.tolist() == split.test.tolist()
+        assert counts(again.val) == [10] * 4
+
+
+def test_every_split_but_fixed_is_marked_as_leaking():
+    assert set(SPLITS) - {"fixed"} == LEAKING
+
+
+@pytest.mark.parametrize("name", sorted(LEAKING))
+def test_an_audit_protocol_has_no_folds(config, name):
+    with pytest.raises(ConfigError, match=f"folds must be 0 with split = {name}; got 5"):
+        draw_split(LABELS, NO_TEST, config(split=name, folds=5))
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields", "field"),
+    [
+        ([0, 0, 0, 0, 1, 1, 1, 1], {"test_fraction": 0.1}, "test_fraction"),
+        ([0, 0, 0, 0, 1, 1, 1, 1, 1, 1], {"val_fraction": 0.05}, "val_fraction"),
+        ([0] * 20 + [1], {}, "test_fraction"),
+        ([0] * 10 + [1] * 10, {"train_fraction": 0.01}, "train_fraction"),
+    ],
+)
+def test_too_few_images_are_refused_with_the_field_that_asks_for_them(config, labels, fields, field):
+    with pytest.raises(DataError, match=f"^{field} must leave every class an image on both sides; got a part of"):
+        draw_split(np.array(labels), np.zeros(len(labels), dtype=bool), config(**fields))
+
+
+def test_more_folds_than_images_of_a_class_are_refused(config):
+    with pytest.raises(DataError, match=r"folds must be at most the images of the smallest class \(40\); got 41"):
+        draw_split(LABELS, NO_TEST, config(folds=41))
+
+
+def test_the_digest_changes_with_the_roles():
+    base = Split(train=np.array([0, 1]), val=np.array([2]), test=np.array([3]))
+    others = [
+        Split(train=base.val, val=base.train, test=base.test),
+        Split(train=base.train, val=base.test, test=base.val),
+        Split(train=np.array([0]), val=np.array([1, 2]), test=base.test),
+        Split(train=base.train, val=np.array([2, 3]), test=np.array([], dtype=np.int64)),
+    ]
+
+    assert len({split.digest for split in [base, *others]}) == 5
