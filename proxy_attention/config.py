@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -169,7 +170,8 @@ class Law:
         Raises: ConfigError if the value breaks the law.
         """
         if self.kinds == (float,) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            with suppress(OverflowError):  # a whole number beyond all floats breaks the law as it stands
+                value = float(value)
         wrong_bool = isinstance(value, bool) and bool not in self.kinds
         if wrong_bool or not isinstance(value, self.kinds) or not self.holds(value):
             raise ConfigError(f"{field} must be {self.text}; got {value!r}")

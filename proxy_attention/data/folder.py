@@ -34,7 +34,8 @@ def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
     """Find the images below ``root`` and label them.
 
     Raises: DataError for a missing or empty root, an empty class folder, one class only, an image without a class,
-        a test class that train lacks, or a split folder of another name; ConfigError for an unknown label function.
+        a test class that train lacks, a folder found twice, or a split folder of another name; ConfigError for an
+        unknown label function.
     """
     if label_function not in LABEL_FUNCTIONS:
         raise unknown("label_function", label_function, LABEL_FUNCTIONS)
@@ -43,8 +44,9 @@ def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
     if not root.is_dir():
         raise DataError(f"data root must be an existing folder; got {str(root)!r}")
     found: list[tuple[bool, str, str, Path]] = []  # own test, name, class, file
+    seen: dict[str, str] = {}
     for own_test, top in _split_folders(root):
-        for path in _image_files(top):
+        for path in _image_files(top, seen):
             relative = PurePosixPath(path.relative_to(top).as_posix())
             label = label_of(relative)
             if not label:
@@ -87,19 +89,22 @@ def _split_folders(root: Path) -> list[tuple[bool, Path]]:
     return [(False, root / "train"), (True, root / "test")]
 
 
-def _image_files(top: Path) -> list[Path]:
+def _image_files(top: Path, seen: dict[str, str]) -> list[Path]:
     """Every image file below ``top``, hidden ones left out.
 
-    Raises: DataError for a folder that holds neither images nor folders.
+    Args:
+        seen: where each real folder was found first; a link may lead from one split or class into another.
+    Raises: DataError for a folder that holds neither images nor folders, or one that is reached twice.
     """
     files: list[Path] = []
-    seen: set[str] = set()
     for folder, children, names in os.walk(top, followlinks=True):  # a class folder may be a link
         real = os.path.realpath(folder)
-        if real in seen:  # a link back up
-            children.clear()
+        if real in seen:
+            if real not in {os.path.realpath(parent) for parent in Path(folder).parents}:
+                raise DataError(f"a folder of images must be found once; {folder!r} is {seen[real]!r} again")
+            children.clear()  # a link back up
             continue
-        seen.add(real)
+        seen[real] = folder
         children[:] = sorted(child for child in children if not child.startswith("."))
         here = [name for name in sorted(names) if Path(name).suffix.lower() in EXTENSIONS and name[0] != "."]
         if not here and not children:

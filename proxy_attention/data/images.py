@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from proxy_attention.errors import DataError, unknown
 
 ON_BAD_IMAGE = ("error", "skip")
 MAX_NAMED = 10
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError),
+    *(TypeError, KeyError, IndexError, AttributeError, struct.error),  # escape its parsers, of TIFF above all
+)
 """What Pillow raises for a file that is no image, a broken one, or a bomb."""
 
 
@@ -90,7 +94,9 @@ def open_image(content: bytes) -> Image.Image:
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits: Pillow would clip at 255 instead of scaling
         values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((values / (257.0 if values.max() > 255 else 1.0)).clip(0, 255).astype(np.uint8))
+        # of 32 bits only the values tell what they mean; Pillow before 11 reads a PNG of 16 bits as such
+        sixteen = image.mode.startswith("I;16") or opened.format == "PNG" or values.max() > 255
+        image = Image.fromarray((values / (257.0 if sixteen else 1.0)).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
