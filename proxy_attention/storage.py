@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from proxy_attention.errors import CheckpointError
 
 KEPT = 2
@@ -50,6 +48,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_checkpoint(folder: Path, epochs_done: int, state: dict[str, Any]) -> None:
     """Keep this state as the newest checkpoint, and the one before it."""
+    import torch  # here, because an analysis reads and writes JSON without it
+
     write_atomic(folder / f"epoch-{epochs_done:06d}.pt", lambda path: torch.save(state, path))
     for old in _checkpoints(folder)[KEPT:]:
         old.unlink()
@@ -62,6 +62,8 @@ def newest_checkpoint(folder: Path, *, identity: str) -> dict[str, Any] | None:
         identity: what the state must carry under that name.
     Raises: CheckpointError if it is another trial's.
     """
+    import torch
+
     for path in _checkpoints(folder):
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

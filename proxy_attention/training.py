@@ -1,7 +1,6 @@
 """One epoch of training, and the state that carries from one to the next; knows no schedule and no proxy step."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,11 +137,16 @@ def _advance(state: TrainState, *, done: int, target: int) -> int:
 
 
 def seconds_per_image(
-    build: Callable[[], Classifier], config: TrialConfig, *, device: torch.device, batches: int = 4
+    model: Classifier, config: TrialConfig, *, device: torch.device, batches: int = 4, budget_seconds: float = 4.0
 ) -> float:
-    """Measure training: the median seconds an image of a few real steps on random pixels, after one to warm up."""
-    model = build().to(device)
-    state = new_state(model, config, images=config.batch_size * (batches + 1), device=device)
+    """Measure training: the median seconds an image of a few real steps on random pixels, the first not counted.
+
+    Args:
+        model: is trained a little, and moved to the device.
+        budget_seconds: no further step is begun after it; a single step slower than that is the measurement.
+    """
+    started = time.perf_counter()
+    state = new_state(model.to(device), config, images=config.batch_size, device=device)
     pixels = torch.randint(0, 256, (config.batch_size, 3, config.image_size, config.image_size), dtype=torch.uint8)
     labels = torch.zeros(config.batch_size, dtype=torch.int64)
     training_set = TrainingSet(
@@ -152,5 +156,8 @@ def seconds_per_image(
         proxies=Proxies.none(pixels.to(device)),
         substitute="replace",
     )
-    seconds = [train_epoch(state, training_set, config, epoch=epoch).seconds for epoch in range(batches + 1)][1:]
-    return sorted(seconds)[len(seconds) // 2] / config.batch_size
+    seconds: list[float] = []
+    while len(seconds) <= batches and time.perf_counter() - started < budget_seconds:
+        seconds.append(train_epoch(state, training_set, config, epoch=len(seconds)).seconds)
+    counted = sorted(seconds[1:] or seconds)
+    return counted[len(counted) // 2] / config.batch_size

@@ -1,0 +1,1 @@
+"""The study: the only code that imports ray or optuna."""

@@ -1,0 +1,122 @@
+"""Command line: what a run, or all runs of a study, have to say.
+
+python study/analyse.py PATH [--query EXPR] [--group-by COL[,COL]] [--format table|csv|latex] [--publish]
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
+from study.comparison import claims, group, query, tables, with_baselines
+from study.plan import Plan
+from study.results import COMPLETE, load_results, runs_of
+from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
+
+FORMATS = ("table", "csv", "latex")
+PUBLISHED = ("results.csv", "report.html")
+
+
+def parser() -> Parser:
+    """The options."""
+    options = Parser(
+        prog="analyse.py",
+        description="Tables of a run: n, mean, sample standard deviation, paired difference to the baseline.",
+        allow_abbrev=False,
+    )
+    options.add_argument("path", metavar="PATH", help="a run, or a study folder that holds runs")
+    options.add_argument("--query", metavar="EXPR", help="only rows for which a pandas query holds: 'threshold > 0.5'")
+    options.add_argument("--group-by", metavar="COL[,COL]", help="one table by these columns, instead of one a factor")
+    options.add_argument("--format", metavar="|".join(FORMATS), default="table", help="default: table")
+    options.add_argument("--publish", action="store_true", help="copy the results up to the study's tracked folder")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        args = parser().read(argv)
+        if args.format not in FORMATS:
+            raise unknown("--format", args.format, FORMATS)
+        runs = runs_of(Path(args.path))
+        for run in runs:
+            show(run, expression=args.query, columns=args.group_by, form=args.format)
+            if args.publish:
+                publish(run)
+    except ProxyAttentionError as error:
+        fail("analyse.py", error)
+        return BAD_INPUT
+    except BrokenPipeError:  # | head
+        return DONE
+    incomplete = [row for run in runs for row in load_results(run)["status"] if row != COMPLETE]
+    return SOME_FAILED if incomplete else DONE
+
+
+def show(run: Path, *, expression: str | None = None, columns: str | None = None, form: str = "table") -> None:
+    """Print the tables of one run.
+
+    Raises: ConfigError for a query or a column that does not fit.
+    """
+    plan = Plan.read(run)
+    everything = with_baselines(load_results(run))
+    frame = query(everything, expression) if expression else everything
+    if columns:
+        wanted = [name.strip() for name in columns.split(",") if name.strip()]
+        if not wanted:
+            raise ConfigError(f"--group-by must name a column; got {columns!r}")
+        found = {", ".join(wanted): group(frame, wanted)}
+    else:
+        found = tables(frame)
+    if form == "csv":
+        print(
+            pd.concat(found.values(), keys=found.keys(), names=["table", None])
+            .reset_index(level=0)
+            .to_csv(index=False),
+            end="",
+        )
+        return
+    if form == "latex":
+        for table in found.values():
+            print(table.to_latex(index=False, float_format="%.2f", escape=True, na_rep=""))
+        return
+    out = console()
+    done = int((frame["status"] == COMPLETE).sum())
+    out.print(f"\n[bold]{plan.name}[/bold] · {plan.search} · {done} of {len(frame)} trials complete", style="")
+    if plan.question:
+        out.print(plan.question, style="italic", markup=False)
+    for row in everything[everything["status"] != COMPLETE].to_dict("records"):
+        out.print(f"{row['trial_id']} is {row['status']}{': ' if row['error'] else ''}{row['error']}", markup=False)
+    for name, table in found.items():
+        if len(table):
+            out.print()
+            out.print(frame_table(table, f"by {name}"))
+    leaking = sorted(set(everything["split"].dropna()) - {"fixed"})
+    if leaking:
+        out.print(f"\nLEAKING: split = {', '.join(leaking)} trains on validation images; its val says nothing.")
+    if not columns:
+        answers = claims(frame, chosen_on=None if plan.search == "grid" else plan.seeds[0])
+        if answers:
+            out.print()
+            out.print(claim_table(answers))
+        elif done:
+            out.print("\nno trial has its baseline: nothing to compare")
+
+
+def publish(run: Path) -> None:
+    """Copy what a colleague needs up to the study's folder.
+
+    Raises: ConfigError if the run has no results yet.
+    """
+    found = [run / name for name in PUBLISHED if (run / name).is_file()]
+    if not found:
+        raise ConfigError(f"--publish must have results to copy; {str(run)!r} has none yet")
+    for file in found:
+        shutil.copyfile(file, run.parent / file.name)
+        print(f"published {run.parent / file.name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

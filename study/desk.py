@@ -1,0 +1,130 @@
+"""Where a run is planned: every config built and checked against data, weights and model; starts nothing."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.images import Catalogue, Inspection, inspect
+from proxy_attention.data.sources import open_source
+from proxy_attention.data.splits import Split, draw_split
+from proxy_attention.models import build, weights_digest
+from study.experiment import Study
+from study.plan import PlannedTrial
+
+
+class Desk:
+    """Plans trials of one study: opens each data set, draws each split and builds each model once.
+
+    Args:
+        data_root: where the data set lies, or None.
+        auto: plain values for the fields of a config that are still ``auto``.
+        progress: called with (what is being done, images read, images in all) while a data set is read.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        data_root: Path | None,
+        auto: Callable[[TrialConfig], dict[str, Any]],
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.study, self.data_root, self._auto, self._progress = study, data_root, auto, progress
+        self._data: dict[tuple[Any, ...], tuple[Catalogue, Inspection]] = {}
+        self._splits: dict[tuple[Any, ...], Split] = {}
+        self._weights: dict[str, str | None] = {}
+        self.notes: dict[tuple[str, int, str], str] = {}
+
+    def data(self, config: TrialConfig) -> Inspection:
+        """What the config's data set holds; every image is decoded once.
+
+        Raises: DataError, ConfigError.
+        """
+        return self._open(config)[1]
+
+    def _open(self, config: TrialConfig) -> tuple[Catalogue, Inspection]:
+        key = (config.dataset, config.on_bad_image, config.label_function)
+        if key not in self._data:
+            catalogue = open_source(config.dataset, self.data_root, config.label_function)
+
+            def report(done: int, total: int) -> None:
+                if self._progress is not None:
+                    self._progress(f"checking {config.dataset}", done, total)
+
+            self._data[key] = catalogue, inspect(catalogue, config.on_bad_image, report)
+        return self._data[key]
+
+    def resolved(self, config: TrialConfig) -> TrialConfig:
+        """The config as it will be trained: a weights path made absolute, nothing left ``auto``."""
+        if config.weights not in ("none", "imagenet"):
+            config = dataclasses.replace(config, weights=str(Path(config.weights).expanduser().absolute()))
+        if config.weights not in self._weights:
+            self._weights[config.weights] = weights_digest(config.weights)
+        return dataclasses.replace(config, **self._auto(config))
+
+    def trial(self, number: int, arm: str, config: TrialConfig) -> PlannedTrial:
+        """Check everything that can be checked without training, and name the trial.
+
+        Raises: ConfigError, DataError.
+        """
+        config = self.resolved(config)
+        inspection = self.data(config)
+        model = (config.model, config.image_size, config.weights)
+        if model not in self.notes:
+            built = build(
+                config.model,
+                classes=len(inspection.classes),
+                image_size=config.image_size,
+                weights=config.weights,
+                seed=config.seed,
+            )
+            self.notes[model] = f"map {built.grid[0]}x{built.grid[1]}, {built.note}"
+        digest = config.digest(data=inspection.digest, weights=self._weights[config.weights])
+        return PlannedTrial(
+            trial_id=f"{number:04d}-{arm}-seed{config.seed}-{digest[:8]}",
+            arm=arm,
+            config=config,
+            config_digest=digest,
+            data_digest=inspection.digest,
+            split_digest=self._split(config).digest,
+        )
+
+    def sizes(self, config: TrialConfig) -> tuple[int, int]:
+        """How many images an epoch trains on, and how many it evaluates on."""
+        split = self._split(config)
+        return len(split.train), len(split.val)
+
+    def _split(self, config: TrialConfig) -> Split:
+        fields = ("val_fraction", "test_fraction", "train_fraction", "split", "folds", "fold", "effective_split_seed")
+        data = (config.dataset, config.on_bad_image, config.label_function)
+        key = (*data, *(getattr(config, field) for field in fields))
+        if key not in self._splits:
+            catalogue, inspection = self._open(config)
+            bad = set(inspection.skipped)
+            kept = [i for i, name in enumerate(catalogue.names) if name not in bad]
+            labels = np.array(catalogue.labels)[kept]
+            self._splits[key] = draw_split(labels, np.array(catalogue.own_test)[kept], config)
+        return self._splits[key]
+
+
+def fingerprint(study: Study, search: str, trials: Iterable[PlannedTrial], **asked: Any) -> str:
+    """SHA-256 over everything that was asked, by content: another one is another plan."""
+    space = {
+        "seeds": study.seeds,
+        "fixed": dict(study.fixed),
+        "search": {
+            field: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            for field, value in study.search.items()
+        },
+        "arms": [[arm.name, dict(arm.values)] for arm in study.arms],
+    }
+    asked_for: dict[str, Any] = {"search": search, "trials": [[t.arm, t.config_digest] for t in trials], **asked}
+    if search != "grid":  # a grid is its trials; of the others the space decides what will be suggested
+        asked_for["space"] = space
+    return hashlib.sha256(json.dumps(asked_for, sort_keys=True, default=str).encode()).hexdigest()

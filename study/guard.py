@@ -1,0 +1,79 @@
+"""Keeps a run whole: one driver at a time, one plan a folder, a clear word where the disk refuses; trains nothing."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proxy_attention.errors import ConfigError
+from proxy_attention.storage import write_text
+from study.plan import Plan
+
+
+@contextmanager
+def sole_driver(run: Path) -> Iterator[None]:
+    """Hold the run's lock; it goes with the process, however that ends.
+
+    Raises: ConfigError if another process holds it, or the folder cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(
+            f"--storage must be a folder that can be written; got {str(run)!r}: {error.strerror}"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise ConfigError(f"a run must have one driver; {str(run)!r} is being run by another process") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
+    """The plan to follow: the folder's own if it is of the same fingerprint, else this one, written down.
+
+    Raises: ConfigError if the folder holds another plan.
+    """
+    if not (run / "plan.json").exists():
+        if any((run / "trials").glob("*")):
+            raise ConfigError(f"{str(run)!r} must hold the plan.json of its trials; it is gone (take another --name)")
+        try:
+            write_text(run / "study.toml", study_text)
+            plan.write(run)
+        except OSError as error:
+            raise ConfigError(
+                f"--storage must have room and be writable; got {str(run)!r}: {error.strerror}"
+            ) from error
+        return plan
+    kept = Plan.read(run)
+    if kept.fingerprint != plan.fingerprint:
+        raise ConfigError(
+            f"--name must be new for another plan: {kept.name!r} already holds a {kept.search} of {_size(kept)} made "
+            f"{kept.about.get('created', 'earlier')}; this one has {_size(plan)}{_difference(kept, plan)}"
+        )
+    return kept
+
+
+def _size(plan: Plan) -> str:
+    count = plan.suggestions or len(plan.trials)
+    return f"{count} {'suggestions' if plan.suggestions else 'trials'} on seeds {', '.join(map(str, plan.seeds))}"
+
+
+def _difference(kept: Plan, plan: Plan) -> str:
+    """The first fields in which the two plans' trials differ, in words."""
+    if not kept.trials or not plan.trials:
+        return ""
+    data = {trial.data_digest for trial in kept.trials} != {trial.data_digest for trial in plan.trials}
+    changed = []
+    for name in plan.trials[0].config.as_dict():
+        before, now = ({getattr(trial.config, name) for trial in each.trials} for each in (kept, plan))
+        if before != now:
+            changed.append(name)
+    words = [*(["other images"] if data else []), *changed[:4]]
+    return f"; they differ in {', '.join(words)}" if words else ""

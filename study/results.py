@@ -1,0 +1,170 @@
+"""A run's folder as data frames: plan.json and the trials' own files are the truth; starts nothing."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from proxy_attention.config import PROXY_FIELDS, TrialConfig
+from proxy_attention.errors import ConfigError
+from proxy_attention.records import EpochRecord, TrialReport
+from study.plan import SEARCHES, Plan, PlannedTrial, folder_of
+
+CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrialConfig))
+METRICS = (
+    "epochs_done",
+    "val_accuracy",
+    "test_accuracy",
+    "test_precision",
+    "test_recall",
+    "test_f1",
+    "test_ece",
+    "train_seconds",
+    "proxy_seconds",
+    "wall_seconds",
+    "peak_memory_mb",
+    "proxy_images",
+    "flat_maps",
+)
+COLUMNS = (
+    "trial_id",
+    "config_digest",
+    "search",
+    "arm",
+    "status",
+    "error",
+    *CONFIG_FIELDS,
+    *METRICS,
+    "split_digest",
+    "commit",
+)
+"""The columns of ``load_results``, in order; people and scripts rely on them."""
+
+COMPLETE, FAILED, INTERRUPTED, MISSING = "complete", "failed", "interrupted", "missing"
+
+
+def runs_of(path: Path) -> list[Path]:
+    """The runs at this path: itself, or those in the study folder.
+
+    Raises: ConfigError if there is none.
+    """
+    path = path.expanduser().absolute()
+    if (path / "plan.json").is_file():
+        return [path]
+    found = [path / search for search in SEARCHES if (path / search / "plan.json").is_file()]
+    if not found:
+        raise ConfigError(f"a run or study folder must hold a plan.json; got {str(path)!r}")
+    return found
+
+
+def load_results(path: str | Path) -> pd.DataFrame:
+    """One row a planned trial, of a run or of all runs of a study folder; columns as ``COLUMNS``.
+
+    Proxy fields are missing where the schedule has no proxy step. Accuracies are percentages.
+
+    Raises: ConfigError if there is no run.
+    """
+    rows = [row for run in runs_of(Path(path)) for row in _rows(run)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = ("epochs_done", "proxy_images", "flat_maps", "seed", "split_seed")
+    return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
+def load_epochs(path: str | Path) -> pd.DataFrame:
+    """One row an epoch of every trial that has begun: ``trial_id``, ``arm``, ``seed`` and every EpochRecord field.
+
+    Raises: ConfigError if there is no run.
+    """
+    rows = []
+    for run in runs_of(Path(path)):
+        for trial in trials_of(Plan.read(run), run):
+            epochs = _read(folder_of(run, trial.trial_id) / "epochs.json") or []
+            rows += [{"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.config.seed, **row} for row in epochs]
+    fields = [field.name for field in dataclasses.fields(EpochRecord)]
+    return pd.DataFrame(rows, columns=["trial_id", "arm", "seed", *fields])
+
+
+def trials_of(plan: Plan, run: Path) -> list[PlannedTrial]:
+    """Every trial of a run that is known: the planned, and those that its search has suggested."""
+    known = {trial.trial_id: trial for trial in plan.trials}
+    if plan.search == "optuna":
+        known |= {trial.trial_id: trial for trial in suggested_trials(run, plan.seeds[0])}
+    known |= {trial.trial_id: trial for trial in plan.confirmed}
+    return [known[trial_id] for trial_id in sorted(known)]
+
+
+def suggested_trials(run: Path, seed: int) -> list[PlannedTrial]:
+    """The trials on the first seed that the search has suggested so far, read from their own folders, by number."""
+    files = sorted((run / "trials").glob("*/trial.json"))
+    started = [PlannedTrial.of(json.loads(file.read_text(encoding="utf-8"))["planned"]) for file in files]
+    return [trial for trial in started if trial.config.seed == seed]
+
+
+def status_of(run: Path, trial_id: str) -> tuple[str, str]:
+    """(status, error) of a trial, from its own files."""
+    folder = folder_of(run, trial_id)
+    if _read(folder / "report.json") is not None:
+        return COMPLETE, ""
+    failure = _read(folder / "error.json")
+    if failure is not None:
+        return FAILED, str(failure["error"])
+    begun = (folder / "epochs.json").is_file() or (folder / "trial.json").is_file()
+    return (INTERRUPTED if begun else MISSING), ""
+
+
+def confusion_of(run: Path, trial_id: str) -> TrialReport | None:
+    """The whole report of a complete trial, or None."""
+    values = _read(folder_of(run, trial_id) / "report.json")
+    if values is None:
+        return None
+    names = {field.name for field in dataclasses.fields(TrialReport)}
+    return TrialReport(**{name: value for name, value in values.items() if name in names})
+
+
+def _rows(run: Path) -> list[dict[str, Any]]:
+    plan = Plan.read(run)
+    rows = [_row(plan, run, trial) for trial in trials_of(plan, run)]
+    if plan.search == "optuna":
+        begun = sum(1 for row in rows if row["seed"] == plan.seeds[0])
+        rows += [
+            {"trial_id": f"{number:04d}-not-suggested", "search": plan.search, "status": MISSING, "error": ""}
+            for number in range(begun, plan.suggestions)
+        ]
+    return rows
+
+
+def _row(plan: Plan, run: Path, trial: PlannedTrial) -> dict[str, Any]:
+    folder = folder_of(run, trial.trial_id)
+    status, error = status_of(run, trial.trial_id)
+    fields = trial.config.as_dict()
+    if not trial.config.has_proxies:
+        fields |= dict.fromkeys(PROXY_FIELDS)
+    measured = _read(folder / "report.json") or _so_far(folder)
+    return {
+        "trial_id": trial.trial_id,
+        "config_digest": trial.config_digest,
+        "search": plan.search,
+        "arm": trial.arm,
+        "status": status,
+        "error": error,
+        **fields,
+        **{name: measured.get(name) for name in METRICS},
+        "split_digest": trial.split_digest,
+        "commit": (_read(folder / "trial.json") or {}).get("commit", ""),
+    }
+
+
+def _so_far(folder: Path) -> dict[str, Any]:
+    """What a trial that is not complete has to show: its epochs, and no accuracy that could pass for a result."""
+    epochs = _read(folder / "epochs.json") or []
+    return {"epochs_done": len(epochs)}
+
+
+def _read(file: Path) -> Any:
+    """The JSON in a file; None if there is none, or it is damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

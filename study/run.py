@@ -1,0 +1,319 @@
+"""Command line: run a study, or finish one that was interrupted.
+
+python study/run.py --search grid
+python study/run.py --restore experiments/quick/grid
+"""
+
+import os
+import shlex
+import signal
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from proxy_attention.data.sources import SOURCES
+from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
+from study.analyse import show
+from study.cluster import Machine, cluster_machine, ray_session, this_machine
+from study.conductor import Prepared, Request, begin, conduct, finish, left_to_do, prepare
+from study.experiment import SAFE_NAME, check_seeds, load_study, parse_setting, study_file
+from study.guard import sole_driver
+from study.plan import ROOT, SEARCHES
+from study.results import COMPLETE, runs_of
+from study.terminal import (
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    SOME_FAILED,
+    Parser,
+    ProgressLine,
+    console,
+    duration,
+    fail,
+    share,
+    whole,
+)
+
+EXPERIMENTS = ROOT / "experiments"
+SUGGESTIONS, CONFIRM = 20, 1
+
+
+def parser() -> Parser:
+    """The options; what is left out is None, so that a default is told from a wish."""
+    options = Parser(
+        prog="run.py",
+        description="Run a study of Proxy Attention: every trial once, its results in a folder that pandas reads.",
+        epilog="exit code: 0 done, 1 a trial failed or is missing, 2 bad input, 130 interrupted",
+        allow_abbrev=False,
+    )
+    add = options.add_argument
+    add("--search", metavar="|".join(SEARCHES), help="how settings are found")
+    add("--restore", metavar="PATH", help="finish a run (or the runs of a study folder), redoing nothing complete")
+    add("--experiment", metavar="NAME|PATH", help="a folder of experiments/, or a study.toml (default: quick)")
+    add("--name", metavar="NAME", help="name of the run (default: the experiment's)")
+    add(
+        "--trials",
+        metavar="N",
+        type=whole("--trials", low=1),
+        help=f"optuna, random: settings (default: {SUGGESTIONS})",
+    )
+    add("--confirm", metavar="K", type=whole("--confirm", low=0), help="optuna, random: best on the other seeds (1)")
+    add("--seeds", metavar="0,1,2", help="instead of the study's seeds")
+    add(
+        "--set", metavar="KEY=VALUE", action="append", help="a field, as TOML or bare text; a list makes it a dimension"
+    )
+    add("--data-root", metavar="DIR", help="a folder of images, DIR/<class>/* or DIR/train|test/<class>/*")
+    add("--storage", metavar="DIR", help="where runs go (default: experiments/)")
+    add("--cpus-per-trial", metavar="N", type=whole("--cpus-per-trial", low=1), help="default: all cores are used")
+    add(
+        "--gpus-per-trial",
+        metavar="F",
+        type=share("--gpus-per-trial"),
+        help="default: 1 where there is a GPU; 0 insists",
+    )
+    add(
+        "--concurrency",
+        metavar="N",
+        type=whole("--concurrency", low=1),
+        help="trials at once (default: as many as fit)",
+    )
+    add("--address", metavar="ADDRESS", help="join a Ray cluster (auto, or its address) instead of starting Ray")
+    add("--no-dashboard", action="store_true", help="start Ray without its dashboard")
+    add("--dry-run", action="store_true", help="print the plan and its price, start nothing")
+    add("--verbose", action="store_true", help="show what Ray has to say")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    out = console()
+    with _sigterm_as_ctrl_c():
+        try:
+            args = parser().read(argv)
+            joined = args.address or os.environ.get("RAY_ADDRESS") or None
+            machine = _machine(joined, args)
+            codes = [_run(request, machine, args, out) for request in requests(args)]
+            return max(codes)
+        except ProxyAttentionError as error:
+            fail("run.py", error)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            out.print("interrupted before any trial began")
+            return INTERRUPTED
+
+
+def requests(args: Namespace) -> list[Request]:
+    """What is asked for: one run, or those that a restore finds.
+
+    Raises: ConfigError for options that do not go together.
+    """
+    command = shlex.join(["python", "study/run.py", *sys.argv[1:]])
+    if args.restore is not None:
+        given = ("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage")
+        for option in given:
+            if getattr(args, option) is not None:
+                name = "--" + option.replace("_", "-")
+                raise ConfigError(f"{name} must not be given with --restore, which runs the plan as it was made")
+        return [Request.of_run(run, command=command) for run in runs_of(Path(args.restore))]
+    if args.search is None:
+        raise ConfigError(f"--search must be one of {', '.join(SEARCHES)}; got none (or give --restore PATH)")
+    if args.search not in SEARCHES:
+        raise unknown("--search", args.search, SEARCHES)
+    for option in ("trials", "confirm"):
+        if args.search == "grid" and getattr(args, option) is not None:
+            raise ConfigError(f"--{option} must go with --search optuna or random; got it with grid")
+    file = _experiment(args.experiment or "quick")
+    name = args.name or (file.parent.name if file.name == "study.toml" else file.stem)
+    if not SAFE_NAME.fullmatch(name):
+        raise ConfigError(f"--name must be of letters, digits, '.', '_' and '-', at most 64; got {name!r}")
+    data_root = Path(args.data_root).expanduser().absolute() if args.data_root is not None else None
+    study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied(args, file))
+    storage = Path(args.storage).expanduser().absolute() if args.storage else EXPERIMENTS
+    search = args.search != "grid"
+    return [
+        Request(
+            study=study,
+            search=args.search,
+            name=name,
+            run=storage / name / args.search,
+            suggestions=(args.trials or SUGGESTIONS) if search else 0,
+            confirm=(CONFIRM if args.confirm is None else args.confirm) if search else 0,
+            data_root=data_root,
+            cpus_per_trial=args.cpus_per_trial,
+            gpus_per_trial=args.gpus_per_trial,
+            concurrency=args.concurrency,
+            command=command,
+        )
+    ]
+
+
+def _experiment(name: str) -> Path:
+    """The study.toml of a name under experiments/, or of a path."""
+    path = Path(name).expanduser()
+    return study_file(EXPERIMENTS / name if not path.exists() and (EXPERIMENTS / name).is_dir() else path).absolute()
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    return check_seeds([int(word) if word.isascii() and word.isdigit() else word for word in words])
+
+
+def _implied(args: Namespace, file: Path) -> dict[str, str]:
+    """``--data-root`` alone means the data set ``folder``; with a named data set, where that set lies."""
+    named = dict(parse_setting(text) for text in args.set or []).get("dataset")
+    if args.data_root is None or named is not None:
+        return {}
+    dataset = load_study(file).fixed.get("dataset")
+    return {} if dataset in SOURCES and SOURCES[dataset].needs_root else {"dataset": "folder"}
+
+
+def _machine(joined: str | None, args: Namespace) -> Machine:
+    """What there is to share among trials: this machine, or the cluster's nodes.
+
+    Raises: ConfigError where trials without a GPU would run beside one, and the user did not insist.
+    """
+    here = this_machine()
+    if not joined:
+        return here
+    with ray_session(here, address=joined, dashboard=False, verbose=args.verbose):
+        machine = cluster_machine()
+    if here.gpus and not machine.gpus and args.gpus_per_trial is None:
+        raise ConfigError(
+            "--gpus-per-trial must be > 0 on a host with a GPU; the cluster offers none (0 insists on the CPU)"
+        )
+    return machine
+
+
+def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> int:
+    """One run: plan, show, conduct, audit."""
+    with out.status("reading the plan's images and building its models") as status:
+
+        def reading(what: str, done: int, total: int) -> None:
+            status.update(f"{what}: {done}/{total} images")
+
+        trials_done, epochs_done = 0, 0
+        prepared = prepare(request, machine, progress=reading, price=False)
+        trials_done, epochs_done = left_to_do(prepared)
+        if trials_done < prepared.trial_count:
+            prepared = prepare(request, machine, progress=reading)
+    _show_plan(prepared, out, trials_done, epochs_done)
+    if args.dry_run:
+        out.print("dry run: nothing was started")
+        return DONE
+    with sole_driver(request.run):
+        begin(prepared)
+        interrupted = False
+        if trials_done < prepared.trial_count:
+            interrupted = _conduct(prepared, machine, args, out)
+        try:
+            results = finish(request.run)
+        except OSError as error:
+            raise ConfigError(f"--storage must have room and be writable: {error}") from error
+    show(request.run)
+    _show_places(prepared, out)
+    undone = results[results["status"] != COMPLETE]
+    if not len(undone):
+        return DONE
+    restore = shlex.join(["python", "study/run.py", "--restore", _short(request.run)])
+    out.print(
+        f"\n{len(results) - len(undone)} of {len(results)} trials are complete. To go on:\n  {restore}", soft_wrap=True
+    )
+    return INTERRUPTED if interrupted else SOME_FAILED
+
+
+def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console) -> bool:
+    """Start or join Ray and run what is missing; returns whether it was interrupted."""
+    trials_done, epochs_done = left_to_do(prepared)
+    try:
+        with (
+            ray_session(
+                machine, address=args.address, dashboard=not args.no_dashboard, verbose=args.verbose
+            ) as session,
+            ProgressLine(
+                out,
+                trials=prepared.trial_count,
+                epochs=prepared.epoch_count,
+                trials_done=trials_done,
+                epochs_done=epochs_done,
+            ) as line,
+        ):
+            if session["dashboard"]:
+                out.print(f"dashboard    http://{session['dashboard']}   (it asks for the token in ~/.ray/auth_token)")
+            if session["joined"]:
+                out.print(f"cluster      {session['joined']}")
+            return conduct(prepared, line)
+    except KeyboardInterrupt:
+        return True
+
+
+def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: int) -> None:
+    plan, request, resources = prepared.plan, prepared.request, prepared.resources
+    first = prepared.first
+    train, val = prepared.desk.sizes(first)
+    data = prepared.desk.data(first)
+    out.print(f"[bold]{plan.name}[/bold] · {plan.search} · seeds {', '.join(map(str, plan.seeds))}")
+    if plan.question:
+        out.print(plan.question, style="italic", markup=False)
+    if plan.search == "grid":
+        arms = Counter(trial.arm for trial in plan.trials)
+        what = " + ".join(f"{count} {arm}" for arm, count in arms.items())
+    else:
+        what = f"{plan.suggestions} suggested on seed {plan.seeds[0]}, then the best {plan.confirm}, baseline and arms on the rest"
+    out.print(f"trials       {prepared.trial_count}: {what}", markup=False)
+    left = prepared.epoch_count - epochs_done
+    cost = f", about {duration(prepared.expected_seconds(left))}" if trials_done < prepared.trial_count else ""
+    out.print(
+        f"epochs       {prepared.epoch_count} ({first.planned.total_epochs} a trial), {left} to train{cost}; "
+        f"{resources.concurrency} at once on {resources.cpus} CPU{'s' * (resources.cpus != 1)}"
+        + (f" and {resources.gpus:g} GPU" if resources.gpus else "")
+        + " each"
+    )
+    tested = f"{data.own_test} test (its own)" if data.own_test else f"{first.test_fraction:.0%} test"
+    skipped = f", {len(data.skipped)} unreadable left out" if data.skipped else ""
+    out.print(
+        f"data         {first.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}{skipped}",
+        markup=False,
+    )
+    for (model, size, _), note in prepared.desk.notes.items():
+        out.print(f"model        {model} at {size} px: {note}")
+    for name, value in plan.measured.items():
+        out.print(f"measured     {name}: {value}")
+    if trials_done:
+        out.print(f"done before  {trials_done} of {prepared.trial_count} trials")
+    out.print(f"run          {_short(request.run)}", soft_wrap=True)
+
+
+def _show_places(prepared: Prepared, out: Console) -> None:
+    run = prepared.request.run
+    out.print()
+    out.print(f"rows         {_short(run / 'results.csv')}", soft_wrap=True)
+    out.print(f"tables       python study/analyse.py {shlex.quote(_short(run))}", soft_wrap=True)
+    out.print(f"curves       tensorboard --logdir {shlex.quote(_short(run / 'trials'))}", soft_wrap=True)
+    if prepared.plan.search == "optuna":
+        out.print(f"search       optuna-dashboard sqlite:///{_short(run / 'optuna.db')}", soft_wrap=True)
+
+
+def _short(path: Path) -> str:
+    """Relative to the working directory where it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM would lose what Ray has not yet written; Ctrl-C does not."""
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
