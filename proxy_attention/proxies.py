@@ -144,7 +144,7 @@ def proxy_step(
     shown: list[torch.Tensor] = []
     dataset = _dataset_statistics(training_set, config)
     offsets = _per_image(ids, training_set, config.seed, "proxy-mask", step)
-    for number, part in enumerate(torch.arange(len(ids)).split(config.batch_size)):
+    for number, part in enumerate(_parts(len(ids), config.batch_size)):
         originals = source(ids[part])
         images = as_float(originals)
         controlled = MASKS[config.mask](_full_size(maps[part.to(maps.device)], config), offsets[part])
@@ -203,7 +203,7 @@ def _maps(
             saliency=config.saliency,
             explain=config.explain,
         )
-        for part in torch.arange(len(ids)).split(eval_batch(config.image_size))
+        for part in _parts(len(ids), eval_batch(config.image_size))
     ]
     maps = torch.cat(parts) if parts else torch.empty(0, *model.grid, device=device)
     if config.mask == "other":
@@ -211,6 +211,11 @@ def _maps(
         # a lone image has no other's map: none at all is honest, its own would not be
         maps = maps[partners(len(ids), priorities).to(device)] if len(ids) > 1 else torch.zeros_like(maps)
     return maps, int(scale(maps)[1].sum()) if len(ids) else 0
+
+
+def _parts(count: int, size: int) -> tuple[torch.Tensor, ...]:
+    """The positions 0 .. count - 1 cut into parts; none of no position, of which ``split`` would make an empty part."""
+    return torch.arange(count).split(size) if count else ()
 
 
 def _full_size(maps: torch.Tensor, config: TrialConfig) -> torch.Tensor:
