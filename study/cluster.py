@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from proxy_attention.errors import ConfigError
 
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",  # the dashboard and the job server ask for ~/.ray/auth_token
+    "RAY_AIR_NEW_OUTPUT": "0",  # the newer printer boxes its configuration even when it is told to be quiet
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -122,6 +124,7 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--address must be of a running Ray cluster; got {joined!r}: {reason}") from error
     else:
+        _ensure_token()
         context = ray.init(
             num_cpus=machine.cpus,
             num_gpus=machine.gpus,
@@ -129,13 +132,22 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
             dashboard_host="127.0.0.1",
             **options,
         )
-    token = TOKEN.expanduser()
-    if token.is_file():
-        token.chmod(0o600)
     try:
         yield {"dashboard": context.dashboard_url or None, "joined": joined}
     finally:
         ray.shutdown()
+
+
+def _ensure_token() -> None:
+    """A token that only this user can read, where none is set: Ray would make one that everyone can."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    token = TOKEN.expanduser()
+    token.parent.mkdir(parents=True, exist_ok=True)
+    if not token.exists():
+        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    token.chmod(0o600)
 
 
 def cluster_machine() -> Machine:

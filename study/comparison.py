@@ -164,9 +164,7 @@ def claims(frame: pd.DataFrame, *, chosen_on: int | None = None) -> list[Claim]:
         _by_seed(paired[paired["arm"] == PROXY], f"{settings} - baseline"),
         *(_by_seed(paired[paired["arm"] == arm], f"{arm} - baseline") for arm in arms),
         *(
-            _by_seed(
-                _against_control(done[done["arm"] == PROXY], done[done["arm"] == arm]), f"saliency - {arm}, paired"
-            )
+            _by_seed(_against_control(done[done["arm"] == PROXY], done[done["arm"] == arm]), f"saliency - {arm}")
             for arm in arms
         ),
     ]

@@ -24,6 +24,7 @@ from study.experiment import Study, parse_study, to_toml
 from study.guard import check_plan, settle_plan
 from study.plan import Plan, PlannedTrial, about, is_complete
 from study.results import COMPLETE, load_results, trials_of
+from study.search import confirmation_plan, grid_plan, random_plan
 from study.trainable import Workplace
 
 EVALUATION_COST = 0.35
@@ -186,8 +187,6 @@ def priced(prepared: Prepared) -> Prepared:
 
 
 def _planned(request: Request, desk: Desk) -> tuple[PlannedTrial, ...]:
-    from study.search import grid_plan, random_plan  # here: they import ray and optuna
-
     if request.search == "grid":
         return grid_plan(request.study, desk)
     if request.search == "random":
@@ -199,11 +198,11 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
     """Run what is missing, phase by phase; Ray must be there and the run locked.
 
     Args:
-        watcher: told of epochs, trials and failures (``search.Watcher``).
+        watcher: told of epochs, trials and failures (``tuner.Watcher``).
     Returns: whether it was interrupted.
     Raises: ConfigError if the folder holds another plan.
     """
-    from study.search import confirmation_plan, run_optuna, run_trials
+    from study.tuner import run_optuna, run_trials  # here: ray must find its environment, which cluster.py sets, ready
 
     request, desk, resources = prepared.request, prepared.desk, prepared.resources
     run = request.run

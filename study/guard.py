@@ -36,28 +36,36 @@ def sole_driver(run: Path) -> Iterator[None]:
 
 
 def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
-    """The plan to follow: the folder's own if it is of the same fingerprint, else this one, written down.
+    """The plan to follow: the folder's own, which must be of the same fingerprint, else this one, written down.
 
     Raises: ConfigError if the folder holds another plan.
+    """
+    check_plan(run, plan)
+    if (run / "plan.json").exists():
+        return Plan.read(run)
+    try:
+        write_text(run / "study.toml", study_text)
+        plan.write(run)
+    except OSError as error:
+        raise ConfigError(f"--storage must have room and be writable; got {str(run)!r}: {error.strerror}") from error
+    return plan
+
+
+def check_plan(run: Path, plan: Plan) -> None:
+    """See that the folder holds no other plan; writes nothing.
+
+    Raises: ConfigError if it does, or if it holds trials whose plan is gone.
     """
     if not (run / "plan.json").exists():
         if any((run / "trials").glob("*")):
             raise ConfigError(f"{str(run)!r} must hold the plan.json of its trials; it is gone (take another --name)")
-        try:
-            write_text(run / "study.toml", study_text)
-            plan.write(run)
-        except OSError as error:
-            raise ConfigError(
-                f"--storage must have room and be writable; got {str(run)!r}: {error.strerror}"
-            ) from error
-        return plan
+        return
     kept = Plan.read(run)
     if kept.fingerprint != plan.fingerprint:
         raise ConfigError(
             f"--name must be new for another plan: {kept.name!r} already holds a {kept.search} of {_size(kept)} made "
             f"{kept.about.get('created', 'earlier')}; this one has {_size(plan)}{_difference(kept, plan)}"
         )
-    return kept
 
 
 def _size(plan: Plan) -> str:

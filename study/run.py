@@ -20,7 +20,7 @@ from proxy_attention.data.sources import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.analyse import show
 from study.cluster import Machine, cluster_machine, ray_session, this_machine
-from study.conductor import Prepared, Request, begin, conduct, finish, left_to_do, prepare
+from study.conductor import Prepared, Request, begin, conduct, finish, left_to_do, prepare, priced
 from study.experiment import SAFE_NAME, check_seeds, load_study, parse_setting, study_file
 from study.guard import sole_driver
 from study.plan import ROOT, SEARCHES
@@ -198,11 +198,11 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
         def reading(what: str, done: int, total: int) -> None:
             status.update(f"{what}: {done}/{total} images")
 
-        trials_done, epochs_done = 0, 0
-        prepared = prepare(request, machine, progress=reading, price=False)
+        prepared = prepare(request, machine, progress=reading)
         trials_done, epochs_done = left_to_do(prepared)
         if trials_done < prepared.trial_count:
-            prepared = prepare(request, machine, progress=reading)
+            status.update("measuring the speed of training")
+            prepared = priced(prepared)
     _show_plan(prepared, out, trials_done, epochs_done)
     if args.dry_run:
         out.print("dry run: nothing was started")
@@ -265,7 +265,9 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: 
         arms = Counter(trial.arm for trial in plan.trials)
         what = " + ".join(f"{count} {arm}" for arm, count in arms.items())
     else:
-        what = f"{plan.suggestions} suggested on seed {plan.seeds[0]}, then the best {plan.confirm}, baseline and arms on the rest"
+        what = f"{plan.suggestions} on seed {plan.seeds[0]}"
+        if len(plan.seeds) > 1:
+            what += f", then the best {plan.confirm}, the baseline and the arms on the others"
     out.print(f"trials       {prepared.trial_count}: {what}", markup=False)
     left = prepared.epoch_count - epochs_done
     cost = f", about {duration(prepared.expected_seconds(left))}" if trials_done < prepared.trial_count else ""

@@ -125,7 +125,7 @@ class ProgressLine:
         self.trials_done += 1
         self._val.setdefault(arm, []).append(val_accuracy)
         if self._status is None:
-            self.out.print(f"{trial_id}: val {val_accuracy:.1f} %   [dim]({self.text()})[/dim]")
+            self.out.print(f"{trial_id}: val {val_accuracy:.1f} %   ({self.text(short=True)})", soft_wrap=True)
         self._show()
 
     def failure(self, trial_id: str) -> None:
@@ -134,14 +134,14 @@ class ProgressLine:
         self.out.print(f"[red]{trial_id} failed[/red]")
         self._show()
 
-    def text(self) -> str:
-        """The line."""
+    def text(self, *, short: bool = False) -> str:
+        """The line; in a log, where it stands after every trial, without what the trials themselves said."""
         spent = time.monotonic() - self._started
         fresh = self.epochs_done - self._before
         left = duration(spent / fresh * (self.epochs - self.epochs_done)) + " left" if fresh else "measuring"
         val = ", ".join(f"{arm} {sum(v) / len(v):.1f} %" for arm, v in sorted(self._val.items()))
         parts = [f"{self.trials_done}/{self.trials} trials", f"{self.epochs_done}/{self.epochs} epochs", left]
-        parts += [f"val so far: {val}"] if val else []
+        parts += [f"val so far: {val}"] if val and not short else []
         parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
         return " · ".join(parts)
 

@@ -1,0 +1,234 @@
+"""How Tune runs trials: planned ones as one grid dimension, suggested ones by Optuna's TPE; knows no terminal.
+
+No scheduler, stopper, pruner or time budget is ever set: a trial ends when its schedule does.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from proxy_attention.config import PROXY_FIELDS
+from proxy_attention.errors import ConfigError
+from proxy_attention.schedule import Schedule
+from proxy_attention.seeds import derive_seed
+from study.cluster import Resources
+from study.desk import Desk
+from study.experiment import Range, Study, arm_of
+from study.plan import PlannedTrial, folder_of, is_complete
+from study.results import suggested_trials
+from study.trainable import Workplace, run_planned
+
+METRIC = "val_accuracy"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a phase of a run ended.
+
+    Attributes:
+        interrupted: it was stopped before every trial had its turn.
+        errors: what Ray says of trials that failed, by trial_id; a killed worker writes no error of its own.
+    """
+
+    interrupted: bool
+    errors: dict[str, str]
+
+
+class Watcher(Protocol):
+    """Whoever wants to know how far a run is."""
+
+    def epoch(self) -> None:
+        """An epoch was reported."""
+
+    def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
+        """A trial is complete."""
+
+    def failure(self, trial_id: str) -> None:
+        """A trial failed."""
+
+
+class _Watch(tune.Callback):
+    """Tune's interface to a watcher."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles itself for a restore of its own, which we never ask for; a terminal cannot be pickled
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._watcher.epoch()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result
+        if METRIC in result:
+            self._watcher.trial(result["trial"], result["arm"], result[METRIC])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._watcher.failure(trial.config["trial"]["trial_id"])
+
+
+def run_trials(trials: Iterable[PlannedTrial], workplace: Workplace, resources: Resources, watcher: Watcher) -> Outcome:
+    """Run planned trials, each once, as one grid dimension of whole configurations."""
+    specs = [trial.as_dict() for trial in trials]
+    if not specs:
+        return Outcome(interrupted=False, errors={})
+
+    return _fit(
+        workplace,
+        resources,
+        watcher,
+        label="trials",
+        param_space={"trial": tune.grid_search(specs)},
+    )
+
+
+def storage_of(run: Path) -> optuna.storages.RDBStorage:
+    """The run's optuna.db, which optuna-dashboard opens."""
+    return optuna.storages.RDBStorage(f"sqlite:///{run / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def run_optuna(
+    study: Study,
+    desk: Desk,
+    workplace: Workplace,
+    resources: Resources,
+    watcher: Watcher,
+    *,
+    name: str,
+    suggestions: int,
+) -> Outcome:
+    """Let TPE suggest settings on the first seed, the baseline first, until there are as many as asked.
+
+    A run that was interrupted goes on: suggestions that were cut are finished and told, those that never began are
+    told failed, and only what is missing is suggested.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=derive_seed(study.seeds[0], "optuna") % 2**32)
+    known = optuna.create_study(
+        storage=storage_of(workplace.run), study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
+    )
+    cut = [
+        trial
+        for trial in suggested_trials(workplace.run, study.seeds[0])
+        if not is_complete(workplace.run, trial.trial_id)
+    ]
+    outcome = run_trials(cut, workplace, resources, watcher)
+    if outcome.interrupted:
+        return outcome
+    _settle(known, workplace.run, study.seeds[0])
+    missing = suggestions - len(suggested_trials(workplace.run, study.seeds[0]))
+    if missing <= 0:
+        return outcome
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        """Suggest the schedule, and the proxy fields only where the schedule has a proxy step."""
+        values = {"schedule": trial.suggest_categorical("schedule", _schedule_choices(study))}
+        has_proxies = Schedule.parse(values["schedule"]).proxy_steps > 0
+        for field, dimension in study.search.items():
+            if field != "schedule" and (has_proxies or field not in PROXY_FIELDS):
+                values[field] = _suggest(trial, field, dimension)
+        config = study.config(values, study.seeds[0])
+        return {"trial": desk.trial(trial.number, arm_of(config), config).as_dict()}
+
+    searcher = OptunaSearch(
+        space=suggest,
+        metric=METRIC,
+        mode="max",
+        sampler=sampler,
+        study_name=name,
+        storage=storage_of(workplace.run),
+        points_to_evaluate=None if known.trials else [{"schedule": study.baseline_schedule}],
+    )
+    further = _fit(
+        workplace,
+        resources,
+        watcher,
+        label="optuna",
+        param_space={},
+        search_alg=searcher,
+        num_samples=missing,
+    )
+    return Outcome(further.interrupted, outcome.errors | further.errors)
+
+
+def _settle(known: optuna.Study, run: Path, seed: int) -> None:
+    """Tell Optuna how trials ended that it still believes running: their value, or that they failed."""
+    numbers = {int(trial.trial_id[:4]): trial.trial_id for trial in suggested_trials(run, seed)}
+    for trial in known.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        trial_id = numbers.get(trial.number)
+        if trial_id is not None and is_complete(run, trial_id):
+            report = json.loads((folder_of(run, trial_id) / "report.json").read_text(encoding="utf-8"))
+            known.tell(trial.number, report[METRIC])
+        else:
+            known.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _schedule_choices(study: Study) -> list[str]:
+    dimension = study.search.get("schedule")
+    if isinstance(dimension, Range):
+        raise ConfigError("schedule must be a list of schedules in [search]; got a range")
+    choices = list(dimension or [study.config({}, study.seeds[0]).schedule])
+    return choices if study.baseline_schedule in choices else [study.baseline_schedule, *choices]
+
+
+def _suggest(trial: optuna.Trial, field: str, dimension: Any) -> Any:
+    if not isinstance(dimension, Range):
+        return trial.suggest_categorical(field, list(dimension))
+    if dimension.whole:
+        return trial.suggest_int(field, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(field, dimension.low, dimension.high, log=dimension.log)
+
+
+def _fit(
+    workplace: Workplace,
+    resources: Resources,
+    watcher: Watcher,
+    *,
+    label: str,
+    param_space: dict[str, Any],
+    search_alg: OptunaSearch | None = None,
+    num_samples: int = 1,
+) -> Outcome:
+    def trainable(space: dict[str, Any], *, workplace: Workplace) -> None:
+        run_planned(PlannedTrial.of(space["trial"]), workplace, tune.report)
+
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(trainable, workplace=workplace), {"cpu": resources.cpus, "gpu": resources.gpus}
+        ),
+        param_space=param_space,
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            search_alg=search_alg,
+            num_samples=num_samples,
+            max_concurrent_trials=resources.concurrency,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=f"{label}-{stamp}",
+            storage_path=str(workplace.run / "ray"),
+            verbose=0,
+            callbacks=[_Watch(watcher)],
+        ),
+    )
+    results = tuner.fit()
+    errors: dict[str, str] = {}
+    interrupted = False
+    for result in (results[number] for number in range(len(results))):
+        trial_id = (result.config or {})["trial"]["trial_id"]
+        if result.error is not None:
+            errors[trial_id] = " ".join(str(result.error).split())[-300:]
+        elif not is_complete(workplace.run, trial_id):
+            interrupted = True
+    return Outcome(interrupted=interrupted, errors=errors)
