@@ -77,6 +77,40 @@ class _Watch(tune.Callback):
         self._watcher.failure(trial.config["trial"]["trial_id"])
 
 
+class _Space:
+    """The conditional space, as OptunaSearch asks for it: proxy fields only where the schedule has a proxy step."""
+
+    def __init__(self, study: Study, desk: Desk) -> None:
+        self._study, self._desk = study, desk
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as _Watch: never restored by Tune, and the desk may hold a large catalogue
+
+    def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
+        values = {"schedule": trial.suggest_categorical("schedule", _schedule_choices(self._study))}
+        has_proxies = Schedule.parse(values["schedule"]).proxy_steps > 0
+        for field, dimension in self._study.search.items():
+            if field != "schedule" and (has_proxies or field not in PROXY_FIELDS):
+                values[field] = _suggest(trial, field, dimension)
+        config = self._study.config(values, self._study.seeds[0])
+        return {"trial": self._desk.trial(trial.number, arm_of(config), config).as_dict()}
+
+
+class _Sampler(optuna.samplers.TPESampler):
+    """TPE that spends no suggestion on a schedule without proxies: the first trial is the baseline, and one is enough."""
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        value = super().sample_independent(study, trial, param_name, param_distribution)
+        if param_name != "schedule":
+            return value
+        useful = [choice for choice in param_distribution.choices if Schedule.parse(choice).proxy_steps]
+        for _ in range(20):
+            if value in useful or not useful:
+                return value
+            value = super().sample_independent(study, trial, param_name, param_distribution)
+        return useful[0]
+
+
 def run_trials(trials: Iterable[PlannedTrial], workplace: Workplace, resources: Resources, watcher: Watcher) -> Outcome:
     """Run planned trials, each once, as one grid dimension of whole configurations."""
     specs = [trial.as_dict() for trial in trials]
@@ -113,7 +147,7 @@ def run_optuna(
     told failed, and only what is missing is suggested.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=derive_seed(study.seeds[0], "optuna") % 2**32)
+    sampler = _Sampler(seed=derive_seed(study.seeds[0], "optuna") % 2**32)
     known = optuna.create_study(
         storage=storage_of(workplace.run), study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
     )
@@ -130,18 +164,8 @@ def run_optuna(
     if missing <= 0:
         return outcome
 
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
-        """Suggest the schedule, and the proxy fields only where the schedule has a proxy step."""
-        values = {"schedule": trial.suggest_categorical("schedule", _schedule_choices(study))}
-        has_proxies = Schedule.parse(values["schedule"]).proxy_steps > 0
-        for field, dimension in study.search.items():
-            if field != "schedule" and (has_proxies or field not in PROXY_FIELDS):
-                values[field] = _suggest(trial, field, dimension)
-        config = study.config(values, study.seeds[0])
-        return {"trial": desk.trial(trial.number, arm_of(config), config).as_dict()}
-
     searcher = OptunaSearch(
-        space=suggest,
+        space=_Space(study, desk),
         metric=METRIC,
         mode="max",
         sampler=sampler,
