@@ -1,8 +1,9 @@
 """Shared values of the tests: a few real images, a configuration that trains in a second, and how to finish a trial."""
 
 import dataclasses
+import gc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ def part_of(images: ImageSet, ids: torch.Tensor) -> ImageSet:
 def one_thread() -> None:
     """Two tests that compare bits must not depend on which of them ran a trial before."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen_libraries() -> Iterator[None]:
+    """What was imported is no garbage: collecting after every proxy step need not search a million objects for it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def test_an_unknown_model_is_answered_with_one_that_is_near():
 def test_a_model_of_a_family_without_a_row_is_refused_with_the_families():
     with pytest.raises(
         ConfigError,
-        match="model must be of a family among efficientnet, resnet, vgg, vision_transformer; got 'convnext_atto' of conv",
+        match="of a family among efficientnet, resnet, vgg, vision_transformer; got 'convnext_atto' of convnext",
     ):
         family_of("convnext_atto")
 

@@ -227,7 +227,8 @@ def test_gradcam_plus_plus_is_its_formula(name, size):
 def test_gradcam_plus_plus_by_hand():
     a = torch.tensor([[[[1.0, 3.0]], [[2.0, -1.0]]]])  # sums 4 and 1
     g = torch.tensor([[[[0.5, 0.0]], [[1.0, -1.0]]]])
-    # channel 0: alpha = .25 / (.5 + 4 * .125) = .25, weight .125; channel 1: alpha = 1 / (2 + 1) where g > 0, weight 1/3
+    # channel 0: alpha = .25 / (.5 + 4 * .125) = .25, weight .125
+    # channel 1: alpha = 1 / (2 + 1) where g > 0, weight 1/3
 
     maps = gradcam_plus_plus(a, g)
 

@@ -1,0 +1,431 @@
+"""A trial from outside: what it may see, what it leaves behind, and that it can be cut anywhere."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from proxy_attention.data.splits import draw_split
+from proxy_attention.errors import CheckpointError, ConfigError, DivergedError
+from proxy_attention.records import EpochRecord
+from proxy_attention.trial import CHOICES, check, run_trial
+
+MODELS = ["test_resnet", "test_efficientnet", "test_vit"]
+TWO_STEPS = "2,p,1,p,1"
+OF_PROXIES = ("item", "proxy_step", "wrong_images", "made_images", "flat_maps", "proxy_images")
+
+
+def weights(directory):
+    return load_file(directory / "weights.safetensors")
+
+
+def assert_equal_weights(one, other):
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    assert len(first) > 10
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def checkpoint(directory):
+    """The newest checkpoint."""
+    return torch.load(max((directory / "checkpoints").iterdir()), weights_only=True)
+
+
+# ---- what a name may be
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_every_name_of_every_table_passes(config, field):
+    assert CHOICES[field]
+    for name in CHOICES[field]:
+        assert getattr(check(config(**{field: name})), field) == name
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_an_unknown_name_is_answered_with_the_names_there_are(config, field):
+    known = ", ".join(sorted(CHOICES[field])).replace("+", r"\+")
+
+    with pytest.raises(ConfigError, match=f"^{field} must be one of {known}; got 'nonesuch'$"):
+        check(config(**{field: "nonesuch"}))
+
+
+def test_an_unknown_model_is_refused(config):
+    with pytest.raises(ConfigError, match=r"model must be one of .* known names; got 'nonesuch'"):
+        check(config(model="nonesuch"))
+
+
+def test_a_trial_checks_names_before_it_trains(config, tiny):
+    with pytest.raises(ConfigError, match="mask must be one of"):
+        next(run_trial(config(mask="nonesuch"), tiny))
+
+
+@pytest.mark.parametrize("field", ["precision", "threads"])
+def test_a_trial_that_is_not_resolved_is_refused(config, tiny, field):
+    with pytest.raises(ConfigError, match=f"{field} must be a plain value in a trial; got 'auto'"):
+        next(run_trial(config(**{field: "auto"}), tiny))
+
+
+def test_fp16_on_a_cpu_is_refused(config, tiny):
+    with pytest.raises(ConfigError, match="precision must be fp32 or bf16 on a cpu; got 'fp16'"):
+        next(run_trial(config(precision="fp16"), tiny))
+
+
+# ---- the course of a trial
+
+
+def test_a_trial_tells_every_epoch_and_ends_with_the_report(config, tiny):
+    progress = list(run_trial(config(schedule="1,p,1"), tiny))
+
+    assert [item.record.epoch for item in progress] == [0, 1, 2, 2]
+    assert [item.record.item for item in progress] == [0, 1, 2, 2]
+    assert [item.record.proxy_step for item in progress] == [False, True, False, False]
+    assert [item.examples is not None for item in progress] == [False, True, False, False]
+    assert [item.report is not None for item in progress] == [False, False, False, True]
+
+
+def test_proxies_made_after_an_epoch_are_trained_on_until_the_next_step_and_no_other(config, small, finish):
+    records, report = finish(config(schedule="1,p,2,p,1"), small)
+
+    made = [record.made_images for record in records]
+    alive = [record.proxy_images for record in records]
+    assert [count > 0 for count in made] == [False, True, False, False, True, False]
+    assert alive == [0, made[1], made[1], made[1], made[4], made[4]]
+    assert [record.wrong_images for record in records] == made  # subset = 1
+    assert report.proxy_images == sum(made)
+    assert len({record.train_images for record in records}) == 1
+
+
+def test_added_proxies_make_the_epoch_longer(config, small, finish):
+    records, _ = finish(config(schedule="p,2", substitute="add"), small)
+
+    assert [record.train_images for record in records] == [176, *[176 + records[0].made_images] * 2]
+    assert records[0].made_images > 0
+
+
+def test_added_proxies_still_end_the_plan_of_the_learning_rate(config, small, tmp_path):
+    running = run_trial(config(schedule="p,2", substitute="add"), small, directory=tmp_path)
+    for _ in range(3):
+        next(running)
+
+    plan = checkpoint(tmp_path)["training"]["scheduler"]
+    assert plan["last_epoch"] == plan["total_steps"] - 1
+
+
+def test_the_learning_rate_of_every_epoch_is_torchs_own_one_cycle(config, small, finish):
+    trial = config(schedule="6", lr=3e-3)
+    records, _ = finish(trial, small)
+    steps = -(-records[0].train_images // trial.batch_size)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=6 * steps)
+    expected = []
+    for _ in range(6 * steps):
+        expected.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+
+    assert [record.lr for record in records] == pytest.approx(expected[::steps])
+
+
+def test_the_report_is_of_the_last_epoch_and_of_the_test_images(config, small, finish):
+    trial = config(schedule="3")
+    records, report = finish(trial, small)
+    split = draw_split(small.labels.numpy(), small.own_test.numpy(), trial)
+
+    assert report.val_accuracy == records[-1].val_accuracy
+    assert report.val_loss == records[-1].val_loss
+    assert report.epochs_done == 3
+    assert (report.train_images, report.val_images, report.test_images) == (176, 44, 80)
+    assert report.split_digest == split.digest
+    assert report.image_digest == small.digest
+    assert sum(map(sum, report.confusion)) == 80
+    assert report.test_accuracy == pytest.approx(100 * sum(report.confusion[i][i] for i in range(10)) / 80)
+    assert report.wall_seconds >= report.train_seconds > 0
+
+
+def test_a_trial_is_a_pure_function_of_its_config_and_images(config, tiny, finish, metrics, tmp_path):
+    trial = config(schedule="1,p,1", mask="random", replacement="noise")
+    first, second = (finish(trial, tiny, tmp_path / name) for name in "ab")
+
+    assert [metrics(record) for record in first[0]] == [metrics(record) for record in second[0]]
+    assert metrics(first[1]) == metrics(second[1])
+    assert_equal_weights(tmp_path / "a", tmp_path / "b")
+
+
+def test_another_seed_is_another_trial(config, tiny, finish):
+    losses = [finish(config(seed=seed), tiny)[0][0].train_loss for seed in (0, 1)]
+
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_proxy_step_with_weight_zero_changes_nothing_bit_for_bit(config, small, finish, metrics, tmp_path, model):
+    without, end = finish(config(model=model, schedule="6"), small, tmp_path / "without")
+    with_step, end_with = finish(config(model=model, schedule="3,p,2", weight=0.0), small, tmp_path / "with")
+
+    assert with_step[3].made_images > 10
+    assert [metrics(r, *OF_PROXIES) for r in with_step] == [metrics(r, *OF_PROXIES) for r in without]
+    assert metrics(end_with, "proxy_images", "flat_maps") == metrics(end, "proxy_images", "flat_maps")
+    assert_equal_weights(tmp_path / "without", tmp_path / "with")
+
+
+def test_a_proxy_step_with_a_weight_changes_what_is_trained_after_it_and_nothing_before(config, small, finish, metrics):
+    without, _ = finish(config(schedule="6"), small)
+    with_step, _ = finish(config(schedule="3,p,2", weight=0.9, threshold=0.2), small)
+
+    assert [metrics(r, *OF_PROXIES) for r in with_step[:4]] == [metrics(r, *OF_PROXIES) for r in without[:4]]
+    assert [a.train_loss != b.train_loss for a, b in zip(with_step, without, strict=True)][4:] == [True, True]
+
+
+def test_the_images_are_never_written_to(config, small, finish):
+    before = small.images.clone(), small.labels.clone()
+
+    finish(config(schedule="1,p,1", weight=1.0, threshold=0.0, replacement="white"), small)
+
+    assert torch.equal(small.images, before[0])
+    assert torch.equal(small.labels, before[1])
+
+
+# ---- what a trial may see
+
+
+def outcome(trial, images, directory):
+    """Everything that training, scoring, explaining and replacing decide: by epoch, and the final weights."""
+    seen = []
+    for progress in run_trial(trial, images, directory=directory):
+        record = progress.record
+        if progress.report is None:
+            saved = checkpoint(directory)
+            seen.append((
+                record.train_loss, record.train_accuracy, record.wrong_images, record.made_images, record.flat_maps,
+                record.proxy_images, saved["proxy_ids"].tolist(), saved["proxy_pixels"].numpy().tobytes(),
+            ))  # fmt: skip
+    return seen, {name: tensor.numpy().tobytes() for name, tensor in weights(directory).items()}
+
+
+def unseen_replaced(images, trial):
+    """The same data set by digest, with every val and test image replaced by noise."""
+    split = draw_split(images.labels.numpy(), images.own_test.numpy(), dataclasses.replace(trial, split="fixed"))
+    pixels = images.images.clone()
+    for ids in (split.val, split.test):
+        noise = torch.randint(0, 256, pixels[ids].shape, generator=torch.Generator().manual_seed(1))
+        pixels[ids] = noise.to(torch.uint8)
+    return dataclasses.replace(images, images=pixels)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"scope": "dataset", "replacement": "mean", "mask": "other"},
+        {"scope": "batch", "replacement": "noise", "collect": "online", "substitute": "add", "compound": True},
+    ],
+    ids=["defaults", "dataset", "batch"],
+)
+def test_no_val_or_test_image_reaches_training_or_a_proxy(config, small, tmp_path, fields):
+    trial = config(schedule=TWO_STEPS, threshold=0.3, weight=0.9, **fields)
+
+    real = outcome(trial, small, tmp_path / "real")
+    noisy = outcome(trial, unseen_replaced(small, trial), tmp_path / "noisy")
+
+    assert [entry[3] > 0 for entry in real[0]] == [False, False, True, False, True, False]
+    assert noisy == real
+
+
+@pytest.mark.parametrize("split", ["redrawn", "merged"])
+def test_that_check_sees_the_leak_of_an_audit_protocol(config, small, tmp_path, split):
+    trial = config(schedule=TWO_STEPS, threshold=0.3, weight=0.9, split=split)
+
+    real = outcome(trial, small, tmp_path / "real")
+    noisy = outcome(trial, unseen_replaced(small, trial), tmp_path / "noisy")
+
+    first_leak = {"redrawn": 2, "merged": 0}[split]
+    assert noisy[0][:first_leak] == real[0][:first_leak]
+    assert noisy[0][first_leak][0] != real[0][first_leak][0]
+    assert noisy[1] != real[1]
+
+
+def test_the_evaluation_does_look_at_val_and_test(config, small, finish):
+    trial = config(schedule="4")
+
+    (real, end), (noisy, noisy_end) = (finish(trial, images) for images in (small, unseen_replaced(small, trial)))
+
+    assert noisy[-1].val_loss != real[-1].val_loss
+    assert noisy_end.test_loss != end.test_loss
+    assert noisy[-1].train_loss == real[-1].train_loss
+
+
+def test_the_test_images_decide_nothing_of_an_epoch(config, small, finish, metrics):
+    trial = config(schedule="1,p,1")
+    other = dataclasses.replace(small, images=small.images.clone())
+    other.images[small.own_test] = 0
+
+    (real, end), (blind, blind_end) = (finish(trial, images) for images in (small, other))
+
+    assert [metrics(record) for record in blind] == [metrics(record) for record in real]
+    assert blind_end.test_loss != end.test_loss
+
+
+# ---- cut and resumed
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, small, tmp_path_factory):
+    """Run trials once, with a copy of the directory as it lay after every epoch: (records, report, folder, copies)."""
+    done = {}
+
+    def run(**fields):
+        key = tuple(sorted(fields.items()))
+        if key not in done:
+            folder = tmp_path_factory.mktemp("whole")
+            records, copies = [], []
+            for progress in run_trial(config(**fields), small, directory=folder / "trial"):
+                if progress.report is None:
+                    records.append(progress.record)
+                    copies.append(shutil.copytree(folder / "trial", folder / f"after-{len(records)}"))
+            done[key] = records, progress.report, folder / "trial", copies
+        return done[key]
+
+    return run
+
+
+CUTS = [
+    *[{"schedule": TWO_STEPS, "model": model} for model in MODELS],
+    {"schedule": TWO_STEPS, "substitute": "add", "clear_every_step": False, "compound": True, "subset": 0.5},
+    {"schedule": TWO_STEPS, "split": "redrawn", "collect": "online"},
+]
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("fields", CUTS, ids=lambda fields: "-".join(map(str, list(fields.values())[1:])))
+def test_a_trial_cut_after_any_epoch_ends_as_if_it_had_not_been(
+    config, small, finish, metrics, uninterrupted, tmp_path, fields, after
+):
+    records, report, whole, copies = uninterrupted(**fields)
+    cut = shutil.copytree(copies[after - 1], tmp_path / "cut")
+    assert [record.proxy_images > 0 for record in records][2:] == [True] * 4  # alive across the later cuts
+
+    rest, again = finish(config(**fields), small, cut)
+
+    assert [metrics(record) for record in rest] == [metrics(record) for record in records[after:]]
+    assert metrics(again) == metrics(report)
+    assert_equal_weights(cut, whole)
+    told = [EpochRecord(**row) for row in json.loads((cut / "epochs.json").read_text())]
+    assert [metrics(record) for record in told] == [metrics(record) for record in records]
+
+
+def test_an_abandoned_trial_goes_on_in_its_own_directory(config, small, finish, metrics, uninterrupted, tmp_path):
+    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
+    _, report, _, _ = uninterrupted(**fields)
+
+    running = run_trial(config(**fields), small, directory=tmp_path)
+    for _ in range(4):
+        next(running)
+    running.close()
+    torch.rand(100)
+    rest, again = finish(config(**fields), small, tmp_path)
+
+    assert [record.epoch for record in rest] == [4, 5]
+    assert metrics(again) == metrics(report)
+    assert again.wall_seconds > again.train_seconds  # the seconds before the cut are in it
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
+def test_a_truncated_checkpoint_costs_one_epoch_and_nothing_else(
+    config, small, finish, metrics, uninterrupted, tmp_path, damage
+):
+    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
+    _, report, whole, copies = uninterrupted(**fields)
+    cut = shutil.copytree(copies[3], tmp_path / "cut")
+    newest = max((cut / "checkpoints").iterdir())
+    newest.write_bytes(damage(newest.read_bytes()))
+
+    rest, again = finish(config(**fields), small, cut)
+
+    assert [record.epoch for record in rest] == [3, 4, 5]
+    assert metrics(again) == metrics(report)
+    assert_equal_weights(cut, whole)
+
+
+def test_a_checkpoint_of_another_trial_is_refused(config, small, uninterrupted, tmp_path):
+    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
+    cut = shutil.copytree(uninterrupted(**fields)[3][2], tmp_path / "cut")
+
+    with pytest.raises(CheckpointError, match="belongs to another trial"):
+        next(run_trial(config(**fields, lr=1e-3), small, directory=cut))
+
+
+def test_a_checkpoint_of_other_images_is_refused(config, small, uninterrupted, tmp_path):
+    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
+    cut = shutil.copytree(uninterrupted(**fields)[3][2], tmp_path / "cut")
+
+    with pytest.raises(CheckpointError, match="belongs to another trial"):
+        next(run_trial(config(**fields), dataclasses.replace(small, digest="other"), directory=cut))
+
+
+def test_the_newest_two_checkpoints_are_kept_and_none_after_the_end(uninterrupted):
+    _, _, whole, copies = uninterrupted(schedule=TWO_STEPS, model="test_efficientnet")
+
+    kept = [sorted(path.name for path in (copy / "checkpoints").iterdir()) for copy in copies]
+    assert kept[0] == ["epoch-000001.pt"]
+    assert kept[1:] == [[f"epoch-{n - 1:06d}.pt", f"epoch-{n:06d}.pt"] for n in range(2, 7)]
+    assert sorted(path.name for path in whole.iterdir()) == ["epochs.json", "report.json", "weights.safetensors"]
+
+
+def test_the_report_on_disk_says_which_trial_it_is_of(config, small, uninterrupted):
+    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
+    _, report, whole, copies = uninterrupted(**fields)
+
+    told = json.loads((whole / "report.json").read_text())
+
+    assert told["identity"] == config(**fields).digest(data=small.digest, weights=None)
+    assert told["test_accuracy"] == report.test_accuracy
+    assert not any((copy / "report.json").exists() for copy in copies)
+
+
+# ---- at the edges
+
+
+def test_a_perfect_model_makes_no_proxies(config, small, finish):
+    """Every image is of the class that the sum of its pixels names: black or white, which one epoch tells apart."""
+    pixels = torch.where(small.labels[:, None, None, None] < 5, 0, 255).to(torch.uint8).expand_as(small.images)
+    easy = dataclasses.replace(
+        small, images=pixels.contiguous(), labels=(small.labels >= 5).long(), classes=("black", "white")
+    )
+
+    records, report = finish(config(schedule="5,p,1", scope="batch", replacement="mean", mask="other"), easy)
+
+    assert records[-2].proxy_step
+    assert [record.wrong_images for record in records] == [0] * 7
+    assert report.proxy_images == 0
+    assert report.test_accuracy == 100
+
+
+def test_bf16_runs_a_whole_trial(config, tiny, finish):
+    records, report = finish(config(schedule="1,p,1", precision="bf16"), tiny)
+
+    assert records[1].made_images > 0
+    assert report.epochs_done == 3
+
+
+def test_a_learning_rate_beyond_reason_ends_in_an_error_that_says_so(config, tiny, finish):
+    with pytest.raises(DivergedError, match="try a smaller lr"):
+        finish(config(schedule="6", lr=1e30), tiny)
+
+
+def test_skipped_images_are_counted_in_the_report(config, tiny, finish):
+    _, report = finish(config(schedule="1"), dataclasses.replace(tiny, skipped=("a.png", "b.png")))
+
+    assert report.skipped_images == 2
+
+
+def test_the_redrawn_audit_changes_what_is_trained_on_and_not_how_much(config, small, finish):
+    fixed, end = finish(config(schedule="2,1,1"), small)
+    redrawn, leaking = finish(config(schedule="2,1,1", split="redrawn"), small)
+
+    assert [r.train_images for r in redrawn] == [r.train_images for r in fixed]
+    assert [a.train_loss == b.train_loss for a, b in zip(fixed, redrawn, strict=True)] == [True, True, False, False]
+    assert leaking.split_digest == end.split_digest
+    assert leaking.test_images == end.test_images
