@@ -100,6 +100,12 @@ def test_less_training_data_keeps_val_and_test(config):
     assert counts(part.train) == [15] * 4
 
 
+def test_a_part_that_rounds_to_all_training_data_is_all_of_it(config):
+    whole = draw_split(LABELS, NO_TEST, config())
+
+    assert draw_split(LABELS, NO_TEST, config(train_fraction=0.999)).digest == whole.digest
+
+
 def test_merged_trains_on_train_and_val_together(config):
     fixed = draw_split(LABELS, NO_TEST, config())
     merged = draw_split(LABELS, NO_TEST, config(split="merged"))

@@ -138,6 +138,16 @@ def test_another_image_in_train_shifts_no_draw_of_the_others():
     assert torch.equal(one.augmentation_table(2, 0, 1)[[1, 2]], other.augmentation_table(2, 0, 1)[[0, 3]])
 
 
+def test_another_image_in_train_shifts_no_place_of_the_others(training_set_of, config, small):
+    whole = training_set_of(config(), small)
+    part = whole.with_train(whole.train[10:].numpy())
+
+    order, fewer = (given.slot_ids[given.epoch_order(0, 1)] for given in (whole, part))
+
+    assert len(fewer) == len(order) - 10
+    assert torch.equal(order[torch.isin(order, part.train)], fewer)
+
+
 def test_the_batch_size_cuts_the_order_and_does_not_change_it():
     given = training_set()
     order = given.epoch_order(0, 0)
