@@ -119,7 +119,7 @@ def choose(scores: Scores, config: TrialConfig, *, step: int) -> torch.Tensor:
     wrong = scores.wrong.nonzero().flatten()
     if not len(wrong):
         return wrong
-    count = math.ceil(Fraction(repr(config.subset)) * len(wrong))  # 0.1 * 30 is 3, not 3.0000000000000004
+    count = math.ceil(Fraction(repr(config.subset)) * len(wrong))  # 0.07 * 100 is 7, not 7.000000000000001
     keys = ORDERS[config.order](scores, config.seed, step)[wrong]
     return wrong[torch.argsort(keys, stable=True)[:count]].sort().values
 
