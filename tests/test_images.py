@@ -238,3 +238,12 @@ def test_a_set_on_a_device_is_the_same_set():
 
     assert moved.digest == loaded.digest
     assert torch.equal(moved.images, loaded.images)
+
+
+@pytest.mark.parametrize("change", [{"own_test": [False, False, True, True]}, {"labels": [0, 1, 1, 0]}])
+def test_the_digest_tells_apart_splits_and_labels_of_the_same_contents(change):
+    fields = {"labels": [0, 1, 0, 1], "own_test": [False, False, False, True]}
+
+    one, other = (load(catalogue([GREY] * 4, **given), 16).digest for given in (fields, {**fields, **change}))
+
+    assert one != other

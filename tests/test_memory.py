@@ -128,6 +128,19 @@ def test_the_peak_of_one_trial_is_not_charged_to_the_next():
     assert peak_mb(CPU) < high - 250
 
 
+@pytest.mark.skipif(not resettable(), reason="/proc/self/clear_refs is not writable")
+def test_a_trial_reports_its_own_peak_and_not_that_of_the_process(config, tiny, finish):
+    reset_peak(CPU)
+    big = torch.ones(600 * 2**20 // 4)
+    high = peak_mb(CPU)
+    del big
+    clear_caches(CPU)
+
+    records, report = finish(config(), tiny)
+
+    assert 50 < records[0].peak_memory_mb <= records[-1].peak_memory_mb <= report.peak_memory_mb < high - 300
+
+
 def test_the_peak_is_measured_in_mebibytes():
     reset_peak(CPU)
     before = peak_mb(CPU)
