@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +119,7 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
         worker = {
             name: value for name, value in ENVIRONMENT.items() if name.startswith(("RAY_CHDIR", "TUNE", "PYTHON"))
         }
+        _probe(joined)
         try:
             context = ray.init(address=joined, runtime_env={"py_modules": packages, "env_vars": worker}, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -136,6 +138,20 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
         yield {"dashboard": context.dashboard_url or None, "joined": joined}
     finally:
         ray.shutdown()
+
+
+def _probe(address: str) -> None:
+    """Fail in seconds where nobody listens; Ray itself would try for minutes.
+
+    Raises: ConfigError.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # auto, or a name that Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--address must be of a running Ray cluster; got {address!r}: {error}") from error
 
 
 def _ensure_token() -> None:

@@ -13,10 +13,14 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from proxy_attention.errors import ConfigError
+from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.comparison import Claim, Estimate
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(ProxyAttentionError):
+    """A command line that breaks a law. No ValueError: argparse would put its own words in place of ours."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,7 +54,7 @@ def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:
         except ValueError:
             value = low - 1
         if not low <= value <= high:
-            raise ConfigError(f"{option} must be a whole number in [{low}, {high}]; got {text!r}")
+            raise UsageError(f"{option} must be a whole number in [{low}, {high}]; got {text!r}")
         return value
 
     return convert
@@ -65,7 +69,7 @@ def share(option: str) -> Any:
         except ValueError:
             value = math.nan
         if not (0 <= value <= 1 or (value > 1 and value == int(value))) or math.isinf(value):
-            raise ConfigError(f"{option} must be a fraction in [0, 1] or a whole number; got {text!r}")
+            raise UsageError(f"{option} must be a fraction in [0, 1] or a whole number; got {text!r}")
         return value
 
     return convert

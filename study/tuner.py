@@ -97,7 +97,7 @@ class _Space:
 
 
 class _Sampler(optuna.samplers.TPESampler):
-    """TPE that spends no suggestion on a schedule without proxies: the first trial is the baseline, and one is enough."""
+    """TPE that spends no suggestion on a schedule without proxies: the first trial is the baseline, one is enough."""
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         value = super().sample_independent(study, trial, param_name, param_distribution)
