@@ -175,7 +175,7 @@ class Law:
         wrong_bool = isinstance(value, bool) and bool not in self.kinds
         if wrong_bool or not isinstance(value, self.kinds) or not self.holds(value):
             raise ConfigError(f"{field} must be {self.text}; got {value!r}")
-        return value
+        return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0, and must have its digest
 
 
 def _name() -> Law:

@@ -27,6 +27,9 @@ from study.results import COMPLETE, load_results, trials_of
 from study.search import confirmation_plan, grid_plan, random_plan
 from study.trainable import Workplace
 
+START_SECONDS = 15.0
+"""Ray and its first workers, which import torch and timm."""
+
 EVALUATION_COST = 0.35
 """What looking at an image costs, as a part of training on it: a forward pass against forward, backward and step."""
 
@@ -125,8 +128,13 @@ class Prepared:
 
     def expected_seconds(self, epochs: int) -> float:
         """How long so many epochs will take, Ray's start included."""
+        return START_SECONDS + epochs * self.seconds_per_epoch
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """How long an epoch is expected to take, others trained beside it counted in."""
         train, val = self.desk.sizes(self.first)
-        return 8 + epochs * (train + EVALUATION_COST * val) * self.seconds_per_image / self.resources.concurrency
+        return (train + EVALUATION_COST * val) * self.seconds_per_image / self.resources.concurrency
 
 
 def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int, int], None] | None = None) -> Prepared:

@@ -242,6 +242,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
                 epochs=prepared.epoch_count,
                 trials_done=trials_done,
                 epochs_done=epochs_done,
+                seconds_per_epoch=prepared.seconds_per_epoch,
             ) as line,
         ):
             if session["dashboard"]:

@@ -99,13 +99,23 @@ class ProgressLine:
 
     Args:
         trials, epochs: how many there are in all; those done before count as done.
+        seconds_per_epoch: what was expected, until enough epochs were seen to say better.
     """
 
-    def __init__(self, out: Console, *, trials: int, epochs: int, trials_done: int, epochs_done: int) -> None:
+    def __init__(
+        self,
+        out: Console,
+        *,
+        trials: int,
+        epochs: int,
+        trials_done: int,
+        epochs_done: int,
+        seconds_per_epoch: float,
+    ) -> None:
         self.out, self.trials, self.epochs = out, trials, epochs
         self.trials_done, self.epochs_done, self.failed = trials_done, epochs_done, 0
-        self._before = epochs_done
-        self._started = time.monotonic()
+        self._expected = seconds_per_epoch
+        self._seen: list[float] = []  # when each epoch of this session was reported
         self._val: dict[str, list[float]] = {}
         self._status = out.status("") if out.is_terminal else None
 
@@ -122,6 +132,7 @@ class ProgressLine:
     def epoch(self) -> None:
         """An epoch was reported."""
         self.epochs_done += 1
+        self._seen.append(time.monotonic())
         self._show()
 
     def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
@@ -140,9 +151,10 @@ class ProgressLine:
 
     def text(self, *, short: bool = False) -> str:
         """The line; in a log, where it stands after every trial, without what the trials themselves said."""
-        spent = time.monotonic() - self._started
-        fresh = self.epochs_done - self._before
-        left = duration(spent / fresh * (self.epochs - self.epochs_done)) + " left" if fresh else "measuring"
+        each = self._expected
+        if len(self._seen) > 8:  # the first reports come late: workers were starting
+            each = (self._seen[-1] - self._seen[0]) / (len(self._seen) - 1)
+        left = f"{duration(each * max(self.epochs - self.epochs_done, 0))} left"
         val = ", ".join(f"{arm} {sum(v) / len(v):.1f} %" for arm, v in sorted(self._val.items()))
         parts = [f"{self.trials_done}/{self.trials} trials", f"{self.epochs_done}/{self.epochs} epochs", left]
         parts += [f"val so far: {val}"] if val and not short else []

@@ -96,7 +96,9 @@ def open_image(content: bytes) -> Image.Image:
         values = np.asarray(image, dtype=np.float64)
         # of 32 bits only the values tell what they mean; Pillow before 11 reads a PNG of 16 bits as such
         sixteen = image.mode.startswith("I;16") or opened.format == "PNG" or values.max() > 255
-        image = Image.fromarray((values / (257.0 if sixteen else 1.0)).clip(0, 255).astype(np.uint8))
+        unit = image.mode == "F" and values.max() <= 1
+        scale = 1 / 257 if sixteen else 255.0 if unit else 1.0
+        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

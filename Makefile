@@ -1,0 +1,36 @@
+# Two commands do all of a newcomer's set-up: `make study` and `make test`. `make .venv` installs for both.
+PYTHON ?= python3
+BIN := .venv/bin
+SEARCH ?= grid
+
+.PHONY: study test lint clean help .venv
+
+help:
+	@echo "make study   install, run the quick study (SEARCH=grid|optuna|random), print its tables"
+	@echo "make test    install, check style and types, run every test with coverage"
+	@echo "make .venv   install only"
+	@echo "make clean   remove the environment; runs stay"
+
+study: .venv
+	$(BIN)/python study/run.py --search $(SEARCH)
+	$(BIN)/python study/analyse.py experiments/quick/$(SEARCH)
+
+test: .venv lint
+	$(BIN)/python -m pytest --cov --cov-fail-under=80
+
+lint: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# a target of its own name: made again when what it is made of has changed, and only counted as made when it is whole
+.venv: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f'Python must be >= 3.11; got {v} (make PYTHON=python3.12 ...)')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv
