@@ -18,6 +18,8 @@ from proxy_attention.errors import ConfigError
 from proxy_attention.schedule import Schedule
 
 AUTO = "auto"
+LEAKING = frozenset({"redrawn", "merged"})
+"""Audit splits that train on validation images; whatever shows them says LEAKING."""
 
 
 @dataclass(frozen=True, kw_only=True)

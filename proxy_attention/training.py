@@ -68,13 +68,21 @@ class EpochTotals:
     seconds: float
 
 
-def new_state(model: Classifier, config: TrialConfig, *, images: int, device: torch.device) -> TrainState:
-    """AdamW and OneCycle over the whole trial, for a model that is already on its device.
+def check_precision(config: TrialConfig, device: str) -> None:
+    """See that the device can train at this precision.
 
     Raises: ConfigError for fp16 on a CPU, which has no gradient scaling.
     """
-    if config.precision == "fp16" and device.type != "cuda":
-        raise ConfigError(f"precision must be fp32 or bf16 on a {device.type}; got 'fp16'")
+    if config.precision == "fp16" and device != "cuda":
+        raise ConfigError(f"precision must be fp32 or bf16 on a {device}; got 'fp16'")
+
+
+def new_state(model: Classifier, config: TrialConfig, *, images: int, device: torch.device) -> TrainState:
+    """AdamW and OneCycle over the whole trial, for a model that is already on its device.
+
+    Raises: ConfigError as ``check_precision``.
+    """
+    check_precision(config, device.type)
     steps = -(-images // config.batch_size)
     optimizer = torch.optim.AdamW(
         model.module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.comparison import claims, group, query, tables, with_baselines
 from study.plan import Plan
@@ -93,7 +94,7 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
         if len(table):
             out.print()
             out.print(frame_table(table, f"by {name}"))
-    leaking = sorted(set(everything["split"].dropna()) - {"fixed"})
+    leaking = sorted(set(everything["split"].dropna()) & LEAKING)
     if leaking:
         out.print(f"\nLEAKING: split = {', '.join(leaking)} trains on validation images; its val says nothing.")
     if not columns:

@@ -14,6 +14,7 @@ from study.plan import BASELINE, PROXY
 from study.results import COMPLETE
 
 ENOUGH_SEEDS = 5
+MOST_LEVELS = 8
 ACCURACIES = ("val_accuracy", "test_accuracy")
 FACTORS = ("dataset", "model", "schedule", "threshold", "weight", "subset", "arm")
 _OTHER = [f.name for f in dataclasses.fields(TrialConfig) if f.name not in (*PROXY_FIELDS, "schedule")]
@@ -121,7 +122,7 @@ def group(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
             raise unknown("--group-by", column, [str(name) for name in frame.columns])
     done = frame[frame["status"] == COMPLETE].drop_duplicates(["config_digest", "arm"])
     rows = []
-    for key, part in done.groupby(list(columns), sort=True, dropna=True):
+    for key, part in done.groupby(list(columns), sort=True, dropna=True, observed=True):
         row = dict(zip(columns, key if isinstance(key, tuple) else (key,), strict=True))
         row["n"] = len(part)
         for accuracy in ACCURACIES:
@@ -143,6 +144,8 @@ def tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
         elif frame[factor].nunique(dropna=True) > 1:
             named = factor in PROXY_FIELDS
             rows = frame[frame["arm"] == PROXY] if named else frame[frame["arm"].isin([BASELINE, PROXY])]
+            if rows[factor].nunique() > MOST_LEVELS:  # a range was searched: a row a draw would say nothing
+                rows = rows.assign(**{factor: pd.qcut(rows[factor].astype(float), 4, precision=2, duplicates="drop")})
             found[factor] = group(rows, [factor] if named or factor == "schedule" else [factor, "arm"])
     return found
 

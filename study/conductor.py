@@ -159,6 +159,7 @@ def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int,
     desk = Desk(
         study,
         data_root=request.data_root,
+        device=resources.device,
         auto=partial(_without_auto, measured=measured, resources=resources),
         progress=progress,
     )

@@ -14,6 +14,7 @@ from proxy_attention.data.images import Catalogue, Inspection, inspect
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.models import build, weights_digest
+from proxy_attention.training import check_precision
 from study.experiment import Study
 from study.plan import PlannedTrial
 
@@ -23,6 +24,7 @@ class Desk:
 
     Args:
         data_root: where the data set lies, or None.
+        device: where trials will run, ``cpu`` or ``cuda``.
         auto: plain values for the fields of a config that are still ``auto``.
         progress: called with (what is being done, images read, images in all) while a data set is read.
     """
@@ -32,10 +34,11 @@ class Desk:
         study: Study,
         *,
         data_root: Path | None,
+        device: str,
         auto: Callable[[TrialConfig], dict[str, Any]],
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self.study, self.data_root, self._auto, self._progress = study, data_root, auto, progress
+        self.study, self.data_root, self.device, self._auto, self._progress = study, data_root, device, auto, progress
         self._data: dict[tuple[Any, ...], tuple[Catalogue, Inspection]] = {}
         self._splits: dict[tuple[Any, ...], Split] = {}
         self._weights: dict[str, str | None] = {}
@@ -74,6 +77,7 @@ class Desk:
         Raises: ConfigError, DataError.
         """
         config = self.resolved(config)
+        check_precision(config, self.device)
         inspection = self.data(config)
         model = (config.model, config.image_size, config.weights)
         if model not in self.notes:

@@ -33,6 +33,11 @@ class PlannedTrial:
     data_digest: str
     split_digest: str
 
+    @property
+    def number(self) -> int:
+        """Its place in the run, with which its trial_id begins."""
+        return int(self.trial_id.split("-", 1)[0])
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in plan.json and in the trial's own trial.json."""
         return {**dataclasses.asdict(self), "config": self.config.as_dict()}

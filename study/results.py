@@ -92,7 +92,7 @@ def trials_of(plan: Plan, run: Path) -> list[PlannedTrial]:
     if plan.search == "optuna":
         known |= {trial.trial_id: trial for trial in suggested_trials(run, plan.seeds[0])}
     known |= {trial.trial_id: trial for trial in plan.confirmed}
-    return [known[trial_id] for trial_id in sorted(known)]
+    return sorted(known.values(), key=lambda trial: trial.number)
 
 
 def suggested_trials(run: Path, seed: int) -> list[PlannedTrial]:

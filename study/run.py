@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from proxy_attention.config import LEAKING
 from proxy_attention.data.sources import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.analyse import show
@@ -221,7 +222,7 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
     undone = results[results["status"] != COMPLETE]
     if not len(undone):
         return DONE
-    restore = shlex.join(["python", "study/run.py", "--restore", _short(request.run)])
+    restore = shlex.join(["python", _short(ROOT / "study" / "run.py"), "--restore", _short(request.run)])
     out.print(
         f"\n{len(results) - len(undone)} of {len(results)} trials are complete. To go on:\n  {restore}", soft_wrap=True
     )
@@ -284,6 +285,9 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: 
         f"data         {first.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}{skipped}",
         markup=False,
     )
+    leaking = sorted({trial.config.split for trial in plan.trials} & LEAKING)
+    if leaking:
+        out.print(f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result")
     for (model, size, _), note in prepared.desk.notes.items():
         out.print(f"model        {model} at {size} px: {note}")
     for name, value in plan.measured.items():
@@ -297,7 +301,7 @@ def _show_places(prepared: Prepared, out: Console) -> None:
     run = prepared.request.run
     out.print()
     out.print(f"rows         {_short(run / 'results.csv')}", soft_wrap=True)
-    out.print(f"tables       python study/analyse.py {shlex.quote(_short(run))}", soft_wrap=True)
+    out.print(f"tables       python {_short(ROOT / 'study' / 'analyse.py')} {shlex.quote(_short(run))}", soft_wrap=True)
     out.print(f"curves       tensorboard --logdir {shlex.quote(_short(run / 'trials'))}", soft_wrap=True)
     if prepared.plan.search == "optuna":
         out.print(f"search       optuna-dashboard sqlite:///{_short(run / 'optuna.db')}", soft_wrap=True)

@@ -69,5 +69,5 @@ def confirmation_plan(
     ]
     settings += [(arm.name, dict(arm.values)) for arm in study.arms]
     others = [(arm, study.config(values, seed)) for seed in study.seeds[1:] for arm, values in settings]
-    first = max((int(trial.trial_id[:4]) for trial in suggested), default=-1) + 1
+    first = max((trial.number for trial in suggested), default=-1) + 1
     return tuple(desk.trial(first + number, arm, config) for number, (arm, config) in enumerate(others))

@@ -16,6 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
+from proxy_attention.memory import freeze_imports
 from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.cluster import Resources
@@ -187,7 +188,7 @@ def run_optuna(
 
 def _settle(known: optuna.Study, run: Path, seed: int) -> None:
     """Tell Optuna how trials ended that it still believes running: their value, or that they failed."""
-    numbers = {int(trial.trial_id[:4]): trial.trial_id for trial in suggested_trials(run, seed)}
+    numbers = {trial.number: trial.trial_id for trial in suggested_trials(run, seed)}
     for trial in known.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         trial_id = numbers.get(trial.number)
         if trial_id is not None and is_complete(run, trial_id):
@@ -223,13 +224,15 @@ def _fit(
     search_alg: OptunaSearch | None = None,
     num_samples: int = 1,
 ) -> Outcome:
-    def trainable(space: dict[str, Any], *, workplace: Workplace) -> None:
+    def proxy_attention_trial(space: dict[str, Any], *, workplace: Workplace) -> None:  # so the dashboard calls it
+        freeze_imports()
         run_planned(PlannedTrial.of(space["trial"]), workplace, tune.report)
 
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(trainable, workplace=workplace), {"cpu": resources.cpus, "gpu": resources.gpus}
+            tune.with_parameters(proxy_attention_trial, workplace=workplace),
+            {"cpu": resources.cpus, "gpu": resources.gpus},
         ),
         param_space=param_space,
         tune_config=tune.TuneConfig(

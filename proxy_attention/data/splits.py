@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from proxy_attention.config import TrialConfig
+from proxy_attention.config import LEAKING, TrialConfig
 from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.seeds import derive_seed
 
 SPLITS = ("fixed", "redrawn", "merged")
-LEAKING = frozenset({"redrawn", "merged"})
-"""Audit protocols that train on validation images; whatever shows them says LEAKING."""
 
 
 @dataclass(frozen=True, eq=False)
