@@ -104,7 +104,12 @@ def load_study(
         fixed: further fixed fields that the command line implies.
     Raises: ConfigError for anything that is unknown or breaks a law.
     """
-    return parse_study(study_file(path).read_text(encoding="utf-8"), settings=settings, seeds=seeds, fixed=fixed)
+    file = study_file(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"study.toml must be TOML, text in UTF-8; {str(file)!r} cannot be read: {error}") from error
+    return parse_study(text, settings=settings, seeds=seeds, fixed=fixed)
 
 
 def study_file(path: Path) -> Path:
@@ -242,7 +247,7 @@ def _arms(raw: Any) -> tuple[Arm, ...]:
 
     Raises: ConfigError for a name that is missing, repeated, taken or unsafe as part of a file name.
     """
-    if not isinstance(raw, list):
+    if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
         raise ConfigError(f"arms must be [[arm]] tables; got {raw!r}")
     arms: list[Arm] = []
     for entry in raw:
@@ -301,7 +306,7 @@ def to_toml(study: Study) -> str:
         if isinstance(value, list | tuple):
             return f"[{', '.join(map(text, value))}]"
         if isinstance(value, str):
-            return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML string
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # else a JSON string is one of TOML
         return str(value).lower() if isinstance(value, bool) else repr(value)
 
     def table(values: Mapping[str, Any]) -> list[str]:
