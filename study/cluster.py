@@ -14,7 +14,6 @@ from typing import Any
 from proxy_attention.errors import ConfigError
 
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",  # the dashboard and the job server ask for ~/.ray/auth_token
     "RAY_AIR_NEW_OUTPUT": "0",  # the newer printer boxes its configuration even when it is told to be quiet
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -99,9 +98,12 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
     Yields: ``dashboard``: its address or None; ``joined``: the cluster's address or None.
     Raises: ConfigError if the cluster cannot be joined.
     """
+    joined = address or os.environ.get("RAY_ADDRESS") or None
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray
+    if not joined:  # a cluster that is joined has its own rule
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # the dashboard and the job server ask for ~/.ray/auth_token
+    import ray  # after its environment is set: it is read at import
 
     if not verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -113,7 +115,6 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
         "logging_level": logging.INFO if verbose else logging.ERROR,
         "configure_logging": verbose,
     }
-    joined = address or os.environ.get("RAY_ADDRESS") or None
     if joined:
         packages = [str(Path(__file__).resolve().parent.parent / name) for name in ("proxy_attention", "study")]
         worker = {

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from proxy_attention.data.splits import LEAKING, SPLITS, Split, draw_split, redraw
+from proxy_attention.config import LEAKING
+from proxy_attention.data.splits import SPLITS, Split, draw_split, redraw
 from proxy_attention.errors import ConfigError, DataError
 
 LABELS = np.repeat(np.arange(4), 50)[np.random.default_rng(0).permutation(200)]
