@@ -79,7 +79,7 @@ class Request:
                 command=command,
                 **options,
             )
-        except (OSError, KeyError, TypeError) as error:
+        except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"a run must hold the study.toml it was made of; {str(run)!r} does not ({error})"
             ) from error
