@@ -1,4 +1,4 @@
-"""Shared values of the tests: a few real images, a configuration that trains in a second, and how to finish a trial."""
+"""Shared values of the tests: a few real images, a trial of a second and how to finish it, a small run of a study."""
 
 import dataclasses
 import gc
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet, load
@@ -149,3 +150,138 @@ def trained(config: Callable[..., TrialConfig], small: ImageSet, training_set_of
     for epoch in range(4):
         train_epoch(state, training_set, trial, epoch=epoch)
     return model
+
+
+# ---- the study. Its modules are imported where they are used: the library's tests run where pandas is missing.
+
+STUDY = """
+[study]
+question = "Does a small thing work?"
+seeds = [0, 1]
+[fixed]
+dataset = "folder"
+model = "test_resnet"
+image_size = 32
+batch_size = 8
+precision = "fp32"
+threads = 1
+[search]
+schedule = ["2", "1,p"]
+threshold = [0.3, 0.6]
+[[arm]]
+name = "random-mask"
+schedule = "1,p"
+threshold = 0.3
+mask = "random"
+"""
+"""Eight trials of less than a second: on each of two seeds a baseline, two thresholds and a control."""
+
+
+@pytest.fixture(scope="session")
+def study_text() -> str:
+    """A study.toml whose grid has eight trials; its images are in ``image_folder``."""
+    return STUDY
+
+
+def write_images(images: ImageSet, root: Path) -> Path:
+    """Ten images to train and choose with and four of an own test, of each of four classes, as PNG files."""
+    for cls in range(4):
+        for own_test, count in ((False, 10), (True, 4)):
+            folder = root / ("test" if own_test else "train") / images.classes[cls]
+            folder.mkdir(parents=True)
+            for i in ((images.labels == cls) & (images.own_test == own_test)).nonzero().flatten()[:count].tolist():
+                pixels = images.images[i].permute(1, 2, 0).numpy()
+                Image.fromarray(pixels).save(folder / f"{images.classes[cls]}_{i:04d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def image_folder(sample: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with 40 images to train and choose with and 16 of its own test, in four classes. Read only."""
+    return write_images(sample, tmp_path_factory.mktemp("images") / "root")
+
+
+@pytest.fixture
+def own_images(sample: ImageSet, tmp_path: Path) -> Path:
+    """The same images in a folder that a test may change."""
+    return write_images(sample, tmp_path / "images")
+
+
+@pytest.fixture(scope="session")
+def prepared_run(image_folder: Path) -> Callable[..., Any]:
+    """Plan a run of a study's text on these images, write its plan.json, start nothing."""
+    from study.cluster import Machine
+    from study.conductor import Request, begin, prepare
+    from study.experiment import parse_study
+
+    def make(run: Path, text: str = STUDY, *, write: bool = True, **changes: Any) -> Any:
+        request = Request(
+            **{
+                "study": parse_study(text),
+                "search": "grid",
+                "name": run.parent.name,
+                "run": run,
+                "suggestions": 0,
+                "confirm": 0,
+                "data_root": image_folder,
+                "cpus_per_trial": None,
+                "gpus_per_trial": None,
+                "concurrency": None,
+                "command": "python study/run.py",
+                **changes,
+            }
+        )
+        prepared = prepare(request, Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0))
+        if write:
+            begin(prepared)
+        return prepared
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_one() -> Callable[..., list[dict[str, Any]]]:
+    """Run one planned trial of a prepared run in this process, without Ray; returns what it reported."""
+    from study.trainable import Workplace, run_planned
+
+    def run(prepared: Any, number: int, *, stop_after: int | None = None) -> list[dict[str, Any]]:
+        reports: list[dict[str, Any]] = []
+
+        def report(metrics: dict[str, Any]) -> None:
+            reports.append(metrics)
+            if len(reports) == stop_after:
+                raise KeyboardInterrupt
+
+        workplace = Workplace(prepared.request.run, prepared.request.data_root, "cpu", "abc123")
+        run_planned(prepared.plan.trials[number], workplace, report)
+        return reports
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_one: Any) -> Path:
+    """A complete run of the eight trials, trained in this process. Read only."""
+    from study.conductor import finish
+
+    prepared = prepared_run(tmp_path_factory.mktemp("finished") / "small" / "grid")
+    for number in range(len(prepared.plan.trials)):
+        run_one(prepared, number)
+    finish(prepared.request.run)
+    return prepared.request.run
+
+
+@pytest.fixture(scope="session")
+def broken_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_one: Any) -> Path:
+    """A run whose four trials are complete, interrupted, failed and missing, in this order. Read only."""
+    from proxy_attention.errors import DivergedError
+
+    text = STUDY.replace("seeds = [0, 1]", "seeds = [0]").replace("threshold = [0.3, 0.6]", "threshold = [0.3]")
+    text = text.replace('mask = "random"', "lr = 1e30") + '[[arm]]\nname = "late"\nschedule = "1,p"\n'
+    prepared = prepared_run(tmp_path_factory.mktemp("broken") / "small" / "grid", text)
+    run_one(prepared, 0)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(prepared, 1, stop_after=1)
+    with pytest.raises(DivergedError):
+        run_one(prepared, 2)
+    return prepared.request.run

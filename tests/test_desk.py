@@ -1,0 +1,268 @@
+import dataclasses
+import re
+
+import pytest
+from safetensors.torch import save_file
+
+from proxy_attention.config import DEFAULTS, TrialConfig
+from proxy_attention.errors import ConfigError, DataError
+from proxy_attention.models import build
+from proxy_attention.trial import CHOICES
+from study.desk import Desk, fingerprint
+from study.experiment import parse_study
+from study.search import grid_plan
+
+OTHER = {
+    "model": "test_efficientnet",
+    "image_size": 48,
+    "schedule": "p,1",
+    "threshold": 0.25,
+    "weight": 0.25,
+    "subset": 0.5,
+    "smoothing": 1.0,
+    "max_area": 0.5,
+    "clear_every_step": False,
+    "compound": True,
+    "batch_size": 16,
+    "lr": 0.01,
+    "weight_decay": 0.0,
+    "precision": "bf16",
+    "threads": 2,
+    "val_fraction": 0.25,
+    "test_fraction": 0.25,
+    "train_fraction": 0.5,
+    "folds": 3,
+    "fold": 1,
+    "split_seed": 9,
+    "seed": 1,
+}
+"""Another value than the base's for every field that is no name of a table, but those of two tests of their own."""
+
+
+@pytest.fixture
+def desk(image_folder, study_text):
+    return Desk(parse_study(study_text), data_root=image_folder, device="cpu", auto=lambda config: {})
+
+
+@pytest.fixture
+def base(study_text):
+    return parse_study(study_text).config({"schedule": "1,p"}, 0)
+
+
+def other_value(base, field):
+    if field in OTHER:
+        return OTHER[field]
+    return next(name for name in CHOICES[field] if name != getattr(base, field))
+
+
+@pytest.mark.parametrize("field", sorted(set(DEFAULTS) - {"dataset", "weights"}))
+def test_trials_that_differ_in_one_field_differ_in_digest(desk, base, field):
+    base = dataclasses.replace(base, folds=2 if field == "fold" else 0)
+    changed = dataclasses.replace(base, **{field: other_value(base, field)})
+    assert getattr(changed, field) != getattr(base, field)
+
+    assert desk.trial(0, "proxy", changed).config_digest != desk.trial(0, "proxy", base).config_digest
+
+
+def test_trials_of_other_images_differ_in_digest(desk, base, own_images, study_text):
+    next(own_images.rglob("*.png")).unlink()
+    other = Desk(parse_study(study_text), data_root=own_images, device="cpu", auto=lambda config: {})
+
+    one, two = desk.trial(0, "proxy", base), other.trial(0, "proxy", base)
+
+    assert one.data_digest != two.data_digest
+    assert one.config_digest != two.config_digest
+
+
+def test_the_same_images_elsewhere_are_the_same_trial(desk, base, own_images, study_text):
+    other = Desk(parse_study(study_text), data_root=own_images, device="cpu", auto=lambda config: {})
+
+    assert other.trial(0, "proxy", base) == desk.trial(0, "proxy", base)
+
+
+def test_a_trial_is_named_by_number_arm_seed_and_digest(desk, base):
+    trial = desk.trial(12, "random-mask", dataclasses.replace(base, seed=3))
+
+    assert trial.trial_id == f"0012-random-mask-seed3-{trial.config_digest[:8]}"
+    assert re.fullmatch("[0-9a-f]{64}", trial.config_digest)
+    assert trial.arm == "random-mask"
+
+
+def test_number_and_arm_of_a_trial_are_no_part_of_its_digest(desk, base):
+    assert desk.trial(0, "proxy", base).config_digest == desk.trial(7, "twin", base).config_digest
+
+
+def weights_file(path):
+    module = build("test_resnet", classes=4, image_size=32, weights="none", seed=5).module
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, path)
+
+
+def test_a_weights_path_becomes_absolute_because_workers_run_elsewhere(desk, base, tmp_path, monkeypatch):
+    weights_file(tmp_path / "w.safetensors")
+    monkeypatch.chdir(tmp_path)
+
+    trial = desk.trial(0, "proxy", dataclasses.replace(base, weights="w.safetensors"))
+
+    assert trial.config.weights == str(tmp_path / "w.safetensors")
+
+
+def test_weights_are_known_by_their_content_not_their_path(desk, base, tmp_path):
+    for name in ("a.safetensors", "b.safetensors"):
+        weights_file(tmp_path / name)
+    one, two = (
+        desk.trial(0, "proxy", dataclasses.replace(base, weights=str(tmp_path / f"{n}.safetensors"))) for n in "ab"
+    )
+
+    assert one.config_digest == two.config_digest
+    assert one.config_digest != desk.trial(0, "proxy", base).config_digest
+
+
+def test_a_missing_weights_file_is_refused_before_anything_is_trained(desk, base):
+    with pytest.raises(ConfigError, match="weights must be "):
+        desk.trial(0, "proxy", dataclasses.replace(base, weights="nowhere.safetensors"))
+
+
+def test_an_unknown_data_root_is_refused(base, study_text, tmp_path):
+    desk = Desk(parse_study(study_text), data_root=tmp_path / "nowhere", device="cpu", auto=lambda config: {})
+
+    with pytest.raises(DataError, match="data root must be an existing folder"):
+        desk.trial(0, "proxy", base)
+
+
+def test_what_is_auto_becomes_plain_in_every_trial(image_folder, study_text):
+    study = parse_study(study_text, settings=["threads=auto", "precision=auto"])
+    desk = Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {"threads": 2, "precision": "fp32"})
+
+    assert {(trial.config.threads, trial.config.precision) for trial in grid_plan(study, desk)} == {(2, "fp32")}
+
+
+def test_a_trial_that_is_still_auto_has_no_digest(image_folder, study_text):
+    study = parse_study(study_text, settings=["threads=auto"])
+    desk = Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {})
+
+    with pytest.raises(ConfigError, match="threads must be a plain value in a trial; got 'auto'"):
+        grid_plan(study, desk)
+
+
+def test_sizes_are_the_images_of_train_and_val(desk, base):
+    assert desk.sizes(base) == (32, 8)
+    assert desk.sizes(dataclasses.replace(base, train_fraction=0.5)) == (16, 8)
+
+
+def test_unreadable_images_are_left_out_of_the_split(own_images, study_text):
+    broken = next((own_images / "train").rglob("*.png"))
+    broken.write_text("no image")
+    study = parse_study(study_text, settings=["on_bad_image=skip"])
+    desk = Desk(study, data_root=own_images, device="cpu", auto=lambda config: {})
+    config = study.config({"schedule": "2"}, 0)
+
+    assert desk.data(config).skipped == (broken.relative_to(own_images).as_posix(),)
+    assert sum(desk.sizes(config)) == 39
+
+
+def test_a_seed_has_one_split_whatever_the_proxies(desk, study_text):
+    trials = grid_plan(parse_study(study_text), desk)
+    splits = {(trial.config.seed, trial.split_digest) for trial in trials}
+
+    assert len(trials) == 8
+    assert len(splits) == len({digest for _, digest in splits}) == 2
+
+
+def test_every_image_is_read_once_and_counted(image_folder, study_text):
+    told = []
+    study = parse_study(study_text)
+    desk = Desk(
+        study, data_root=image_folder, device="cpu", auto=lambda config: {}, progress=lambda *args: told.append(args)
+    )
+
+    grid_plan(study, desk)
+
+    assert told == [("checking folder", done, 56) for done in range(1, 57)]
+
+
+def test_the_shape_of_each_model_is_noted_for_people(desk, base):
+    desk.trial(0, "proxy", base)
+
+    assert list(desk.notes) == [("test_resnet", 32, "none")]
+    assert next(iter(desk.notes.values())).startswith("map 4x4, ")
+
+
+def test_a_fingerprint_does_not_depend_on_what_else_a_desk_has_planned(desk, base, image_folder, study_text):
+    study = parse_study(study_text)
+    fresh = fingerprint(
+        study, "grid", grid_plan(study, Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {}))
+    )
+    desk.trial(3, "x", dataclasses.replace(base, image_size=48, seed=8))
+    desk.sizes(base)
+
+    assert fingerprint(study, "grid", grid_plan(study, desk)) == fresh
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["threshold=[0.3, 0.7]"], ["threshold=[0.3]"], ["lr=0.01"], ["schedule=['p,1', '2']"], ["train_fraction=0.5"]],
+)
+def test_a_fingerprint_of_a_grid_changes_with_its_trials(desk, study_text, change):
+    study, other = parse_study(study_text), parse_study(study_text, settings=change)
+
+    assert fingerprint(study, "grid", grid_plan(study, desk)) != fingerprint(other, "grid", grid_plan(other, desk))
+
+
+def test_a_fingerprint_of_a_grid_changes_with_the_seeds(desk, study_text):
+    study, other = parse_study(study_text), parse_study(study_text, seeds=(0, 2))
+
+    assert fingerprint(study, "grid", grid_plan(study, desk)) != fingerprint(other, "grid", grid_plan(other, desk))
+
+
+def test_a_fingerprint_of_a_grid_does_not_change_with_the_words_of_its_question(desk, study_text):
+    study = parse_study(study_text)
+    other = dataclasses.replace(study, question="What else?")
+
+    assert fingerprint(study, "grid", grid_plan(study, desk)) == fingerprint(other, "grid", grid_plan(other, desk))
+
+
+SEARCHED = {
+    "seeds": {"seeds": (0, 2)},
+    "fixed": {"settings": ["lr=0.01"]},
+    "choices": {"settings": ["threshold=[0.3, 0.7]"]},
+    "range": {"settings": ["threshold={low = 0.1, high = 0.2}"]},
+}
+
+
+@pytest.mark.parametrize("change", SEARCHED.values(), ids=SEARCHED.keys())
+def test_a_fingerprint_of_a_search_changes_with_its_space(study_text, change):
+    study, other = parse_study(study_text), parse_study(study_text, **change)
+
+    assert fingerprint(study, "optuna", (), suggestions=4) != fingerprint(other, "optuna", (), suggestions=4)
+
+
+def test_a_fingerprint_of_a_search_changes_with_the_ends_of_a_range(study_text):
+    one, two = (parse_study(study_text, settings=[f"threshold={{low = 0.1, high = {end}}}"]) for end in (0.8, 0.9))
+
+    assert fingerprint(one, "optuna", ()) != fingerprint(two, "optuna", ())
+
+
+def test_a_fingerprint_of_a_search_changes_with_an_arm(study_text):
+    other = parse_study(study_text.replace('mask = "random"', 'mask = "inverse"'))
+
+    assert fingerprint(parse_study(study_text), "optuna", ()) != fingerprint(other, "optuna", ())
+
+
+@pytest.mark.parametrize("asked", [{"suggestions": 5}, {"confirm": 2}, {"baseline": "f" * 64}])
+def test_a_fingerprint_changes_with_what_was_asked_of_a_search(study_text, asked):
+    study = parse_study(study_text)
+    usual = {"suggestions": 4, "confirm": 1, "baseline": "0" * 64}
+
+    assert fingerprint(study, "optuna", (), **usual) != fingerprint(study, "optuna", (), **{**usual, **asked})
+
+
+def test_a_fingerprint_tells_searches_apart(study_text):
+    study = parse_study(study_text)
+
+    assert len({fingerprint(study, search, ()) for search in ("grid", "optuna", "random")}) == 3
+
+
+def test_every_field_has_another_value_here():
+    base = TrialConfig()
+
+    assert [name for name in DEFAULTS if name not in ("dataset", "weights") and other_value(base, name) is None] == []
