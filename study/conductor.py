@@ -14,15 +14,15 @@ import pandas as pd
 import torch
 
 from proxy_attention.config import AUTO, TrialConfig
-from proxy_attention.errors import ConfigError
 from proxy_attention.models import build
 from proxy_attention.storage import write_text
 from proxy_attention.training import seconds_per_image
 from study.cluster import Machine, Resources, decide
 from study.desk import Desk, fingerprint
-from study.experiment import Study, parse_study, to_toml
+from study.experiment import Study, to_toml
 from study.guard import check_plan, settle_plan
 from study.plan import Plan, PlannedTrial, about, is_complete
+from study.request import Request
 from study.results import COMPLETE, load_results, trials_of
 from study.search import confirmation_plan, grid_plan, random_plan
 from study.trainable import Workplace
@@ -32,63 +32,6 @@ START_SECONDS = 15.0
 
 EVALUATION_COST = 0.35
 """What looking at an image costs, as a part of training on it: a forward pass against forward, backward and step."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything that the command line asked, checked and with its defaults.
-
-    Attributes:
-        run: the run's folder, absolute.
-        suggestions: settings to try on the first seed; 0 for a grid.
-        confirm: how many of the best to run on the other seeds.
-        cpus_per_trial, gpus_per_trial, concurrency: None is for us to decide.
-    """
-
-    study: Study
-    search: str
-    name: str
-    run: Path
-    suggestions: int
-    confirm: int
-    data_root: Path | None
-    cpus_per_trial: int | None
-    gpus_per_trial: float | None
-    concurrency: int | None
-    command: str
-
-    @classmethod
-    def of_run(cls, run: Path, *, command: str) -> "Request":
-        """The request that made this run, for ``--restore``.
-
-        Raises: ConfigError if plan.json or study.toml is missing or damaged.
-        """
-        plan = Plan.read(run)
-        try:
-            study = parse_study((run / "study.toml").read_text(encoding="utf-8"))
-            options = dict(plan.options)
-            root = options.pop("data_root")
-            return cls(
-                study=study,
-                search=plan.search,
-                name=plan.name,
-                run=run,
-                suggestions=plan.suggestions,
-                confirm=plan.confirm,
-                data_root=Path(root) if root else None,
-                command=command,
-                **options,
-            )
-        except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"a run must hold the study.toml it was made of; {str(run)!r} does not ({error})"
-            ) from error
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What plan.json keeps for a restore."""
-        names = ("cpus_per_trial", "gpus_per_trial", "concurrency")
-        return {"data_root": str(self.data_root) if self.data_root else None} | {n: getattr(self, n) for n in names}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError
-from proxy_attention.records import EpochRecord, TrialReport
+from proxy_attention.records import EpochRecord
 from study.plan import SEARCHES, Plan, PlannedTrial, folder_of
 
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrialConfig))
@@ -112,15 +112,6 @@ def status_of(run: Path, trial_id: str) -> tuple[str, str]:
         return FAILED, str(failure["error"])
     begun = (folder / "epochs.json").is_file() or (folder / "trial.json").is_file()
     return (INTERRUPTED if begun else MISSING), ""
-
-
-def confusion_of(run: Path, trial_id: str) -> TrialReport | None:
-    """The whole report of a complete trial, or None."""
-    values = _read(folder_of(run, trial_id) / "report.json")
-    if values is None:
-        return None
-    names = {field.name for field in dataclasses.fields(TrialReport)}
-    return TrialReport(**{name: value for name, value in values.items() if name in names})
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:

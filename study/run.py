@@ -17,15 +17,14 @@ from pathlib import Path
 from rich.console import Console
 
 from proxy_attention.config import LEAKING
-from proxy_attention.data.sources import SOURCES
-from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
+from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analyse import show
 from study.cluster import Machine, cluster_machine, ray_session, this_machine
-from study.conductor import Prepared, Request, begin, conduct, finish, left_to_do, prepare, priced
-from study.experiment import SAFE_NAME, check_seeds, load_study, parse_setting, study_file
+from study.conductor import Prepared, begin, conduct, finish, left_to_do, prepare, priced
 from study.guard import sole_driver
 from study.plan import ROOT, SEARCHES
-from study.results import COMPLETE, runs_of
+from study.request import SUGGESTIONS, Request, requests
+from study.results import COMPLETE
 from study.terminal import (
     BAD_INPUT,
     DONE,
@@ -39,9 +38,6 @@ from study.terminal import (
     share,
     whole,
 )
-
-EXPERIMENTS = ROOT / "experiments"
-SUGGESTIONS, CONFIRM = 20, 1
 
 
 def parser() -> Parser:
@@ -106,73 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             out.print("interrupted before any trial began")
             return INTERRUPTED
-
-
-def requests(args: Namespace) -> list[Request]:
-    """What is asked for: one run, or those that a restore finds.
-
-    Raises: ConfigError for options that do not go together.
-    """
-    command = shlex.join(["python", "study/run.py", *sys.argv[1:]])
-    if args.restore is not None:
-        given = ("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage")
-        for option in given:
-            if getattr(args, option) is not None:
-                name = "--" + option.replace("_", "-")
-                raise ConfigError(f"{name} must not be given with --restore, which runs the plan as it was made")
-        return [Request.of_run(run, command=command) for run in runs_of(Path(args.restore))]
-    if args.search is None:
-        raise ConfigError(f"--search must be one of {', '.join(SEARCHES)}; got none (or give --restore PATH)")
-    if args.search not in SEARCHES:
-        raise unknown("--search", args.search, SEARCHES)
-    for option in ("trials", "confirm"):
-        if args.search == "grid" and getattr(args, option) is not None:
-            raise ConfigError(f"--{option} must go with --search optuna or random; got it with grid")
-    file = _experiment(args.experiment or "quick")
-    name = args.name or (file.parent.name if file.name == "study.toml" else file.stem)
-    if not SAFE_NAME.fullmatch(name):
-        raise ConfigError(f"--name must be of letters, digits, '.', '_' and '-', at most 64; got {name!r}")
-    data_root = Path(args.data_root).expanduser().absolute() if args.data_root is not None else None
-    study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied(args, file))
-    storage = Path(args.storage).expanduser().absolute() if args.storage else EXPERIMENTS
-    search = args.search != "grid"
-    return [
-        Request(
-            study=study,
-            search=args.search,
-            name=name,
-            run=storage / name / args.search,
-            suggestions=(args.trials or SUGGESTIONS) if search else 0,
-            confirm=(CONFIRM if args.confirm is None else args.confirm) if search else 0,
-            data_root=data_root,
-            cpus_per_trial=args.cpus_per_trial,
-            gpus_per_trial=args.gpus_per_trial,
-            concurrency=args.concurrency,
-            command=command,
-        )
-    ]
-
-
-def _experiment(name: str) -> Path:
-    """The study.toml of a name under experiments/, or of a path."""
-    path = Path(name).expanduser()
-    return study_file(EXPERIMENTS / name if not path.exists() and (EXPERIMENTS / name).is_dir() else path).absolute()
-
-
-def _seeds(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    return check_seeds([int(word) if word.isascii() and word.isdigit() else word for word in words])
-
-
-def _implied(args: Namespace, file: Path) -> dict[str, str]:
-    """``--data-root`` alone means the data set ``folder``; with a named data set, where that set lies."""
-    named = dict(parse_setting(text) for text in args.set or []).get("dataset")
-    if args.data_root is None or named is not None:
-        return {}
-    dataset = load_study(file).fixed.get("dataset")
-    return {} if dataset in SOURCES and SOURCES[dataset].needs_root else {"dataset": "folder"}
 
 
 def _machine(joined: str | None, args: Namespace) -> Machine:
