@@ -1,0 +1,257 @@
+import dataclasses
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from proxy_attention.config import PROXY_FIELDS
+from proxy_attention.errors import ConfigError
+from proxy_attention.records import EpochRecord
+from study.plan import Plan, folder_of
+from study.results import COLUMNS, confusion_of, load_epochs, load_results, runs_of, status_of
+
+PROMISED = [
+    "trial_id",
+    "config_digest",
+    "search",
+    "arm",
+    "status",
+    "error",
+    "dataset",
+    "model",
+    "weights",
+    "image_size",
+    "schedule",
+    "threshold",
+    "weight",
+    "subset",
+    "saliency",
+    "explain",
+    "mask",
+    "replacement",
+    "scope",
+    "smoothing",
+    "max_area",
+    "collect",
+    "order",
+    "substitute",
+    "clear_every_step",
+    "compound",
+    "augment",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "precision",
+    "threads",
+    "val_fraction",
+    "test_fraction",
+    "train_fraction",
+    "split",
+    "folds",
+    "fold",
+    "on_bad_image",
+    "label_function",
+    "split_seed",
+    "seed",
+    "epochs_done",
+    "val_accuracy",
+    "test_accuracy",
+    "test_precision",
+    "test_recall",
+    "test_f1",
+    "test_ece",
+    "train_seconds",
+    "proxy_seconds",
+    "wall_seconds",
+    "peak_memory_mb",
+    "proxy_images",
+    "flat_maps",
+    "split_digest",
+    "commit",
+]
+"""The columns that people and scripts rely on; a new field may join them."""
+
+
+@pytest.fixture
+def copy(finished_run, tmp_path):
+    """A copy of the complete run, to damage."""
+    return shutil.copytree(finished_run, tmp_path / "small" / "grid")
+
+
+def test_the_columns_are_those_that_were_promised(finished_run):
+    assert list(load_results(finished_run).columns) == list(COLUMNS) == PROMISED
+
+
+def test_every_planned_trial_is_a_row_in_its_order(finished_run):
+    results = load_results(finished_run)
+
+    assert list(results["trial_id"]) == [trial.trial_id for trial in Plan.read(finished_run).trials]
+    assert set(results["status"]) == {"complete"}
+    assert list(results["arm"]) == ["baseline", "proxy", "proxy", "random-mask"] * 2
+    assert list(results["seed"]) == [0] * 4 + [1] * 4
+
+
+def test_a_row_holds_what_the_trial_was_and_what_it_measured(finished_run):
+    trial = Plan.read(finished_run).trials[1]
+    report = json.loads((folder_of(finished_run, trial.trial_id) / "report.json").read_text())
+
+    row = load_results(finished_run).iloc[1]
+
+    measured = PROMISED[PROMISED.index("epochs_done") : PROMISED.index("commit")]
+    assert {name: row[name] for name in measured} == {name: report[name] for name in measured}
+    assert {name: row[name] for name in trial.config.as_dict()} == trial.config.as_dict()
+    assert (row["config_digest"], row["search"], row["error"], row["commit"]) == (
+        trial.config_digest,
+        "grid",
+        "",
+        "abc123",
+    )
+
+
+def test_accuracies_are_percentages_and_the_rest_fractions(finished_run):
+    results = load_results(finished_run)
+    counts = results["test_accuracy"] * 16 / 100  # of 16 test images
+
+    assert counts.round(6).isin(range(17)).all()
+    assert results["test_accuracy"].max() > 1
+    for name in ("test_precision", "test_recall", "test_f1", "test_ece"):
+        assert results[name].between(0, 1).all()
+
+
+def test_proxy_fields_are_missing_where_there_is_no_proxy_step(finished_run):
+    results = load_results(finished_run)
+
+    baseline = results["arm"] == "baseline"
+    assert results.loc[baseline, list(PROXY_FIELDS)].isna().all(axis=None)
+    assert results.loc[~baseline, list(PROXY_FIELDS)].notna().all(axis=None)
+
+
+def test_what_is_counted_is_a_whole_number(broken_run):
+    results = load_results(broken_run)
+
+    assert {str(results[name].dtype) for name in ("epochs_done", "proxy_images", "flat_maps", "seed")} == {"Int64"}
+
+
+def test_a_baseline_makes_no_proxy_and_the_others_do(finished_run):
+    results = load_results(finished_run).set_index("arm")
+
+    assert (results.loc["baseline", "proxy_images"] == 0).all()
+    assert (results.loc[["proxy", "random-mask"], "proxy_images"] > 0).all()
+
+
+def test_a_trial_is_complete_interrupted_failed_or_missing(broken_run):
+    results = load_results(broken_run)
+
+    assert list(results["status"]) == ["complete", "interrupted", "failed", "missing"]
+    assert list(results["epochs_done"]) == [2, 1, 0, 0]
+    assert results["error"].iloc[2].startswith("DivergedError: the training loss must be finite")
+    assert list(results["error"].iloc[[0, 1, 3]]) == ["", "", ""]
+
+
+def test_a_trial_that_is_not_complete_shows_no_accuracy(broken_run):
+    results = load_results(broken_run)
+
+    assert list(results["val_accuracy"].notna()) == [True, False, False, False]
+    assert list(results["test_accuracy"].notna()) == [True, False, False, False]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"val_accuracy": 9', "\x00\x00"])
+def test_a_damaged_report_is_no_result(copy, damage):
+    trial_id = Plan.read(copy).trials[1].trial_id
+    (folder_of(copy, trial_id) / "report.json").write_text(damage)
+
+    results = load_results(copy).set_index("trial_id")
+
+    assert results.loc[trial_id, "status"] == "interrupted"
+    assert pd.isna(results.loc[trial_id, "val_accuracy"])
+    assert (results["status"] == "complete").sum() == 7
+
+
+def test_a_run_whose_trials_folder_is_gone_is_missing_every_trial(copy):
+    shutil.rmtree(copy / "trials")
+
+    assert list(load_results(copy)["status"]) == ["missing"] * 8
+
+
+def test_the_status_of_a_trial_is_read_from_its_own_files(copy):
+    trial_id = Plan.read(copy).trials[0].trial_id
+    folder = folder_of(copy, trial_id)
+    assert status_of(copy, trial_id) == ("complete", "")
+
+    (folder / "report.json").unlink()
+    (folder / "error.json").write_text('{"error": "OSError: no room"}')
+    assert status_of(copy, trial_id) == ("failed", "OSError: no room")
+
+    (folder / "error.json").unlink()
+    assert status_of(copy, trial_id) == ("interrupted", "")
+
+    (folder / "epochs.json").unlink()
+    (folder / "trial.json").unlink()
+    assert status_of(copy, trial_id) == ("missing", "")
+
+
+def test_every_epoch_is_a_row(finished_run):
+    epochs = load_epochs(finished_run)
+
+    fields = [field.name for field in dataclasses.fields(EpochRecord)]
+    assert list(epochs.columns) == ["trial_id", "arm", "seed", *fields]
+    assert list(epochs["epoch"]) == [0, 1] * 8
+    assert list(epochs["proxy_step"][:4]) == [False, False, False, True]
+    assert list(epochs["seed"]) == [0] * 8 + [1] * 8
+
+
+def test_the_last_epoch_is_the_result(finished_run):
+    last = load_epochs(finished_run).groupby("trial_id")["val_accuracy"].last()
+
+    results = load_results(finished_run).set_index("trial_id")["val_accuracy"]
+    assert last.to_dict() == results.to_dict()
+
+
+def test_epochs_of_a_trial_that_is_not_complete_are_there(broken_run):
+    epochs = load_epochs(broken_run)
+
+    assert list(epochs["arm"]) == ["baseline", "baseline", "proxy"]
+
+
+def test_a_study_folder_holds_the_rows_of_all_its_runs(finished_run, prepared_run, run_one, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    prepared = prepared_run(tmp_path / "small" / "random", search="random", suggestions=2, confirm=1)
+    run_one(prepared, 0)
+
+    assert runs_of(tmp_path / "small") == [tmp_path / "small" / "grid", tmp_path / "small" / "random"]
+    results = load_results(tmp_path / "small")
+    assert list(results["search"]) == ["grid"] * 8 + ["random"] * 2
+    assert list(results["status"]) == ["complete"] * 9 + ["missing"]
+    assert len(load_epochs(tmp_path / "small")) == 18
+
+
+def test_a_run_may_be_named_relative_to_here(finished_run, monkeypatch):
+    monkeypatch.chdir(finished_run.parent)
+
+    assert len(load_results("grid")) == 8
+
+
+def test_a_place_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"a run or study folder must hold a plan\.json; got "):
+        load_results(tmp_path)
+
+
+def test_suggestions_that_never_came_are_missing_rows(prepared_run, tmp_path):
+    prepared = prepared_run(tmp_path / "optuna", search="optuna", suggestions=3, confirm=1)
+
+    results = load_results(prepared.request.run)
+
+    assert list(results["status"]) == ["missing"] * 3
+    assert list(results["trial_id"]) == [f"000{number}-not-suggested" for number in range(3)]
+
+
+def test_the_whole_report_of_a_trial_has_its_confusion(finished_run):
+    report = confusion_of(finished_run, Plan.read(finished_run).trials[0].trial_id)
+
+    assert [sum(row) for row in report.confusion] == [4, 4, 4, 4]
+    assert sum(report.confusion[i][i] for i in range(4)) / 16 * 100 == report.test_accuracy
+
+
+def test_a_trial_that_is_not_complete_has_no_report(broken_run):
+    assert confusion_of(broken_run, Plan.read(broken_run).trials[1].trial_id) is None
