@@ -141,12 +141,14 @@ def tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for factor in FACTORS:
         if factor == "arm":
             found[factor] = group(frame, ["arm"])
-        elif frame[factor].nunique(dropna=True) > 1:
-            named = factor in PROXY_FIELDS
-            rows = frame[frame["arm"] == PROXY] if named else frame[frame["arm"].isin([BASELINE, PROXY])]
-            if rows[factor].nunique() > MOST_LEVELS:  # a range was searched: a row a draw would say nothing
-                rows = rows.assign(**{factor: pd.qcut(rows[factor].astype(float), 4, precision=2, duplicates="drop")})
-            found[factor] = group(rows, [factor] if named or factor == "schedule" else [factor, "arm"])
+            continue
+        named = factor in PROXY_FIELDS
+        rows = frame[frame["arm"] == PROXY] if named else frame[frame["arm"].isin([BASELINE, PROXY])]
+        if rows[factor].nunique() < 2:
+            continue
+        if named and rows[factor].nunique() > MOST_LEVELS:  # a range was searched: a row a draw would say nothing
+            rows = rows.assign(**{factor: pd.qcut(rows[factor].astype(float), 4, precision=2, duplicates="drop")})
+        found[factor] = group(rows, [factor] if named or factor == "schedule" else [factor, "arm"])
     return found
 
 
@@ -200,10 +202,13 @@ def _by_seed(paired: pd.DataFrame, text: str) -> Claim:
 def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:
     """The rows for which a pandas query holds.
 
-    Raises: ConfigError if pandas cannot evaluate it.
+    Raises: ConfigError if pandas cannot evaluate it, or it is not true or false of each row.
     """
     try:
-        return frame.query(expression)
+        holds = frame.eval(expression)  # as DataFrame.query does, which would take numbers for row labels
+        if not (isinstance(holds, pd.Series) and pd.api.types.is_bool_dtype(holds)):
+            raise TypeError("it is not true or false of each row")
+        return frame[holds]
     except Exception as error:  # pandas hands on whatever its parser and the expression raise
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"--query must be a pandas query over the columns; got {expression!r}: {reason}") from error

@@ -125,7 +125,7 @@ def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int,
         measured=measured,
         options=request.options,
         fingerprint=fingerprint(study, request.search, trials, **asked),
-        about=about(request.command, resources.device),
+        about=about(request.command, resources.device) | {"skipped_images": desk.skipped},
     )
     check_plan(request.run, plan)
     return Prepared(request, plan, desk, resources)

@@ -51,6 +51,11 @@ class Desk:
         """
         return self._open(config)[1]
 
+    @property
+    def skipped(self) -> list[str]:
+        """Names of the unreadable images that are left out, over all data sets opened."""
+        return [name for _, inspection in self._data.values() for name in inspection.skipped]
+
     def _open(self, config: TrialConfig) -> tuple[Catalogue, Inspection]:
         key = (config.dataset, config.on_bad_image, config.label_function)
         if key not in self._data:

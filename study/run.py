@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from proxy_attention.config import LEAKING
+from proxy_attention.data.images import MAX_NAMED
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analyse import show
 from study.cluster import Machine, cluster_machine, ray_session, this_machine
@@ -209,11 +210,12 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: 
         + " each"
     )
     tested = f"{data.own_test} test (its own)" if data.own_test else f"{first.test_fraction:.0%} test"
-    skipped = f", {len(data.skipped)} unreadable left out" if data.skipped else ""
     out.print(
-        f"data         {first.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}{skipped}",
-        markup=False,
+        f"data         {first.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}", markup=False
     )
+    if data.skipped:
+        named = ", ".join(data.skipped[:MAX_NAMED]) + (", …" if len(data.skipped) > MAX_NAMED else "")
+        out.print(f"left out     {len(data.skipped)} unreadable (all in plan.json): {named}", markup=False)
     leaking = sorted({trial.config.split for trial in plan.trials} & LEAKING)
     if leaking:
         out.print(f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result")
