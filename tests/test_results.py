@@ -9,7 +9,7 @@ from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
 from proxy_attention.records import EpochRecord
 from study.plan import Plan, folder_of
-from study.results import COLUMNS, confusion_of, load_epochs, load_results, runs_of, status_of
+from study.results import COLUMNS, load_epochs, load_results, runs_of, status_of
 
 PROMISED = [
     "trial_id",
@@ -244,14 +244,3 @@ def test_suggestions_that_never_came_are_missing_rows(prepared_run, tmp_path):
 
     assert list(results["status"]) == ["missing"] * 3
     assert list(results["trial_id"]) == [f"000{number}-not-suggested" for number in range(3)]
-
-
-def test_the_whole_report_of_a_trial_has_its_confusion(finished_run):
-    report = confusion_of(finished_run, Plan.read(finished_run).trials[0].trial_id)
-
-    assert [sum(row) for row in report.confusion] == [4, 4, 4, 4]
-    assert sum(report.confusion[i][i] for i in range(4)) / 16 * 100 == report.test_accuracy
-
-
-def test_a_trial_that_is_not_complete_has_no_report(broken_run):
-    assert confusion_of(broken_run, Plan.read(broken_run).trials[1].trial_id) is None

@@ -1,0 +1,387 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from proxy_attention.config import DEFAULTS, PROXY_FIELDS, TrialConfig
+from proxy_attention.errors import ConfigError
+from study.comparison import Claim, claims, estimate, group, query, tables, with_baselines
+from study.results import COLUMNS, METRICS, load_results
+
+
+@pytest.fixture
+def frame():
+    """Make results of (arm, seed, val, test, changed fields) by hand; a baseline has schedule 2, all else 1,p."""
+
+    def make(*trials):
+        rows = []
+        for number, (arm, seed, val, test, given) in enumerate(trials):
+            changes = {"precision": "fp32", "threads": 1, **given}  # a trial of a plan has nothing left auto
+            schedule = "2" if arm == "baseline" else "1,p"
+            fields = {name: value for name, value in changes.items() if name in DEFAULTS}
+            config = TrialConfig(**{"schedule": schedule, "seed": seed, **fields}).canonical()
+            missing = {} if config.has_proxies else dict.fromkeys(PROXY_FIELDS)
+            row = {
+                "trial_id": f"{number:04d}-{arm}-seed{seed}",
+                "config_digest": config.digest(data="x", weights=None),
+                "search": "grid",
+                "arm": arm,
+                "status": "complete",
+                "error": "",
+                **config.as_dict(),
+                **missing,
+                **dict.fromkeys(METRICS, 0.0),
+                "epochs_done": 2,
+                "val_accuracy": val,
+                "test_accuracy": test,
+                "split_digest": f"split of seed {seed}",
+                "commit": "",
+            }
+            rows.append({**row, **{name: value for name, value in changes.items() if name not in DEFAULTS}})
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    return make
+
+
+def test_an_estimate_is_that_of_numpy_and_scipy():
+    values = [1.0, 2.5, -0.5, 4.0, 3.0]
+
+    found = estimate(values)
+
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert found.n == 5
+    assert found.values == tuple(values)
+    assert (found.mean, found.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_an_interval_of_two_is_as_wide_as_it_should_be():
+    found = estimate([1.0, 3.0])
+
+    assert (found.mean, found.sd) == pytest.approx((2.0, math.sqrt(2)))
+    assert (found.low, found.high) == pytest.approx((2 - 12.7062047, 2 + 12.7062047))
+
+
+def test_one_value_has_no_spread():
+    found = estimate([7.0])
+
+    assert (found.n, found.mean) == (1, 7.0)
+    assert all(math.isnan(value) for value in (found.sd, found.low, found.high))
+
+
+def test_no_value_has_no_mean():
+    found = estimate([math.nan])
+
+    assert found.n == 0
+    assert math.isnan(found.mean)
+
+
+def test_missing_values_are_left_out_of_an_estimate():
+    assert estimate([1.0, math.nan, 3.0]).values == (1.0, 3.0)
+
+
+def differences(results):
+    return [None if math.isnan(value) else value for value in with_baselines(results)["test_difference"]]
+
+
+def test_a_trial_is_compared_with_the_baseline_of_its_seed(frame):
+    results = with_baselines(
+        frame(
+            ("baseline", 0, 80, 70, {}),
+            ("proxy", 0, 81, 73, {}),
+            ("baseline", 1, 60, 50, {}),
+            ("proxy", 1, 62, 49, {}),
+        )
+    )
+
+    assert list(results["baseline_id"].dropna()) == ["0000-baseline-seed0", "0002-baseline-seed1"]
+    assert list(results["val_difference"].dropna()) == [1, 2]
+    assert list(results["test_difference"].dropna()) == [3, -1]
+    assert results["baseline_id"].isna().tolist() == [True, False, True, False]
+
+
+CHANGED = {
+    "lr": 0.01,
+    "weight_decay": 0.5,
+    "batch_size": 64,
+    "model": "resnet34",
+    "weights": "imagenet",
+    "image_size": 32,
+    "augment": "none",
+    "precision": "bf16",
+    "threads": 2,
+    "train_fraction": 0.5,
+    "val_fraction": 0.1,
+    "test_fraction": 0.1,
+    "split": "merged",
+    "split_seed": 9,
+    "folds": 3,
+    "on_bad_image": "skip",
+    "label_function": "file-prefix",
+    "dataset": "folder",
+    "split_digest": "another",
+    "epochs_done": 3,
+}
+
+
+def test_every_field_that_is_no_proxy_field_is_changed_below():
+    assert set(DEFAULTS) - set(PROXY_FIELDS) - {"schedule", "seed", "fold"} <= set(CHANGED)
+
+
+@pytest.mark.parametrize("field", CHANGED)
+def test_a_baseline_that_differs_in_what_is_no_proxy_field_is_not_used(frame, field):
+    results = frame(("baseline", 0, 80, 70, {field: CHANGED[field]}), ("proxy", 0, 81, 73, {}))
+
+    assert differences(results) == [None, None]
+
+
+def test_of_two_baselines_the_one_that_agrees_is_used(frame):
+    results = frame(
+        ("baseline", 0, 0, 10, {"lr": 0.5}),
+        ("baseline", 0, 0, 70, {}),
+        ("proxy", 0, 0, 73, {}),
+        ("proxy", 0, 0, 12, {"lr": 0.5}),
+    )
+
+    assert differences(results) == [None, None, 3, 2]
+
+
+def test_a_baseline_that_is_not_complete_is_not_used(frame):
+    results = frame(("baseline", 0, 80, 70, {"status": "failed"}), ("proxy", 0, 81, 73, {}))
+
+    assert differences(results) == [None, None]
+
+
+def test_a_trial_that_is_not_complete_has_no_difference(frame):
+    results = frame(("baseline", 0, 80, 70, {}), ("proxy", 0, 81, 73, {"status": "interrupted"}))
+
+    assert differences(results) == [None, None]
+
+
+def test_an_arm_without_proxies_is_no_proxy_trial(frame):
+    results = frame(("baseline", 0, 80, 70, {}), ("rival", 0, 81, 73, {"schedule": "2", "lr": 0.5}))
+
+    assert differences(results) == [None, None]
+
+
+def test_the_rows_that_were_given_are_not_changed(frame):
+    results = frame(("baseline", 0, 80, 70, {}), ("proxy", 0, 81, 73, {}))
+    before = results.copy()
+
+    with_baselines(results)
+
+    pd.testing.assert_frame_equal(results, before)
+
+
+@pytest.fixture
+def study(frame):
+    """Two seeds of a baseline, two thresholds and a control of the first threshold."""
+    return with_baselines(
+        frame(
+            ("baseline", 0, 80.0, 70.0, {}),
+            ("proxy", 0, 81.0, 73.0, {"threshold": 0.3}),
+            ("proxy", 0, 83.0, 71.0, {"threshold": 0.6}),
+            ("random-mask", 0, 80.5, 72.5, {"threshold": 0.3, "mask": "random"}),
+            ("baseline", 1, 60.0, 50.0, {}),
+            ("proxy", 1, 64.0, 51.0, {"threshold": 0.3}),
+            ("proxy", 1, 58.0, 48.0, {"threshold": 0.6}),
+            ("random-mask", 1, 61.0, 53.0, {"threshold": 0.3, "mask": "random"}),
+        )
+    )
+
+
+def test_a_group_has_n_means_standard_deviations_and_paired_differences(study):
+    table = group(study, ["arm"]).set_index("arm")
+
+    assert list(table["n"]) == [2, 4, 2]
+    assert list(table["pairs"]) == [0, 4, 2]
+    assert list(table.index) == ["baseline", "proxy", "random-mask"]
+    proxy = table.loc["proxy"]
+    assert proxy["val_mean"] == pytest.approx((81 + 83 + 64 + 58) / 4)
+    assert proxy["val_sd"] == pytest.approx(np.std([81, 83, 64, 58], ddof=1))
+    assert proxy["val_difference"] == pytest.approx((1 + 3 + 4 - 2) / 4)
+    assert proxy["val_difference_sd"] == pytest.approx(np.std([1, 3, 4, -2], ddof=1))
+    assert proxy["test_mean"] == pytest.approx((73 + 71 + 51 + 48) / 4)
+    assert proxy["test_difference"] == pytest.approx((3 + 1 + 1 - 2) / 4)
+    assert proxy["test_difference_sd"] == pytest.approx(np.std([3, 1, 1, -2], ddof=1))
+    assert table.loc["baseline"].filter(like="difference").isna().all()
+
+
+def test_a_group_may_be_by_several_columns(study):
+    table = group(study, ["seed", "threshold"])
+
+    assert table[["seed", "threshold", "n", "test_mean"]].to_numpy().tolist() == [
+        [0, 0.3, 2, 72.75],
+        [0, 0.6, 1, 71.0],
+        [1, 0.3, 2, 52.0],
+        [1, 0.6, 1, 48.0],
+    ]
+
+
+def test_rows_that_lack_a_column_of_the_group_are_left_out(study):
+    assert group(study, ["threshold"])["n"].tolist() == [4, 2]
+
+
+def test_trials_that_are_not_complete_are_no_part_of_a_group(frame):
+    results = with_baselines(frame(("baseline", 0, 80, 70, {}), ("baseline", 1, 0, 0, {"status": "failed"})))
+
+    assert group(results, ["arm"])[["n", "test_mean"]].to_numpy().tolist() == [[1, 70]]
+
+
+def test_a_setting_that_was_tried_twice_counts_once(frame):
+    twice = ("proxy", 0, 81, 73, {})
+    results = with_baselines(frame(("baseline", 0, 80, 70, {}), twice, twice, ("proxy", 0, 82, 74, {"weight": 0.1})))
+
+    assert group(results, ["arm"]).set_index("arm").loc["proxy", ["n", "pairs"]].tolist() == [2, 2]
+    assert claims(results)[0].test.values == (3.5,)
+
+
+def test_a_column_that_is_not_there_is_refused(study):
+    with pytest.raises(ConfigError, match=r"--group-by must be one of .*; got 'treshold'.*threshold"):
+        group(study, ["treshold"])
+
+
+def test_there_is_a_table_for_every_factor_that_varies_and_always_one_by_arm(study):
+    found = tables(study)
+
+    assert list(found) == ["schedule", "threshold", "arm"]
+    assert found["threshold"][["threshold", "n"]].to_numpy().tolist() == [[0.3, 2], [0.6, 2]]  # without the control
+    assert found["schedule"][["schedule", "n"]].to_numpy().tolist() == [["1,p", 4], ["2", 2]]
+
+
+def test_a_factor_of_the_training_is_shown_by_arm(frame):
+    results = with_baselines(frame(*(("baseline", 0, 80, 70, {"model": model}) for model in ("resnet18", "resnet34"))))
+
+    assert tables(results)["model"][["model", "arm", "n"]].to_numpy().tolist() == [
+        ["resnet18", "baseline", 1],
+        ["resnet34", "baseline", 1],
+    ]
+
+
+def test_a_searched_range_is_shown_by_quarters(frame):
+    draws = [("proxy", 0, 80, 70, {"threshold": number / 16}) for number in range(1, 17)]
+
+    table = tables(with_baselines(frame(*draws)))["threshold"]
+
+    assert table["n"].tolist() == [4, 4, 4, 4]
+
+
+def test_the_primary_claim_is_the_mean_over_the_settings_of_each_seed(study):
+    claim = claims(study)[0]
+
+    assert (claim.text, claim.seeds) == ("proxies - baseline", (0, 1))
+    assert claim.val.values == (2.0, 1.0)
+    assert claim.test.values == (2.0, -0.5)
+    assert claim.test.mean == 0.75
+
+
+def test_an_arm_is_compared_with_the_baseline(study):
+    claim = claims(study)[1]
+
+    assert claim.text == "random-mask - baseline"
+    assert (claim.val.values, claim.test.values) == ((0.5, 1.0), (2.5, 3.0))
+
+
+def test_attention_is_compared_with_chance_only_where_nothing_but_the_mask_differs(study):
+    claim = claims(study)[2]
+
+    assert claim.text == "saliency - random-mask"
+    assert (claim.val.values, claim.test.values) == ((0.5, 3.0), (0.5, -2.0))  # threshold 0.3, never 0.6
+    assert len(claims(study)) == 3
+
+
+def test_an_arm_with_the_mask_of_the_search_is_no_control(frame):
+    results = with_baselines(
+        frame(("baseline", 0, 80, 70, {}), ("proxy", 0, 81, 73, {}), ("late", 0, 81, 73, {"order": "hardest"}))
+    )
+
+    assert [claim.text for claim in claims(results)] == ["proxies - baseline", "late - baseline"]
+
+
+def test_a_control_of_another_split_is_not_compared(frame):
+    results = with_baselines(
+        frame(("proxy", 0, 81, 73, {}), ("random-mask", 0, 80, 72, {"mask": "random", "split_digest": "another"}))
+    )
+
+    assert claims(results) == []
+
+
+def test_the_seed_on_which_a_search_chose_is_left_out(study):
+    found = claims(study, chosen_on=0)
+
+    assert found[0].text == "chosen proxies - baseline"
+    assert [claim.seeds for claim in found] == [(1,)] * 3
+    assert found[0].test.values == (-0.5,)
+
+
+def test_trials_that_are_not_complete_are_no_part_of_a_claim(frame):
+    results = with_baselines(
+        frame(("baseline", 0, 80, 70, {}), ("proxy", 0, 81, 73, {}), ("proxy", 0, 0, 0, {"weight": 0, "status": "x"}))
+    )
+
+    assert claims(results)[0].test.values == (3.0,)
+
+
+def test_no_pair_is_no_claim(frame):
+    assert claims(with_baselines(frame(("baseline", 0, 80, 70, {})))) == []
+
+
+def claim_of(*differences):
+    return Claim("x", tuple(range(len(differences))), estimate(differences), estimate(differences))
+
+
+VERDICTS = {
+    (5.0,): "1 seed: too few to tell",
+    (5.0, 5.1, 5.0, 5.1): "4 seeds: too few to tell",
+    (5.0, 5.1, 5.0, 5.1, 5.0): "higher",
+    (-5.0, -5.1, -5.0, -5.1, -5.0): "lower",
+    (-5.0, 5.1, -5.0, 5.1, 0.5): "no difference shown",
+}
+
+
+@pytest.mark.parametrize(("differences", "verdict"), VERDICTS.items(), ids=VERDICTS.values())
+def test_a_verdict_needs_five_seeds_and_an_interval_without_zero(differences, verdict):
+    assert claim_of(*differences).verdict == verdict
+
+
+def test_a_verdict_is_of_the_test_images_not_of_those_that_chose():
+    claim = Claim("x", (0, 1, 2, 3, 4), val=estimate([5.0] * 4 + [5.1]), test=estimate([-5.0] * 4 + [-5.1]))
+
+    assert claim.verdict == "lower"
+
+
+def test_a_query_picks_rows(study):
+    assert len(query(study, "threshold > 0.5 and seed == 1")) == 1
+
+
+@pytest.mark.parametrize("expression", ["", "threshold >", "treshold > 0.5", "threshold == @x", "import os"])
+def test_a_query_that_pandas_cannot_read_is_refused_in_one_line(study, expression):
+    with pytest.raises(ConfigError, match="--query must be a pandas query over the columns; got ") as caught:
+        query(study, expression)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("expression", ["1 + 1", "seed", "val_accuracy + 1", "seed = 3", "True"])
+def test_a_query_that_is_not_true_or_false_of_each_row_is_refused(study, expression):
+    with pytest.raises(ConfigError, match="--query must be a pandas query over the columns; got "):
+        query(study, expression)
+
+
+def test_a_query_leaves_out_the_rows_for_which_it_is_unknown(study):
+    some = study.assign(epochs_done=pd.array([1, None, 3, 3, 3, None, 3, 3], dtype="Int64"))
+
+    assert len(query(some, "epochs_done > 1")) == 5
+
+
+def test_a_real_run_pairs_every_trial_of_a_seed_with_its_baseline(finished_run):
+    results = with_baselines(load_results(finished_run))
+
+    ids = list(results["trial_id"])
+    assert results["baseline_id"].fillna("").tolist() == ["", *[ids[0]] * 3, "", *[ids[4]] * 3]
+    assert [claim.text for claim in claims(results)] == [
+        "proxies - baseline",
+        "random-mask - baseline",
+        "saliency - random-mask",
+    ]
