@@ -14,7 +14,7 @@ from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.comparison import claims, group, query, tables, with_baselines
 from study.plan import Plan
-from study.results import COMPLETE, load_results, runs_of
+from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_results, runs_of
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
 
 FORMATS = ("table", "csv", "latex")
@@ -88,8 +88,11 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
     out.print(f"\n[bold]{plan.name}[/bold] · {plan.search} · {done} of {len(frame)} trials complete", style="")
     if plan.question:
         out.print(plan.question, style="italic", markup=False)
-    for row in everything[everything["status"] != COMPLETE].to_dict("records"):
-        out.print(f"{row['trial_id']} is {row['status']}{': ' if row['error'] else ''}{row['error']}", markup=False)
+    for row in everything[everything["status"] == FAILED].to_dict("records"):
+        out.print(f"{row['trial_id']} failed: {row['error']}", markup=False)
+    for status in (INTERRUPTED, MISSING):
+        if names := list(everything["trial_id"][everything["status"] == status]):
+            out.print(f"{len(names)} {status}: {', '.join(names)}", markup=False)
     for name, table in found.items():
         if len(table):
             out.print()
