@@ -68,7 +68,7 @@ def share(option: str) -> Any:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not (0 <= value <= 1 or (value > 1 and value == int(value))) or math.isinf(value):
+        if not (0 <= value <= 1 or (value > 1 and value.is_integer())):
             raise UsageError(f"{option} must be a fraction in [0, 1] or a whole number; got {text!r}")
         return value
 
