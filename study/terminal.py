@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "?"
     text = str(timedelta(seconds=round(seconds)))
-    return text.removeprefix("0:").removeprefix("0") if seconds < 600 else text
+    return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text
 
 
 class ProgressLine:
