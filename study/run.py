@@ -95,8 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             args = parser().read(argv)
             joined = args.address or os.environ.get("RAY_ADDRESS") or None
             machine = _machine(joined, args)
-            codes = [_run(request, machine, args, out) for request in requests(args)]
-            return max(codes)
+            code = DONE
+            for request in requests(args):
+                code = max(code, _run(request, machine, args, out))
+                if code == INTERRUPTED:  # Ctrl-C means all the runs of a restore
+                    break
+            return code
         except ProxyAttentionError as error:
             fail("run.py", error)
             return BAD_INPUT
