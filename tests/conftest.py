@@ -211,8 +211,9 @@ def own_images(sample: ImageSet, tmp_path: Path) -> Path:
 def prepared_run(image_folder: Path) -> Callable[..., Any]:
     """Plan a run of a study's text on these images, write its plan.json, start nothing."""
     from study.cluster import Machine
-    from study.conductor import Request, begin, prepare
+    from study.conductor import begin, prepare
     from study.experiment import parse_study
+    from study.request import Request
 
     def make(run: Path, text: str = STUDY, *, write: bool = True, **changes: Any) -> Any:
         request = Request(
