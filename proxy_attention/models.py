@@ -279,7 +279,7 @@ FAMILIES: dict[str, Family] = {
     "vgg": Family(feature_layer=lambda module: "features", fit=_fit_vgg),
     "vision_transformer": Family(
         # the input of the last attention: after it, a class token no longer depends on the patches
-        feature_layer=lambda module: f"blocks.{len(module.blocks) - 1}.norm1",  # type: ignore[arg-type]
+        feature_layer=lambda module: f"blocks.{sum(1 for _ in module.get_submodule('blocks').children()) - 1}.norm1",
         fit=_fit_vit,
     ),
 }

@@ -107,10 +107,10 @@ def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int,
         progress=progress,
     )
     trials = _planned(request, desk)
-    asked = {"suggestions": request.suggestions, "confirm": request.confirm}
+    asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
     if not trials:  # a search: its data and model are checked by its baseline
         baseline = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
-        asked["baseline"] = desk.trial(0, "baseline", baseline).config_digest  # type: ignore[assignment]
+        asked["baseline"] = desk.trial(0, "baseline", baseline).config_digest
         for arm in study.arms:
             desk.trial(0, arm.name, study.config(arm.values, study.seeds[0]))
     plan = Plan(

@@ -73,11 +73,13 @@ class Study:
 
         Raises: ConfigError for a range, which has no end of settings.
         """
+        choices: list[tuple[Any, ...]] = []
         for field, dimension in self.search.items():
             if isinstance(dimension, Range):
                 raise ConfigError(f"{field} must be a list of choices for --search grid; got a range (optuna, random)")
+            choices.append(dimension)
         settings: dict[TrialConfig, tuple[str, dict[str, Any]]] = {}
-        for choice in itertools.product(*self.search.values()):  # type: ignore[arg-type]  # ranges were refused above
+        for choice in itertools.product(*choices):
             values = dict(zip(self.search, choice, strict=True))
             config = self.config(values, seed=0)
             settings.setdefault(config, (arm_of(config), values))

@@ -1,9 +1,10 @@
 """Which settings are tried: a whole grid, random draws, and what is confirmed on other seeds; knows no Ray."""
 
 import math
-import random
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from proxy_attention.seeds import derive_seed
 from study.desk import Desk
@@ -20,7 +21,7 @@ def grid_plan(study: Study, desk: Desk) -> tuple[PlannedTrial, ...]:
 
 def random_plan(study: Study, desk: Desk, *, suggestions: int) -> tuple[PlannedTrial, ...]:
     """The baseline and ``suggestions - 1`` draws on the first seed, none twice while new ones can be found."""
-    rng = random.Random(derive_seed(study.seeds[0], "random-search"))  # noqa: S311  # a search, not a secret
+    rng = np.random.default_rng(derive_seed(study.seeds[0], "random-search"))
     first = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
     configs = [first]
     while len(configs) < suggestions:
@@ -32,17 +33,16 @@ def random_plan(study: Study, desk: Desk, *, suggestions: int) -> tuple[PlannedT
     return tuple(desk.trial(number, arm_of(config), config) for number, config in enumerate(configs))
 
 
-def _draw(dimension: Any, rng: random.Random) -> Any:
+def _draw(dimension: Any, rng: np.random.Generator) -> Any:
+    """A plain value, never numpy's: it goes into JSON."""
     if not isinstance(dimension, Range):
-        return rng.choice(dimension)
+        return dimension[int(rng.integers(len(dimension)))]
     if dimension.log:
         value = math.exp(rng.uniform(math.log(dimension.low), math.log(dimension.high)))
         return min(max(round(value) if dimension.whole else value, dimension.low), dimension.high)
-    return (
-        rng.randint(int(dimension.low), int(dimension.high))
-        if dimension.whole
-        else rng.uniform(dimension.low, dimension.high)
-    )
+    if dimension.whole:
+        return int(rng.integers(int(dimension.low), int(dimension.high), endpoint=True))
+    return float(rng.uniform(dimension.low, dimension.high))
 
 
 def confirmation_plan(

@@ -191,7 +191,7 @@ def spread(mean: float, sd: float, *, signed: bool = False) -> str:
     """``83.1 ± 0.4``; empty for no number, without a spread for a single one."""
     if math.isnan(mean):
         return ""
-    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
+    text = points(mean) if signed else f"{mean:.2f}"
     return text if math.isnan(sd) else f"{text} ± {sd:.2f}"
 
 
@@ -207,7 +207,7 @@ def claim_table(claims: Sequence[Claim]) -> Table:
     for name in ("difference", "seeds", "val", "test", "test by seed", "verdict on test"):
         table.add_column(name)
     for claim in claims:
-        by_seed = " ".join(f"{value:+.1f}" for value in claim.test.values)
+        by_seed = " ".join(points(value, digits=1) for value in claim.test.values)
         table.add_row(
             claim.text, str(len(claim.seeds)), interval(claim.val), interval(claim.test), by_seed, claim.verdict
         )
@@ -218,4 +218,9 @@ def interval(found: Estimate) -> str:
     """``+0.4 [-0.1, +0.9]``; without the brackets for a single value."""
     if math.isnan(found.mean):
         return ""
-    return f"{found.mean:+.2f}" + ("" if math.isnan(found.low) else f" [{found.low:+.2f}, {found.high:+.2f}]")
+    return points(found.mean) + ("" if math.isnan(found.low) else f" [{points(found.low)}, {points(found.high)}]")
+
+
+def points(value: float, *, digits: int = 2) -> str:
+    """A signed number, without the minus of a zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"

@@ -44,7 +44,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of the official files")
     parser.add_argument("out", type=Path, help="file to write")
     args = parser.parse_args()
-    np.savez_compressed(args.out, **draw(args.folder))  # type: ignore[arg-type]
+    arrays = draw(args.folder)
+    np.savez_compressed(args.out, allow_pickle=False, **arrays)
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 
 
