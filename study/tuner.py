@@ -27,6 +27,8 @@ from study.results import suggested_trials
 from study.trainable import Workplace, run_planned
 
 METRIC = "val_accuracy"
+RETRIES = 1
+"""How often Tune tries a failed trial again, from its newest checkpoint: a worker may be killed by chance."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class _Space:
 
 class _Sampler(optuna.samplers.TPESampler):
     """TPE that spends no suggestion on a schedule without proxies: the first trial is the baseline, one is enough."""
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        space = super().infer_relative_search_space(study, trial)
+        return {name: value for name, value in space.items() if name != "schedule"}  # it is for sample_independent
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         value = super().sample_independent(study, trial, param_name, param_distribution)
@@ -244,6 +250,7 @@ def _fit(
         ),
         run_config=tune.RunConfig(
             name=f"{label}-{stamp}",
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
             storage_path=str(workplace.run / "ray"),
             verbose=0,
             callbacks=[_Watch(watcher)],
