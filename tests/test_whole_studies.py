@@ -1,0 +1,312 @@
+"""Studies as a person runs them: ``python study/run.py`` in a process of its own, with Ray."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from study.plan import Plan, folder_of
+from study.results import load_epochs, load_results
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT = 150
+MARK = "PROXY_ATTENTION_TEST"
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+VOLATILE = ["trial_id", "commit", "train_seconds", "proxy_seconds", "wall_seconds", "peak_memory_mb"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command line that has ended."""
+
+    code: int
+    out: str
+    err: str
+    run: Path
+    mark: str
+
+
+def start(storage, home, *argv):
+    """Begin a command line in a session of its own, as a terminal would; its processes carry a mark."""
+    mark = uuid.uuid4().hex
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_", "COV_"))}
+    return mark, subprocess.Popen(
+        [
+            sys.executable,
+            "study/run.py",
+            *map(str, argv),
+            *(() if "--restore" in argv else ("--storage", str(storage))),
+        ],
+        cwd=ROOT,
+        env={**kept, MARK: mark, "HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(process, mark, run):
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        for number in marked(mark):
+            os.kill(number, signal.SIGKILL)
+        out, err = process.communicate(timeout=30)
+        pytest.fail(f"no end after {TIMEOUT} s:\n{out[-2000:]}\n{err[-2000:]}")
+    return Done(process.returncode, out, err, run, mark)
+
+
+def marked(mark):
+    """The processes that were started, by whomever, under the command line with this mark."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it has ended, or is another user's
+    return found
+
+
+def left_over(mark, *, seconds=10):
+    """The processes that are still there after these seconds."""
+    until = time.monotonic() + seconds
+    while (found := marked(mark)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home of its own, for the token."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory, home, image_folder, study_text):
+    """Run ``study/run.py`` on the small study to its end; None for the storage takes a new one."""
+
+    def run(search, *argv, text=study_text, storage=None):
+        storage = storage or tmp_path_factory.mktemp("storage")
+        (storage / "asked").mkdir(exist_ok=True)
+        (storage / "asked" / "study.toml").write_text(text)
+        usual = ("--experiment", storage / "asked", "--data-root", image_folder, "--no-dashboard", "--name", "small")
+        mark, process = start(storage, home, "--search", search, *usual, *argv)
+        return end(process, mark, storage / "small" / search)
+
+    return run
+
+
+def lasting(results):
+    """Rows without what a clock, a machine's memory or the state of the code decides."""
+    return results.drop(columns=VOLATILE).reset_index(drop=True)
+
+
+def mtimes(run):
+    return {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def grid(command):
+    return command("grid")
+
+
+def test_a_grid_completes_every_trial(grid):
+    results = load_results(grid.run)
+
+    assert (grid.code, grid.err) == (0, "")
+    assert list(results["status"]) == ["complete"] * 8
+    assert (results["epochs_done"] == 2).all()
+    assert pd.read_csv(grid.run / "results.csv").shape == results.shape
+
+
+def test_a_grid_prints_plan_progress_tables_and_answers(grid):
+    assert "trials       8: 2 baseline + 4 proxy + 2 random-mask" in grid.out
+    assert re.search(r"8/8 trials · 16/16 epochs", grid.out)
+    assert "proxies - baseline" in grid.out
+    for trial_id in load_results(grid.run)["trial_id"]:
+        assert f"{trial_id}: val " in grid.out
+
+
+def test_a_run_writes_into_its_own_folder_alone(grid):
+    names = {path.name for path in grid.run.iterdir()}
+
+    assert names == {".lock", "plan.json", "study.toml", "results.csv", "trials", "ray"}
+    assert {path.name for path in grid.run.parent.parent.iterdir()} == {"asked", "small"}
+
+
+def test_trials_under_ray_equal_trials_without_it_bit_for_bit(grid, finished_run):
+    pd.testing.assert_frame_equal(lasting(load_results(grid.run)), lasting(load_results(finished_run)))
+    clocks = ["train_seconds", "proxy_seconds", "eval_seconds", "peak_memory_mb"]
+    one, two = (load_epochs(run).drop(columns=clocks) for run in (grid.run, finished_run))
+    pd.testing.assert_frame_equal(one, two)
+    for trial in Plan.read(finished_run).trials:
+        one, two = (folder_of(run, trial.trial_id) / "weights.safetensors" for run in (grid.run, finished_run))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_nothing_of_ray_is_left_running_after_a_grid(grid):
+    assert left_over(grid.mark) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file modes")
+def test_the_token_can_be_read_by_its_owner_alone(grid, home):
+    assert (home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_same_command_again_trains_nothing_and_reprints(grid, command):
+    before = mtimes(grid.run)
+    started = time.monotonic()
+
+    again = command("grid", storage=grid.run.parent.parent)
+
+    assert (again.code, again.err) == (0, "")
+    assert mtimes(grid.run) == before
+    assert "8 of 8 trials complete" in again.out
+    answers = grid.out[grid.out.index("small · grid · 8 of 8") :]
+    assert answers == again.out[again.out.index("small · grid · 8 of 8") :]
+    assert time.monotonic() - started < 60
+
+
+@pytest.fixture(scope="module")
+def interrupted(command, tmp_path_factory, home, image_folder, study_text):
+    """A grid that got Ctrl-C when its first trial was complete."""
+    storage = tmp_path_factory.mktemp("interrupted")
+    (storage / "study.toml").write_text(study_text)
+    argv = ("--search", "grid", "--experiment", storage, "--name", "small", "--data-root", image_folder)
+    mark, process = start(storage, home, *argv, "--no-dashboard")
+    run = storage / "small" / "grid"
+    until = time.monotonic() + TIMEOUT
+    while not list(run.glob("trials/*/report.json")) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    done = end(process, mark, run)
+    statuses = list(load_results(run)["status"])
+    before = {path.parent.name: path.stat().st_mtime_ns for path in run.glob("trials/*/report.json")}
+    return done, statuses, before
+
+
+def test_ctrl_c_ends_with_the_command_that_goes_on(interrupted):
+    done, statuses, _ = interrupted
+
+    assert done.code == 130, done
+    assert "Traceback" not in done.err
+    assert 1 <= statuses.count("complete") < 8
+    assert f"--restore {shlex.quote(str(done.run))}" in done.out
+
+
+def test_ctrl_c_leaves_nothing_of_ray_running(interrupted):
+    done, _, _ = interrupted
+
+    assert left_over(done.mark) == []
+
+
+@pytest.fixture(scope="module")
+def restored(interrupted, home):
+    done, _, _ = interrupted
+    mark, process = start(None, home, "--restore", done.run.parent, "--no-dashboard")
+    return end(process, mark, done.run)
+
+
+def test_a_restore_completes_what_is_missing_and_redoes_nothing(interrupted, restored):
+    _, _, before = interrupted
+
+    assert (restored.code, restored.err) == (0, "")
+    assert list(load_results(restored.run)["status"]) == ["complete"] * 8
+    after = {path.parent.name: path.stat().st_mtime_ns for path in restored.run.glob("trials/*/report.json")}
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_run_that_was_interrupted_and_restored_equals_one_that_was_not(restored, finished_run):
+    pd.testing.assert_frame_equal(lasting(load_results(restored.run)), lasting(load_results(finished_run)))
+
+
+RANGE = ("--set", "threshold={low = 0.2, high = 0.8}")
+
+
+@pytest.fixture(scope="module")
+def searched(command):
+    return command("optuna", "--trials", "4", *RANGE)
+
+
+def test_optuna_tries_as_many_as_asked_the_baseline_first(searched):
+    rows = load_results(searched.run)
+    first = rows[rows["seed"] == 0]
+
+    assert (searched.code, searched.err) == (0, "")
+    assert list(first["arm"]) == ["baseline", "proxy", "proxy", "proxy"]
+    assert set(rows["status"]) == {"complete"}
+    assert first["threshold"].dropna().between(0.2, 0.8).all()
+    assert first["threshold"].dropna().nunique() == 3
+
+
+def test_the_best_setting_the_baseline_and_the_arms_are_confirmed_on_the_other_seed(searched):
+    rows = load_results(searched.run)
+    first, second = rows[(rows["seed"] == 0) & (rows["arm"] == "proxy")], rows[rows["seed"] == 1]
+    best = first.sort_values(["val_accuracy", "trial_id"], ascending=[False, True]).iloc[0]
+
+    assert list(second["arm"]) == ["baseline", "proxy", "random-mask"]
+    assert list(second["threshold"].dropna()) == [best["threshold"], 0.3]
+
+
+def test_optunas_storage_holds_what_was_tried_and_what_came_of_it(searched):
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{searched.run / 'optuna.db'}")
+    rows = load_results(searched.run)
+    rows = rows[rows["seed"] == 0]
+
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+    assert study.trials[0].params == {"schedule": "2"}
+    assert [trial.value for trial in study.trials] == list(rows["val_accuracy"])
+    thresholds = [trial.params["threshold"] for trial in study.trials[1:]]
+    assert thresholds == list(rows["threshold"].dropna())
+
+
+def test_the_seed_on_which_a_search_chose_is_not_part_of_its_answers(searched):
+    line = next(line for line in searched.out.splitlines() if line.startswith("chosen proxies - baseline"))
+
+    assert "1 seed: too few to tell" in line
+
+
+@pytest.fixture(scope="module")
+def drawn(command, study_text):
+    """A random search whose arm diverges as soon as it is run, which is when the best setting is confirmed."""
+    return command("random", "--trials", "3", *RANGE, text=study_text.replace('mask = "random"', "lr = 1e30"))
+
+
+def test_a_random_search_completes_its_draws_and_confirms_the_best(drawn):
+    rows = load_results(drawn.run)
+
+    assert list(rows["arm"]) == ["baseline", "proxy", "proxy", "baseline", "proxy", "random-mask"]
+    assert list(rows["seed"]) == [0, 0, 0, 1, 1, 1]
+    assert list(rows["status"]) == ["complete"] * 5 + ["failed"]
+
+
+def test_what_a_search_confirmed_is_kept_in_its_plan(drawn):
+    assert [(trial.arm, trial.config.seed) for trial in Plan.read(drawn.run).confirmed] == [
+        ("baseline", 1),
+        ("proxy", 1),
+        ("random-mask", 1),
+    ]
+
+
+def test_a_trial_that_fails_is_named_with_its_reason_and_the_way_on(drawn):
+    failed = load_results(drawn.run).iloc[-1]
+
+    assert drawn.code == 1
+    assert failed["error"].startswith("DivergedError: the training loss must be finite")
+    assert f"{failed['trial_id']} failed: DivergedError: the training loss must be" in " ".join(drawn.out.split())
+    assert f"--restore {shlex.quote(str(drawn.run))}" in drawn.out
+    assert "Traceback" not in drawn.out + drawn.err
