@@ -21,11 +21,11 @@ from study.cluster import Machine, Resources, decide
 from study.desk import Desk, fingerprint
 from study.experiment import Study, to_toml
 from study.guard import check_plan, settle_plan
-from study.plan import Plan, PlannedTrial, about, is_complete
+from study.plan import Plan, PlannedTrial, about, folder_of, is_complete
 from study.request import Request
 from study.results import COMPLETE, load_results, trials_of
 from study.search import confirmation_plan, grid_plan, random_plan
-from study.trainable import Workplace
+from study.trainable import Workplace, write_error
 
 START_SECONDS = 15.0
 """Ray and its first workers, which import torch and timm."""
@@ -170,6 +170,7 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
         )
     else:
         outcome = run_trials(missing(plan.trials), workplace, resources, watcher)
+    _write_down_errors(outcome.errors, trials_of(plan, run), run)
     if outcome.interrupted or plan.search == "grid" or len(plan.seeds) == 1:
         return outcome.interrupted
     if not plan.confirmed:
@@ -180,7 +181,17 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
         confirmed = confirmation_plan(request.study, desk, suggested, accuracies, confirm=plan.confirm)
         plan = dataclasses.replace(plan, confirmed=confirmed)
         plan.write(run)
-    return run_trials(missing(plan.confirmed), workplace, resources, watcher).interrupted
+    outcome = run_trials(missing(plan.confirmed), workplace, resources, watcher)
+    _write_down_errors(outcome.errors, trials_of(plan, run), run)
+    return outcome.interrupted
+
+
+def _write_down_errors(errors: dict[str, str], trials: list[PlannedTrial], run: Path) -> None:
+    """A worker that was killed could not say so itself: what Ray says of it becomes the trial's error."""
+    for trial in trials:
+        folder = folder_of(run, trial.trial_id)
+        if trial.trial_id in errors and not (folder / "error.json").exists():
+            write_error(folder, trial, errors[trial.trial_id])
 
 
 def begin(prepared: Prepared) -> Plan:

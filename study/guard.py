@@ -57,8 +57,13 @@ def check_plan(run: Path, plan: Plan) -> None:
     Raises: ConfigError if it does, or if it holds trials whose plan is gone.
     """
     if not (run / "plan.json").exists():
-        if any((run / "trials").glob("*")):
-            raise ConfigError(f"{str(run)!r} must hold the plan.json of its trials; it is gone (take another --name)")
+        planned = {trial.trial_id for trial in plan.trials}
+        orphans = sorted(folder.name for folder in (run / "trials").glob("*") if folder.name not in planned)
+        if orphans:  # trials of this very plan are taken up again: their names hold their digests
+            raise ConfigError(
+                f"{str(run)!r} must hold the plan.json of its trials; it is gone, and this plan does not know "
+                f"{orphans[0]} (take another --name)"
+            )
         return
     kept = Plan.read(run)
     if kept.fingerprint != plan.fingerprint:

@@ -53,9 +53,17 @@ def folder_of(run: Path, trial_id: str) -> Path:
     return run / "trials" / trial_id
 
 
+def read_json(file: Path) -> Any:
+    """The JSON in a file; None if there is none, or it is damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def is_complete(run: Path, trial_id: str) -> bool:
-    """Whether the trial's report is there; it is written last, and whole or not at all."""
-    return (folder_of(run, trial_id) / "report.json").is_file()
+    """Whether the trial's report is there and can be read; it is written last."""
+    return read_json(folder_of(run, trial_id) / "report.json") is not None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError
 from proxy_attention.records import EpochRecord
-from study.plan import SEARCHES, Plan, PlannedTrial, folder_of
+from study.plan import SEARCHES, Plan, PlannedTrial, folder_of, read_json
 
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrialConfig))
 METRICS = (
@@ -80,7 +80,7 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
     rows = []
     for run in runs_of(Path(path)):
         for trial in trials_of(Plan.read(run), run):
-            epochs = _read(folder_of(run, trial.trial_id) / "epochs.json") or []
+            epochs = read_json(folder_of(run, trial.trial_id) / "epochs.json") or []
             rows += [{"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.config.seed, **row} for row in epochs]
     fields = [field.name for field in dataclasses.fields(EpochRecord)]
     return pd.DataFrame(rows, columns=["trial_id", "arm", "seed", *fields])
@@ -105,9 +105,9 @@ def suggested_trials(run: Path, seed: int) -> list[PlannedTrial]:
 def status_of(run: Path, trial_id: str) -> tuple[str, str]:
     """(status, error) of a trial, from its own files."""
     folder = folder_of(run, trial_id)
-    if _read(folder / "report.json") is not None:
+    if read_json(folder / "report.json") is not None:
         return COMPLETE, ""
-    failure = _read(folder / "error.json")
+    failure = read_json(folder / "error.json")
     if failure is not None:
         return FAILED, str(failure["error"])
     begun = (folder / "epochs.json").is_file() or (folder / "trial.json").is_file()
@@ -132,7 +132,7 @@ def _row(plan: Plan, run: Path, trial: PlannedTrial) -> dict[str, Any]:
     fields = trial.config.as_dict()
     if not trial.config.has_proxies:
         fields |= dict.fromkeys(PROXY_FIELDS)
-    measured = _read(folder / "report.json") or _so_far(folder)
+    measured = read_json(folder / "report.json") or _so_far(folder)
     return {
         "trial_id": trial.trial_id,
         "config_digest": trial.config_digest,
@@ -143,19 +143,11 @@ def _row(plan: Plan, run: Path, trial: PlannedTrial) -> dict[str, Any]:
         **fields,
         **{name: measured.get(name) for name in METRICS},
         "split_digest": trial.split_digest,
-        "commit": (_read(folder / "trial.json") or {}).get("commit", ""),
+        "commit": (read_json(folder / "trial.json") or {}).get("commit", ""),
     }
 
 
 def _so_far(folder: Path) -> dict[str, Any]:
     """What a trial that is not complete has to show: its epochs, and no accuracy that could pass for a result."""
-    epochs = _read(folder / "epochs.json") or []
+    epochs = read_json(folder / "epochs.json") or []
     return {"epochs_done": len(epochs)}
-
-
-def _read(file: Path) -> Any:
-    """The JSON in a file; None if there is none, or it is damaged."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -4,6 +4,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,6 +58,12 @@ def metrics(planned: PlannedTrial, record: EpochRecord) -> dict[str, Any]:
     }
 
 
+def write_error(folder: Path, planned: PlannedTrial, error: str, trace: str = "") -> None:
+    """Write down why a trial failed."""
+    values = {"error": " ".join(error.split()), "traceback": trace, "config": planned.config.as_dict()}
+    write_json(folder / "error.json", values)
+
+
 def run_planned(planned: PlannedTrial, workplace: Workplace, report: Report) -> None:
     """Run one planned trial to its end, from wherever it was cut; its folder then tells everything about it.
 
@@ -75,14 +82,8 @@ def run_planned(planned: PlannedTrial, workplace: Workplace, report: Report) -> 
         else:
             _train(planned, workplace, folder, report)
     except Exception as error:  # an interruption is no failure: the trial goes on later
-        write_json(
-            folder / "error.json",
-            {
-                "error": f"{type(error).__name__}: {' '.join(str(error).split())}",
-                "traceback": traceback.format_exc(),
-                "config": planned.config.as_dict(),
-            },
-        )
+        with suppress(OSError):  # a full disk is the error itself, and must not hide behind one of writing it down
+            write_error(folder, planned, f"{type(error).__name__}: {error}", traceback.format_exc())
         traceback.clear_frames(error.__traceback__)  # else the traceback keeps the model alive in a reused worker
         raise
     finally:

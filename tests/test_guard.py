@@ -9,6 +9,7 @@ import pytest
 from proxy_attention.errors import ConfigError
 from study.guard import check_plan, settle_plan, sole_driver
 from study.plan import Plan
+from study.results import load_results
 
 HOLD = """
 import sys
@@ -144,9 +145,22 @@ def test_a_search_of_another_length_is_refused(prepared_run, tmp_path):
         prepared_run(tmp_path / "optuna", search="optuna", suggestions=5, confirm=1)
 
 
-def test_trials_whose_plan_is_gone_are_not_run_over(finished_run, prepared_run, tmp_path):
+def test_trials_whose_plan_is_gone_are_not_run_over_by_another(finished_run, prepared_run, tmp_path, study_text):
     shutil.copytree(finished_run, tmp_path / "grid")
     (tmp_path / "grid" / "plan.json").unlink()
 
-    with pytest.raises(ConfigError, match=r"must hold the plan\.json of its trials; it is gone \(take another --name"):
-        prepared_run(tmp_path / "grid")
+    with pytest.raises(
+        ConfigError, match=r"must hold the plan\.json of its trials; it is gone, and this plan does not"
+    ):
+        prepared_run(tmp_path / "grid", study_text.replace("seeds = [0, 1]", "seeds = [2, 3]"))
+
+
+def test_trials_whose_plan_is_gone_are_taken_up_by_the_same_plan(finished_run, prepared_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "grid")
+    before = Plan.read(finished_run)
+    (tmp_path / "grid" / "plan.json").unlink()
+
+    prepared_run(tmp_path / "grid")
+
+    assert Plan.read(tmp_path / "grid").fingerprint == before.fingerprint
+    assert set(load_results(tmp_path / "grid")["status"]) == {"complete"}
