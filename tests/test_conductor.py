@@ -8,6 +8,7 @@ from study.cluster import Machine
 from study.conductor import finish, left_to_do, prepare, priced
 from study.plan import Plan
 from study.request import Request
+from study.results import load_results
 
 LAPTOP = Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0)
 
@@ -130,3 +131,15 @@ def test_the_arms_of_a_search_are_checked_before_anything_is_trained(prepared_ru
             search="optuna",
             suggestions=2,
         )
+
+
+def test_what_ray_says_of_a_worker_that_was_killed_becomes_the_error_of_its_trial(broken_run, tmp_path):
+    run = shutil.copytree(broken_run, tmp_path / "run")
+    _, cut, failed, _ = trials = list(Plan.read(run).trials)
+
+    conductor._write_down_errors({cut.trial_id: "The worker\nwas killed", failed.trial_id: "x"}, trials, run)
+
+    rows = load_results(run)
+    assert list(rows["status"]) == ["complete", "failed", "failed", "missing"]
+    assert rows["error"].iloc[1] == "The worker was killed"
+    assert rows["error"].iloc[2].startswith("DivergedError: ")  # what the trial itself wrote is kept

@@ -145,22 +145,25 @@ def test_a_search_of_another_length_is_refused(prepared_run, tmp_path):
         prepared_run(tmp_path / "optuna", search="optuna", suggestions=5, confirm=1)
 
 
-def test_trials_whose_plan_is_gone_are_not_run_over_by_another(finished_run, prepared_run, tmp_path, study_text):
-    shutil.copytree(finished_run, tmp_path / "grid")
-    (tmp_path / "grid" / "plan.json").unlink()
+def without_plan(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    (run / "plan.json").unlink()
+    return run
+
+
+def test_trials_of_another_plan_that_is_gone_are_not_run_over(finished_run, prepared_run, study_text, tmp_path):
+    run = without_plan(finished_run, tmp_path)
 
     with pytest.raises(
         ConfigError, match=r"must hold the plan\.json of its trials; it is gone, and this plan does not"
     ):
-        prepared_run(tmp_path / "grid", study_text.replace("seeds = [0, 1]", "seeds = [2, 3]"))
+        prepared_run(run, study_text.replace("batch_size = 8", "batch_size = 4"))
 
 
-def test_trials_whose_plan_is_gone_are_taken_up_by_the_same_plan(finished_run, prepared_run, tmp_path):
-    shutil.copytree(finished_run, tmp_path / "grid")
-    before = Plan.read(finished_run)
-    (tmp_path / "grid" / "plan.json").unlink()
+def test_trials_of_this_very_plan_are_taken_up_again_where_its_file_is_gone(finished_run, prepared_run, tmp_path):
+    run = without_plan(finished_run, tmp_path)
 
-    prepared_run(tmp_path / "grid")
+    prepared_run(run)
 
-    assert Plan.read(tmp_path / "grid").fingerprint == before.fingerprint
-    assert set(load_results(tmp_path / "grid")["status"]) == {"complete"}
+    assert Plan.read(run).trials == Plan.read(finished_run).trials
+    assert set(load_results(run)["status"]) == {"complete"}

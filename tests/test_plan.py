@@ -126,6 +126,14 @@ def test_a_trial_is_complete_when_its_report_is_there(tmp_path):
     assert is_complete(tmp_path, "0000-x")
 
 
+def test_a_trial_with_a_damaged_report_is_not_complete(tmp_path):
+    folder = folder_of(tmp_path, "0000-x")
+    folder.mkdir(parents=True)
+
+    (folder / "report.json").write_text('{"val_accuracy": 9')
+    assert not is_complete(tmp_path, "0000-x")
+
+
 def test_a_run_says_when_where_and_with_what_it_was_made():
     made = about("python study/run.py --search grid", "cpu")
 
