@@ -23,6 +23,7 @@ class Evaluation:
         precision, recall, f1: macro averages over the classes that occur, in [0, 1].
         ece: expected calibration error, in [0, 1].
         confusion: (C, C) counts, ``[true, predicted]``.
+        calibration: the reliability diagram, as ``calibration_bins`` gives it.
     """
 
     accuracy: float
@@ -32,6 +33,7 @@ class Evaluation:
     f1: float
     ece: float
     confusion: np.ndarray
+    calibration: tuple[tuple[int, float, float], ...]
 
 
 def evaluate(
@@ -66,6 +68,7 @@ def evaluate(
         f1=float(macro[2]),
         ece=calibration_error(confidence.cpu().numpy(), y == y_hat),
         confusion=confusion_matrix(y, y_hat, labels=range(logits.shape[1])),
+        calibration=calibration_bins(confidence.cpu().numpy(), y == y_hat),
     )
 
 
@@ -77,6 +80,26 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
         correct: (N,) bool.
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; 15 bins (a, b].
     """
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    bins = _bins(confidence)
     gap = np.bincount(bins, weights=correct - confidence.astype(np.float64), minlength=ECE_BINS)
     return float(np.abs(gap).sum() / len(confidence))
+
+
+def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> tuple[tuple[int, float, float], ...]:
+    """The reliability diagram behind ``calibration_error``: (images, mean confidence, accuracy) of each of its bins.
+
+    Args:
+        confidence: (N,) of the predicted class, in [0, 1].
+        correct: (N,) bool.
+    Returns: ``ECE_BINS`` bins by rising confidence; one without images is (0, 0.0, 0.0).
+    """
+    bins = _bins(confidence)
+    counts = np.bincount(bins, minlength=ECE_BINS)
+    totals = (np.bincount(bins, weights=values, minlength=ECE_BINS) for values in (confidence.astype(float), correct))
+    means = [total / np.maximum(counts, 1) for total in totals]
+    return tuple((int(count), float(sure), float(right)) for count, sure, right in zip(counts, *means, strict=True))
+
+
+def _bins(confidence: np.ndarray) -> np.ndarray:
+    bins: np.ndarray = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    return bins

@@ -35,9 +35,14 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A few images of a step, for people: originals and proxies (E, 3, S, S) uint8, maps (E, S, S) in [0, 1]."""
+    """A few images of a step, for people: originals and proxies (E, 3, S, S) uint8, maps (E, S, S) in [0, 1].
+
+    ``true`` and ``predicted`` are (E,) class numbers, ``predicted`` of the scores that the images were chosen by.
+    """
 
     ids: torch.Tensor
+    true: torch.Tensor
+    predicted: torch.Tensor
     originals: torch.Tensor
     maps: torch.Tensor
     proxies: torch.Tensor
@@ -168,6 +173,8 @@ def proxy_step(
     proxies = fresh if config.clear_every_step else training_set.proxies.joined(fresh)
     examples = Examples(
         ids=ids[:EXAMPLES],
+        true=training_set.labels_of(ids[:EXAMPLES]).cpu(),
+        predicted=guesses[:EXAMPLES].cpu(),
         originals=source(ids[:EXAMPLES]).cpu(),
         maps=torch.cat(shown) if shown else torch.empty(0, config.image_size, config.image_size),
         proxies=fresh.pixels[:EXAMPLES].cpu(),

@@ -43,6 +43,7 @@ class TrialReport:
         test_precision, test_recall, test_f1: macro averages over the classes, in [0, 1].
         test_ece: expected calibration error over 15 equal bins, in [0, 1].
         confusion: test images, ``confusion[true][predicted]``.
+        calibration: (test images, mean confidence, accuracy) of 15 equal bins; empty in an old report.
         proxy_images: proxies made over all proxy steps.
         train_seconds, proxy_seconds: what the trial's epochs cost, wherever they were trained.
         wall_seconds: what this trial took from its start, set-up and evaluation included.
@@ -73,6 +74,7 @@ class TrialReport:
     test_images: int
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    calibration: tuple[tuple[int, float, float], ...] = ()
 
 
 def as_json(record: EpochRecord | TrialReport) -> dict[str, Any]:

@@ -254,4 +254,5 @@ def _report(
         test_images=len(split.test),
         classes=images.classes,
         confusion=tuple(tuple(int(count) for count in row) for row in test.confusion),
+        calibration=test.calibration,
     )

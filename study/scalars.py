@@ -13,6 +13,9 @@ from torchvision.utils import make_grid
 from proxy_attention.proxies import Examples
 from proxy_attention.records import EpochRecord, TrialReport
 
+PADDING = 4
+"""White pixels around every picture of a sheet."""
+
 
 class Scalars:
     """Writes the event file in a trial's folder; one a trial."""
@@ -64,7 +67,7 @@ def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
     columns = [examples.originals / 255, heat.float(), examples.proxies / 255]
     cells = torch.stack(columns, dim=1).flatten(0, 1)  # original, map, proxy, original, ...
     large = torch.nn.functional.interpolate(cells, size=(side, side), mode="nearest")
-    grid = make_grid(large, nrow=len(columns), padding=4, pad_value=1.0)
+    grid = make_grid(large, nrow=len(columns), padding=PADDING, pad_value=1.0)
     return (grid * 255).round().to(torch.uint8).numpy()
 
 

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from proxy_attention.data.images import ImageSet, load
 from proxy_attention.data.sources import open_source
 from proxy_attention.errors import DataError
 from proxy_attention.memory import clear_caches
+from proxy_attention.proxies import Examples
 from proxy_attention.records import EpochRecord
-from proxy_attention.storage import write_json
+from proxy_attention.storage import write_atomic, write_json
 from proxy_attention.trial import run_trial
 from study.plan import PlannedTrial, folder_of
-from study.scalars import Scalars
+from study.scalars import PADDING, Scalars, sheet
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -104,11 +106,27 @@ def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Re
                 scalars.epoch(progress.record)
                 if progress.examples is not None:
                     scalars.examples(progress.record, progress.examples)
+                    _keep_examples(folder, progress.record, progress.examples, images)
             else:
                 scalars.end(progress.record, progress.report)
             if progress.report is None or not reported:  # a trial cut after its last epoch still tells its accuracy
                 report(metrics(planned, progress.record))
                 reported = True
+
+
+def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images: ImageSet) -> None:
+    """Write ``proxies.png``, the sheet of the newest step that made any, and ``proxies.json``, what its rows show."""
+    if not len(examples.ids):
+        return
+    rows = [
+        {"image": images.names[number], "true": images.classes[true], "predicted": images.classes[predicted]}
+        for number, true, predicted in zip(
+            examples.ids.tolist(), examples.true.tolist(), examples.predicted.tolist(), strict=True
+        )
+    ]
+    picture = Image.fromarray(sheet(examples).transpose(1, 2, 0))
+    write_atomic(folder / "proxies.png", lambda path: picture.save(path, format="PNG"))
+    write_json(folder / "proxies.json", {"epoch": record.epoch, "padding": PADDING, "rows": rows})
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from sklearn import metrics
 
 from proxy_attention import evaluation
 from proxy_attention.errors import DivergedError
-from proxy_attention.evaluation import calibration_error, evaluate
+from proxy_attention.evaluation import ECE_BINS, calibration_bins, calibration_error, evaluate
 
 
 @pytest.fixture
@@ -94,6 +94,25 @@ def test_a_calibrated_classifier_has_no_error_and_a_boastful_one_all_of_it():
     assert calibration_error(np.full(4, 0.75), np.array([True, True, True, False])) == pytest.approx(0)
     assert calibration_error(np.ones(4), np.zeros(4, dtype=bool)) == pytest.approx(1)
     assert calibration_error(np.zeros(4), np.zeros(4, dtype=bool)) == pytest.approx(0)
+
+
+def test_the_reliability_diagram_by_hand():
+    # of fifteen bins, (.60, .667] is number 9 and (.933, 1] number 14
+    confidence, correct = np.array([0.61, 0.65, 0.95, 1.0]), np.array([True, False, True, True])
+
+    bins = calibration_bins(confidence, correct)
+
+    assert len(bins) == ECE_BINS == 15
+    assert bins[9] == (2, pytest.approx(0.63), 0.5)
+    assert bins[14] == (2, pytest.approx(0.975), 1.0)
+    assert [bins[i] for i in range(15) if i not in (9, 14)] == [(0, 0.0, 0.0)] * 13
+
+
+def test_the_calibration_error_is_the_gap_of_the_diagram_weighted_by_images(measured, test_ids):
+    gaps = sum(count * abs(right - sure) for count, sure, right in measured.calibration)
+
+    assert sum(count for count, _, _ in measured.calibration) == len(test_ids)
+    assert measured.ece == pytest.approx(gaps / len(test_ids))
 
 
 @pytest.mark.parametrize("size", [1, 7, 79])

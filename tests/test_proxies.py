@@ -7,7 +7,7 @@ import torch
 from proxy_attention.augment.masks import MASKS, changed_pixels
 from proxy_attention.augment.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.data.training_set import SUBSTITUTES
-from proxy_attention.proxies import COLLECT, ORDERS, Scores, choose, clean_scores, online_scores, proxy_step
+from proxy_attention.proxies import COLLECT, EXAMPLES, ORDERS, Scores, choose, clean_scores, online_scores, proxy_step
 from proxy_attention.saliency.maps import EXPLAIN, low_resolution_maps, scale, upsample
 from proxy_attention.saliency.methods import METHODS
 
@@ -185,6 +185,22 @@ def test_a_step_makes_as_many_proxies_as_images_are_wrong_under_every_setting(
     assert step.examples.maps.shape == (wrong, 32, 32)
     assert step.examples.originals.shape == step.examples.proxies.shape == (wrong, 3, 32, 32)
     assert step.seconds > 0
+
+
+def test_the_images_that_are_shown_are_named_with_their_class_and_with_what_misled(
+    config, small, trained, training_set_of
+):
+    trial = config()
+    training_set = training_set_of(trial, small)
+    given = clean_scores(trained, training_set, trial)
+
+    shown = proxy_step(trained, training_set, given, trial, step=0).examples
+
+    first = given.wrong.nonzero().flatten()[:EXAMPLES]
+    assert torch.equal(shown.ids, given.ids[first])
+    assert torch.equal(shown.true, small.labels[shown.ids])
+    assert torch.equal(shown.predicted, given.predicted[first])
+    assert (shown.true != shown.predicted).all()
 
 
 @pytest.mark.parametrize(("name", "scope"), list(itertools.product(REPLACEMENTS, SCOPES)))

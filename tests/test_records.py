@@ -1,6 +1,6 @@
 import json
 
-from proxy_attention.records import EpochRecord, as_json
+from proxy_attention.records import EpochRecord, TrialReport, as_json
 
 
 def test_a_record_survives_json(config, tiny, finish):
@@ -11,3 +11,13 @@ def test_a_record_survives_json(config, tiny, finish):
     plain = json.loads(json.dumps(as_json(report), allow_nan=False))
     assert plain["classes"] == list(report.classes)
     assert plain["confusion"] == [list(row) for row in report.confusion]
+
+
+def test_a_report_from_before_the_reliability_diagram_was_kept_can_still_be_read(config, tiny, finish):
+    _, report = finish(config(), tiny)
+    plain = as_json(report)
+
+    del plain["calibration"]
+
+    assert len(report.calibration) == 15
+    assert TrialReport(**plain).calibration == ()

@@ -93,6 +93,8 @@ def examples(count):
     generator = torch.Generator().manual_seed(0)
     return Examples(
         ids=torch.arange(count),
+        true=torch.arange(count),
+        predicted=torch.arange(count) + 1,
         originals=torch.randint(0, 256, (count, 3, 2, 2), dtype=torch.uint8, generator=generator),
         maps=torch.rand((count, 2, 2), generator=generator),
         proxies=torch.randint(0, 256, (count, 3, 2, 2), dtype=torch.uint8, generator=generator),

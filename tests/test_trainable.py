@@ -66,11 +66,13 @@ def test_a_complete_trial_has_its_files_and_no_others(prepared, run_one):
 
     assert [name for name in names if not name.startswith("events.out.tfevents.")] == [
         "epochs.json",
+        "proxies.json",
+        "proxies.png",
         "report.json",
         "trial.json",
         "weights.safetensors",
     ]
-    assert len(names) == 5
+    assert len(names) == 7
 
 
 def test_a_trial_writes_into_its_own_folder_alone(prepared, run_one, image_folder):
