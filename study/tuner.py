@@ -258,7 +258,8 @@ def _fit(
     )
     results = tuner.fit()
     errors: dict[str, str] = {}
-    interrupted = False
+    asked = num_samples * len(param_space.get("trial", {}).get("grid_search", [None]))
+    interrupted = len(results) < asked  # Tune makes a trial when there is room for it: after Ctrl-C some never were
     for result in (results[number] for number in range(len(results))):
         trial_id = (result.config or {})["trial"]["trial_id"]
         if result.error is not None:
