@@ -1,14 +1,16 @@
 """Keeps a run whole: one driver at a time, one plan a folder, a clear word where the disk refuses; trains nothing."""
 
 import fcntl
+import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from proxy_attention.errors import ConfigError
 from proxy_attention.storage import write_text
-from study.plan import Plan
+from study.plan import LOCK, Plan
 
 
 @contextmanager
@@ -19,7 +21,7 @@ def sole_driver(run: Path) -> Iterator[None]:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ConfigError(
             f"--storage must be a folder that can be written; got {str(run)!r}: {error.strerror}"
@@ -30,7 +32,10 @@ def sole_driver(run: Path) -> Iterator[None]:
         os.close(handle)
         raise ConfigError(f"a run must have one driver; {str(run)!r} is being run by another process") from error
     try:
+        os.truncate(handle, 0)
+        os.write(handle, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode())
         yield
+        os.truncate(handle, 0)
     finally:
         os.close(handle)
 

@@ -16,6 +16,8 @@ from proxy_attention.errors import ConfigError, ProxyAttentionError
 from proxy_attention.storage import write_json
 
 FORMAT = 1
+LOCK = ".lock"
+"""In a run's folder: held by the process that runs it, whose pid and host stand in it."""
 BASELINE, PROXY = "baseline", "proxy"
 SEARCHES = ("grid", "optuna", "random")
 ROOT = Path(__file__).resolve().parent.parent

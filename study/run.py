@@ -4,6 +4,7 @@ python study/run.py --search grid
 python study/run.py --restore experiments/quick/grid
 """
 
+import math
 import os
 import shlex
 import signal
@@ -25,7 +26,8 @@ from study.conductor import Prepared, begin, conduct, finish, left_to_do, prepar
 from study.guard import sole_driver
 from study.plan import ROOT, SEARCHES
 from study.request import SUGGESTIONS, Request, requests
-from study.results import COMPLETE
+from study.results import COMPLETE, runs_of
+from study.status import Status, status
 from study.terminal import (
     BAD_INPUT,
     DONE,
@@ -52,6 +54,7 @@ def parser() -> Parser:
     add = options.add_argument
     add("--search", metavar="|".join(SEARCHES), help="how settings are found")
     add("--restore", metavar="PATH", help="finish a run (or the runs of a study folder), redoing nothing complete")
+    add("--status", metavar="PATH", help="how far a run is, from another terminal; touches nothing")
     add("--experiment", metavar="NAME|PATH", help="a folder of experiments/, or a study.toml (default: quick)")
     add("--name", metavar="NAME", help="name of the run (default: the experiment's)")
     add(
@@ -93,6 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _sigterm_as_ctrl_c():
         try:
             args = parser().read(argv)
+            if args.status is not None:
+                for run in runs_of(Path(args.status)):
+                    _show_status(status(run), out)
+                return DONE
             joined = args.address or os.environ.get("RAY_ADDRESS") or None
             machine = _machine(joined, args)
             code = DONE
@@ -107,6 +114,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             out.print("interrupted before any trial began")
             return INTERRUPTED
+
+
+def _show_status(found: Status, out: Console) -> None:
+    driver = f"run by process {found.driver}" if found.driver else "nobody runs it now"
+    left = f", {duration(found.seconds_left)} left" if found.driver and found.complete < found.planned else ""
+    out.print(f"{found.name} · {found.search} · {found.complete} of {found.planned} trials complete{left} · {driver}")
+    for trial in found.running:
+        val = "" if math.isnan(trial.val_accuracy) else f", val {trial.val_accuracy:.1f} %"
+        word = "running" if found.driver else "interrupted"
+        out.print(f"{trial.trial_id} {word}: epoch {trial.epochs_done}/{trial.epochs}{val}", markup=False)
+    for trial_id, error in found.failed:
+        out.print(f"{trial_id} failed: {error}", markup=False)
 
 
 def _machine(joined: str | None, args: Namespace) -> Machine:
