@@ -12,7 +12,7 @@ import pandas as pd
 
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
-from study.comparison import claims, group, query, tables, with_baselines
+from study.comparison import LEVEL, claims, group, query, tables, with_baselines
 from study.plan import Plan
 from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_results, runs_of
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
@@ -104,7 +104,7 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
         answers = claims(frame, chosen_on=None if plan.search == "grid" else plan.seeds[0])
         if answers:
             out.print()
-            out.print(claim_table(answers))
+            out.print(claim_table([claim for claim in answers if claim.role != LEVEL]))  # the tables above show levels
         elif done:
             out.print("\nno trial has its baseline: nothing to compare")
 

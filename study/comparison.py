@@ -2,22 +2,27 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 from scipy import stats
 
-from proxy_attention.config import PROXY_FIELDS, TrialConfig
+from proxy_attention.config import LEAKING, PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError, unknown
 from study.plan import BASELINE, PROXY
 from study.results import COMPLETE
 
 ENOUGH_SEEDS = 5
+ALPHA = 0.05
+PRIMARY, SECONDARY, FURTHER, LEVEL = "primary", "secondary", "further", "level"
+"""What a claim is: asked in advance; chosen on val and read on test; everything else, of which level by level."""
+
 MOST_LEVELS = 8
 ACCURACIES = ("val_accuracy", "test_accuracy")
 FACTORS = ("dataset", "model", "schedule", "threshold", "weight", "subset", "arm")
 _OTHER = [f.name for f in dataclasses.fields(TrialConfig) if f.name not in (*PROXY_FIELDS, "schedule")]
+_SETTING = ["schedule", *PROXY_FIELDS, *(name for name in _OTHER if name not in ("seed", "split_seed", "fold"))]
 
 
 @dataclass(frozen=True)
@@ -41,24 +46,50 @@ class Estimate:
         """How many were averaged."""
         return len(self.values)
 
+    @property
+    def p(self) -> float:
+        """Two-sided p of a mean of zero: the paired t test, where the values are differences.
+
+        NaN for fewer than two values, and for values that do not vary, of which t knows nothing.
+        """
+        if self.n < 2 or self.sd <= 1e-9 * max(map(abs, self.values)):
+            return math.nan
+        return float(stats.ttest_1samp(self.values, 0.0).pvalue)
+
 
 @dataclass(frozen=True)
 class Claim:
-    """A difference in accuracy between two things that were trained as pairs, in percentage points."""
+    """A difference in accuracy between two things that were trained as pairs, in percentage points.
+
+    Attributes:
+        role: PRIMARY, SECONDARY, FURTHER or LEVEL.
+        adjusted: p on test after Holm, over all claims but the primary and the secondary; NaN where there is none.
+        factor, level: of which factor's level a LEVEL claim is.
+        setting: the fields of the setting that a SECONDARY claim is of, those that vary.
+        leaking: whether a trial in it trains on validation images, so that ``val`` says nothing.
+    """
 
     text: str
     seeds: tuple[int, ...]
     val: Estimate
     test: Estimate
+    role: str = FURTHER
+    adjusted: float = math.nan
+    factor: str = ""
+    level: str = ""
+    setting: tuple[tuple[str, str], ...] = ()
+    leaking: bool = False
 
     @property
     def verdict(self) -> str:
         """What may be said: nothing at all under five seeds."""
         if len(self.seeds) < ENOUGH_SEEDS:
             return f"{len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}: too few to tell"
-        if self.test.low > 0:
-            return "higher"
-        return "lower" if self.test.high < 0 else "no difference shown"
+        if not (self.test.low > 0 or self.test.high < 0):
+            return "no difference shown"
+        if self.adjusted >= ALPHA:
+            return "no difference shown (Holm)"
+        return "higher" if self.test.low > 0 else "lower"
 
 
 def estimate(values: Iterable[float]) -> Estimate:
@@ -146,34 +177,97 @@ def tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
         rows = frame[frame["arm"] == PROXY] if named else frame[frame["arm"].isin([BASELINE, PROXY])]
         if rows[factor].nunique() < 2:
             continue
-        if named and rows[factor].nunique() > MOST_LEVELS:  # a range was searched: a row a draw would say nothing
-            rows = rows.assign(**{factor: pd.qcut(rows[factor].astype(float), 4, precision=2, duplicates="drop")})
+        rows = rows.assign(**{factor: _levels(rows[factor])}) if named else rows
         found[factor] = group(rows, [factor] if named or factor == "schedule" else [factor, "arm"])
     return found
 
 
+def _levels(values: pd.Series) -> pd.Series:
+    """The values as they are; by quarters where a range was searched: a row a draw would say nothing."""
+    if values.nunique() <= MOST_LEVELS or not pd.api.types.is_numeric_dtype(values.infer_objects()):
+        return values
+    return pd.qcut(values.astype(float), 4, precision=2, duplicates="drop")
+
+
 def claims(frame: pd.DataFrame, *, chosen_on: int | None = None) -> list[Claim]:
-    """The study's answers, the primary first: proxies against the baseline, each arm, and attention against chance.
+    """The study's answers: the primary, the secondary, and the rest with p adjusted.
+
+    The rest are each arm against its baseline, attention against chance, and each level of each factor that varies.
 
     Args:
         frame: as ``with_baselines`` gives it.
         chosen_on: the seed on which a search chose its settings. It is left out: the chosen look good there by choice.
     """
-    done = frame[frame["status"] == COMPLETE].drop_duplicates(["config_digest", "arm"])
-    if chosen_on is not None:
-        done = done[done["seed"] != chosen_on]
+    everything = frame[frame["status"] == COMPLETE].drop_duplicates(["config_digest", "arm"])
+    done = everything if chosen_on is None else everything[everything["seed"] != chosen_on]
     paired = done[done["test_difference"].notna()]
+    settings = paired[paired["arm"] == PROXY]
     arms = sorted(set(done["arm"]) - {PROXY, BASELINE})
-    settings = "proxies" if chosen_on is None else "chosen proxies"
-    found = [
-        _by_seed(paired[paired["arm"] == PROXY], f"{settings} - baseline"),
+    proxies = "proxies" if chosen_on is None else "chosen proxies"
+    by_arm = {arm: done[done["arm"] == arm] for arm in arms}
+    named = [_by_seed(settings, f"{proxies} - baseline", role=PRIMARY), *_secondary(settings, everything, chosen_on)]
+    rest = [
         *(_by_seed(paired[paired["arm"] == arm], f"{arm} - baseline") for arm in arms),
-        *(
-            _by_seed(_against_control(done[done["arm"] == PROXY], done[done["arm"] == arm]), f"saliency - {arm}")
-            for arm in arms
-        ),
+        *(_by_seed(_against_control(done[done["arm"] == PROXY], by_arm[arm]), f"saliency - {arm}") for arm in arms),
+        *_by_level(settings),
     ]
-    return [claim for claim in found if claim.seeds]
+    rest = [claim for claim in rest if claim.seeds]
+    adjusted = holm([claim.test.p for claim in rest])
+    rest = [dataclasses.replace(claim, adjusted=p) for claim, p in zip(rest, adjusted, strict=True)]
+    return [*(claim for claim in named if claim.seeds), *rest]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number; NaN stays NaN and is not counted.
+
+    Source: Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scand. J. Statist. 6 (1979).
+    """
+    order = sorted((i for i, p in enumerate(values) if not math.isnan(p)), key=lambda i: values[i])
+    adjusted, highest = [math.nan] * len(values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * values[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def _secondary(settings: pd.DataFrame, everything: pd.DataFrame, chosen_on: int | None) -> Iterator[Claim]:
+    """The setting that is best on val, against its baseline; none where there is no choice.
+
+    Val is the mean over the seeds; of a search, that of the seed on which it chose. Only settings that are complete on
+    all seeds may be chosen: another seed is another val.
+    """
+    if settings.empty:
+        return
+    key = settings[_SETTING].astype(str).agg("|".join, axis=1)
+    counts = key.value_counts()
+    candidates = set(counts.index[counts == counts.max()])
+    judged = everything[everything["arm"] == PROXY]
+    if chosen_on is not None:
+        judged = judged[judged["seed"] == chosen_on]
+    judged = judged.assign(key=judged[_SETTING].astype(str).agg("|".join, axis=1))
+    judged = judged[judged["key"].isin(candidates)]
+    if judged["key"].nunique() < 2:
+        return
+    best = judged.groupby("key", sort=False)["val_accuracy"].mean().idxmax()
+    rows = settings[key == best]
+    varying = [name for name in _SETTING if judged[name].nunique() > 1]
+    setting = tuple((name, _text(rows[name].iloc[0])) for name in varying)
+    yield dataclasses.replace(_by_seed(rows, "best on val - baseline", role=SECONDARY), setting=setting)
+
+
+def _by_level(settings: pd.DataFrame) -> Iterator[Claim]:
+    """Each level of each factor that varies, over the search's settings, against the baselines."""
+    for factor in _SETTING:
+        if settings[factor].nunique() < 2:
+            continue
+        levels = _levels(settings[factor])
+        for level, rows in settings.groupby(levels, sort=True, observed=True):
+            claim = _by_seed(rows, f"{factor} {_text(level)} - baseline", role=LEVEL)
+            yield dataclasses.replace(claim, factor=factor, level=_text(level))
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _against_control(proxies: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
@@ -188,15 +282,17 @@ def _against_control(proxies: pd.DataFrame, control: pd.DataFrame) -> pd.DataFra
     for _, row in proxies.iterrows():
         other = controls.get(key(row))
         if other is not None:
-            rows.append({"seed": row["seed"], **{_difference(a): row[a] - other[a] for a in ACCURACIES}})
-    return pd.DataFrame(rows, columns=["seed", *map(_difference, ACCURACIES)])
+            both = {_difference(accuracy): row[accuracy] - other[accuracy] for accuracy in ACCURACIES}
+            rows.append({"seed": row["seed"], "split": row["split"], **both})
+    return pd.DataFrame(rows, columns=["seed", "split", *map(_difference, ACCURACIES)])
 
 
-def _by_seed(paired: pd.DataFrame, text: str) -> Claim:
+def _by_seed(paired: pd.DataFrame, text: str, *, role: str = FURTHER) -> Claim:
     """The mean difference of each seed, and its estimate over the seeds."""
     means = paired.groupby("seed")[[_difference(a) for a in ACCURACIES]].mean()
     val, test = (estimate([float(v) for v in means[_difference(accuracy)]]) for accuracy in ACCURACIES)
-    return Claim(text, tuple(int(seed) for seed in means.index), val, test)
+    seeds = tuple(int(seed) for seed in means.index)
+    return Claim(text, seeds, val, test, role=role, leaking=not LEAKING.isdisjoint(paired["split"]))
 
 
 def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ from scipy import stats
 
 from proxy_attention.config import DEFAULTS, PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError
-from study.comparison import Claim, claims, estimate, group, query, tables, with_baselines
+from study.comparison import Claim, claims, estimate, group, holm, query, tables, with_baselines
 from study.results import COLUMNS, METRICS, load_results
 
 
@@ -268,6 +269,11 @@ def test_a_searched_range_is_shown_by_quarters(frame):
     assert table["n"].tolist() == [4, 4, 4, 4]
 
 
+def claim_named(text, frame, **options):
+    (found,) = [claim for claim in claims(frame, **options) if claim.text == text]
+    return found
+
+
 def test_the_primary_claim_is_the_mean_over_the_settings_of_each_seed(study):
     claim = claims(study)[0]
 
@@ -278,18 +284,16 @@ def test_the_primary_claim_is_the_mean_over_the_settings_of_each_seed(study):
 
 
 def test_an_arm_is_compared_with_the_baseline(study):
-    claim = claims(study)[1]
+    claim = claim_named("random-mask - baseline", study)
 
-    assert claim.text == "random-mask - baseline"
     assert (claim.val.values, claim.test.values) == ((0.5, 1.0), (2.5, 3.0))
 
 
 def test_attention_is_compared_with_chance_only_where_nothing_but_the_mask_differs(study):
-    claim = claims(study)[2]
+    claim = claim_named("saliency - random-mask", study)
 
-    assert claim.text == "saliency - random-mask"
     assert (claim.val.values, claim.test.values) == ((0.5, 3.0), (0.5, -2.0))  # threshold 0.3, never 0.6
-    assert len(claims(study)) == 3
+    assert [claim.text for claim in claims(study) if claim.text.startswith("saliency")] == ["saliency - random-mask"]
 
 
 def test_an_arm_with_the_mask_of_the_search_is_no_control(frame):
@@ -310,7 +314,7 @@ def test_the_seed_on_which_a_search_chose_is_left_out(study):
     found = claims(study, chosen_on=0)
 
     assert found[0].text == "chosen proxies - baseline"
-    assert [claim.seeds for claim in found] == [(1,)] * 3
+    assert {claim.seeds for claim in found} == {(1,)}
     assert found[0].test.values == (-0.5,)
 
 
@@ -324,6 +328,101 @@ def test_trials_that_are_not_complete_are_no_part_of_a_claim(frame):
 
 def test_no_pair_is_no_claim(frame):
     assert claims(with_baselines(frame(("baseline", 0, 80, 70, {})))) == []
+
+
+def test_p_is_that_of_scipys_paired_t_test():
+    before, after = [70.0, 71.5, 69.0, 72.0], [71.0, 71.0, 70.5, 74.0]
+
+    found = estimate(b - a for a, b in zip(before, after, strict=True))
+
+    assert found.p == pytest.approx(stats.ttest_rel(after, before).pvalue)
+
+
+@pytest.mark.parametrize("values", [[], [2.0], [2.0, 2.0, 2.0], [0.0, 0.0], [0.1 + 0.2, 0.3, 0.3]])
+def test_there_is_no_p_of_values_that_do_not_vary(values):
+    assert math.isnan(estimate(values).p)
+
+
+def test_holm_by_hand():
+    # smallest first: 4 * 0.005, 3 * 0.01, 2 * 0.03, then 1 * 0.04, which may not fall below the one before
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_an_adjusted_p_is_at_most_one():
+    assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+
+
+def test_a_claim_without_p_is_not_counted_by_holm():
+    found = holm([0.01, math.nan, 0.02])
+
+    assert math.isnan(found[1])
+    assert [found[0], found[2]] == pytest.approx([0.02, 0.02])
+
+
+def test_what_was_asked_in_advance_is_not_adjusted_and_all_the_rest_is(study):
+    found = claims(study)
+    named, rest = found[:2], found[2:]
+
+    assert [claim.role for claim in found] == ["primary", "secondary", "further", "further", "level", "level"]
+    assert all(math.isnan(claim.adjusted) for claim in named)
+    assert [claim.adjusted for claim in rest] == pytest.approx(holm([claim.test.p for claim in rest]))
+
+
+def test_the_secondary_claim_is_of_the_setting_that_is_best_on_val_and_is_read_on_test(study):
+    claim = claim_named("best on val - baseline", study)  # val means: 72.5 of threshold 0.3, 70.5 of 0.6
+
+    assert claim.setting == (("threshold", "0.3"),)
+    assert (claim.val.values, claim.test.values) == ((1.0, 4.0), (3.0, 1.0))
+
+
+def test_a_setting_that_misses_a_seed_cannot_be_the_best_on_val(frame):
+    results = with_baselines(
+        frame(
+            *(("baseline", seed, 80, 70, {}) for seed in (0, 1)),
+            *(("proxy", seed, 81, 71, {"threshold": tau}) for seed in (0, 1) for tau in (0.1, 0.2)),
+            ("proxy", 0, 99, 99, {"threshold": 0.3}),
+        )
+    )
+
+    assert claim_named("best on val - baseline", results).setting == (("threshold", "0.1"),)
+
+
+def test_where_there_is_one_setting_there_is_nothing_to_choose(frame):
+    results = with_baselines(frame(("baseline", 0, 80, 70, {}), ("proxy", 0, 81, 73, {})))
+
+    assert [claim.text for claim in claims(results)] == ["proxies - baseline"]
+
+
+def test_the_best_of_a_search_is_the_one_that_was_best_on_the_seed_it_chose_on(study):
+    claim = claim_named("best on val - baseline", study, chosen_on=0)  # val there: 81 of 0.3, 83 of 0.6
+
+    assert claim.setting == (("threshold", "0.6"),)
+    assert (claim.seeds, claim.test.values) == ((1,), (-2.0,))
+
+
+def test_each_level_of_a_factor_is_a_claim_over_the_seeds(study):
+    found = [claim for claim in claims(study) if claim.role == "level"]
+
+    assert [(claim.factor, claim.level, claim.test.values) for claim in found] == [
+        ("threshold", "0.3", (3.0, 1.0)),
+        ("threshold", "0.6", (1.0, -2.0)),
+    ]
+
+
+def test_a_claim_says_whether_it_rests_on_a_leaking_split(frame):
+    results = with_baselines(
+        frame(
+            *(("baseline", 0, 80, 70, {"split": split}) for split in ("fixed", "redrawn")),
+            ("proxy", 0, 81, 73, {}),
+            ("audit", 0, 99, 73, {"split": "redrawn"}),
+        )
+    )
+
+    assert [(claim.text, claim.leaking) for claim in claims(results)] == [
+        ("proxies - baseline", False),
+        ("audit - baseline", True),
+    ]
 
 
 def claim_of(*differences):
@@ -342,6 +441,13 @@ VERDICTS = {
 @pytest.mark.parametrize(("differences", "verdict"), VERDICTS.items(), ids=VERDICTS.values())
 def test_a_verdict_needs_five_seeds_and_an_interval_without_zero(differences, verdict):
     assert claim_of(*differences).verdict == verdict
+
+
+def test_a_difference_that_does_not_outlast_holm_is_not_shown():
+    claim = claim_of(5.0, 5.1, 5.0, 5.1, 5.0)
+
+    assert dataclasses.replace(claim, adjusted=0.04).verdict == "higher"
+    assert dataclasses.replace(claim, adjusted=0.05).verdict == "no difference shown (Holm)"
 
 
 def test_a_verdict_is_of_the_test_images_not_of_those_that_chose():
@@ -380,6 +486,9 @@ def test_a_real_run_pairs_every_trial_of_a_seed_with_its_baseline(finished_run):
     assert results["baseline_id"].fillna("").tolist() == ["", *[ids[0]] * 3, "", *[ids[4]] * 3]
     assert [claim.text for claim in claims(results)] == [
         "proxies - baseline",
+        "best on val - baseline",
         "random-mask - baseline",
         "saliency - random-mask",
+        "threshold 0.3 - baseline",
+        "threshold 0.6 - baseline",
     ]
