@@ -1,7 +1,6 @@
 """A run's folder as data frames: plan.json and the trials' own files are the truth; starts nothing."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +96,8 @@ def trials_of(plan: Plan, run: Path) -> list[PlannedTrial]:
 
 def suggested_trials(run: Path, seed: int) -> list[PlannedTrial]:
     """The trials on the first seed that the search has suggested so far, read from their own folders, by number."""
-    files = sorted((run / "trials").glob("*/trial.json"))
-    started = [PlannedTrial.of(json.loads(file.read_text(encoding="utf-8"))["planned"]) for file in files]
+    values = [read_json(file) for file in sorted((run / "trials").glob("*/trial.json"))]
+    started = [PlannedTrial.of(value["planned"]) for value in values if value is not None]  # damaged: never begun
     return [trial for trial in started if trial.config.seed == seed]
 
 

@@ -21,7 +21,7 @@ from proxy_attention.proxies import Examples
 from proxy_attention.records import EpochRecord
 from proxy_attention.storage import write_atomic, write_json
 from proxy_attention.trial import run_trial
-from study.plan import PlannedTrial, folder_of
+from study.plan import PlannedTrial, folder_of, is_complete, read_json
 from study.scalars import PADDING, Scalars, sheet
 
 Report = Callable[[dict[str, Any]], None]
@@ -138,10 +138,10 @@ def _images(root: Path | None, dataset: str, size: int, on_bad_image: str, label
 def _complete_twin(planned: PlannedTrial, run: Path) -> Path | None:
     """Another trial's folder with the same digest and a report: a search may suggest a setting twice."""
     for folder in sorted((run / "trials").glob(f"*-{planned.config_digest[:8]}")):
-        if folder.name != planned.trial_id and (folder / "report.json").is_file():
-            other = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-            if other["planned"]["config_digest"] == planned.config_digest:
-                return folder
+        other = read_json(folder / "trial.json")
+        same = other is not None and other["planned"]["config_digest"] == planned.config_digest
+        if same and folder.name != planned.trial_id and is_complete(run, folder.name):
+            return folder
     return None
 
 
