@@ -206,6 +206,8 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
             return conduct(prepared, line)
     except KeyboardInterrupt:
         return True
+    except OSError as error:
+        raise ConfigError(f"--storage must have room and be writable, then --restore goes on: {error}") from error
 
 
 def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: int) -> None:

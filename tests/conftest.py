@@ -286,3 +286,25 @@ def broken_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_
     with pytest.raises(DivergedError):
         run_one(prepared, 2)
     return prepared.request.run
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home of its own, for the token."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory, home, image_folder, study_text):
+    """Run ``study/run.py`` on the small study to its end; None for the storage takes a new one."""
+    from driving import end, start
+
+    def run(search, *argv, text=study_text, storage=None):
+        storage = storage or tmp_path_factory.mktemp("storage")
+        (storage / "asked").mkdir(exist_ok=True)
+        (storage / "asked" / "study.toml").write_text(text)
+        usual = ("--experiment", storage / "asked", "--data-root", image_folder, "--no-dashboard", "--name", "small")
+        mark, process = start(storage, home, "--search", search, *usual, *argv)
+        return end(process, mark, storage / "small" / search)
+
+    return run
