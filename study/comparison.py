@@ -22,7 +22,7 @@ MOST_LEVELS = 8
 ACCURACIES = ("val_accuracy", "test_accuracy")
 FACTORS = ("dataset", "model", "schedule", "threshold", "weight", "subset", "arm")
 _OTHER = [f.name for f in dataclasses.fields(TrialConfig) if f.name not in (*PROXY_FIELDS, "schedule")]
-_SETTING = ["schedule", *PROXY_FIELDS, *(name for name in _OTHER if name not in ("seed", "split_seed", "fold"))]
+SETTING = ["schedule", *PROXY_FIELDS, *(name for name in _OTHER if name not in ("seed", "split_seed", "fold"))]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
     """The rows with ``baseline_id``, ``val_difference`` and ``test_difference`` added.
 
     The baseline of a trial is the complete trial without a proxy step that agrees with it in every field that is no
-    proxy field, and in the split that was drawn. Rows without one, baselines among them, have missing values there.
+    proxy field, and in the split that was drawn. An audit, whose split leaks, is set against the trial that agrees with
+    it in all but the split: the leak is what it asks about. Rows without a baseline, and baselines, have missing values.
     """
     frame = results.copy()
     frame["baseline_id"] = pd.Series(pd.NA, index=frame.index, dtype="object")
@@ -119,8 +120,12 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
     done = frame[frame["status"] == COMPLETE]
     plain = done[done["threshold"].isna()]
     baselines = {_pair_key(row): row for _, row in plain.iloc[::-1].iterrows()}
-    for index, row in done[done["threshold"].notna()].iterrows():
-        baseline = baselines.get(_pair_key(row))
+    honest = plain[~plain["split"].isin(LEAKING)]
+    audited = {_audit_key(row): row for _, row in honest.iloc[::-1].iterrows()}
+    for index, row in done[done["threshold"].notna() | done["split"].isin(LEAKING)].iterrows():
+        baseline = baselines.get(_pair_key(row)) if pd.notna(row["threshold"]) else None
+        if baseline is None and row["split"] in LEAKING:
+            baseline = audited.get(_audit_key(row))
         if baseline is None:
             continue
         frame.loc[index, "baseline_id"] = baseline["trial_id"]
@@ -136,6 +141,11 @@ def _difference(accuracy: str) -> str:
 def _pair_key(row: pd.Series) -> tuple[str, ...]:
     """What a trial and its baseline share: every field that is no proxy field (the seed too), the split, the length."""
     return (*(str(row[field]) for field in _OTHER), str(row["split_digest"]), str(row["epochs_done"]))
+
+
+def _audit_key(row: pd.Series) -> tuple[str, ...]:
+    """What an audit and its baseline share: as ``_pair_key``, but for the split and what was drawn by it."""
+    return (*(str(row[field]) for field in _OTHER if field != "split"), str(row["epochs_done"]))
 
 
 def group(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -238,26 +248,26 @@ def _secondary(settings: pd.DataFrame, everything: pd.DataFrame, chosen_on: int 
     """
     if settings.empty:
         return
-    key = settings[_SETTING].astype(str).agg("|".join, axis=1)
+    key = settings[SETTING].astype(str).agg("|".join, axis=1)
     counts = key.value_counts()
     candidates = set(counts.index[counts == counts.max()])
     judged = everything[everything["arm"] == PROXY]
     if chosen_on is not None:
         judged = judged[judged["seed"] == chosen_on]
-    judged = judged.assign(key=judged[_SETTING].astype(str).agg("|".join, axis=1))
+    judged = judged.assign(key=judged[SETTING].astype(str).agg("|".join, axis=1))
     judged = judged[judged["key"].isin(candidates)]
     if judged["key"].nunique() < 2:
         return
     best = judged.groupby("key", sort=False)["val_accuracy"].mean().idxmax()
     rows = settings[key == best]
-    varying = [name for name in _SETTING if judged[name].nunique() > 1]
+    varying = [name for name in SETTING if judged[name].nunique() > 1]
     setting = tuple((name, _text(rows[name].iloc[0])) for name in varying)
     yield dataclasses.replace(_by_seed(rows, "best on val - baseline", role=SECONDARY), setting=setting)
 
 
 def _by_level(settings: pd.DataFrame) -> Iterator[Claim]:
     """Each level of each factor that varies, over the search's settings, against the baselines."""
-    for factor in _SETTING:
+    for factor in SETTING:
         if settings[factor].nunique() < 2:
             continue
         levels = _levels(settings[factor])

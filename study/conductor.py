@@ -1,6 +1,7 @@
 """A run from request to end: plan it, start Ray, run its phases, audit what came out; parses and prints nothing."""
 
 import dataclasses
+import logging
 import math
 import multiprocessing
 from collections.abc import Callable
@@ -22,10 +23,13 @@ from study.desk import Desk, fingerprint
 from study.experiment import Study, to_toml
 from study.guard import check_plan, settle_plan
 from study.plan import Plan, PlannedTrial, about, folder_of, is_complete
+from study.report import NOT_DRAWN, write_report
 from study.request import Request
 from study.results import COMPLETE, load_results, trials_of
 from study.search import confirmation_plan, grid_plan, random_plan
 from study.trainable import Workplace, write_error
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 15.0
 """Ray and its first workers, which import torch and timm."""
@@ -203,9 +207,14 @@ def begin(prepared: Prepared) -> Plan:
 
 
 def finish(run: Path) -> pd.DataFrame:
-    """The audit at the end of every run: write results.csv, and return its rows."""
+    """The audit at the end of every run, however it ended: write results.csv and report.html, and return the rows."""
     results = load_results(run)
     write_text(run / "results.csv", results.to_csv(index=False))
+    try:
+        write_report(run)
+    except NOT_DRAWN as error:  # the run is done and its rows are written: a picture must not take that away
+        (run / "report.html").unlink(missing_ok=True)  # an older one would be of other rows
+        log.warning("report.html could not be written: %s: %s", type(error).__name__, error, exc_info=True)
     return results
 
 

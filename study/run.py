@@ -256,6 +256,8 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: 
 def _show_places(prepared: Prepared, out: Console) -> None:
     run = prepared.request.run
     out.print()
+    if (run / "report.html").is_file():
+        out.print(f"report       {_short(run / 'report.html')}", soft_wrap=True)
     out.print(f"rows         {_short(run / 'results.csv')}", soft_wrap=True)
     out.print(f"tables       python {_short(ROOT / 'study' / 'analyse.py')} {shlex.quote(_short(run))}", soft_wrap=True)
     out.print(f"curves       tensorboard --logdir {shlex.quote(_short(run / 'trials'))}", soft_wrap=True)

@@ -1,0 +1,306 @@
+"""What a run has to say, in words and tables of plain text: read once, nothing drawn, nothing of HTML.
+
+Negative results are told with the same care: a headline is a lead, a mean difference, its interval and n.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from proxy_attention.config import LEAKING
+from study.comparison import ENOUGH_SEEDS, LEVEL, PRIMARY, SECONDARY, Claim, claims, group, with_baselines
+from study.plan import BASELINE, PROXY, Plan, folder_of, read_json
+from study.results import COMPLETE, load_epochs, load_results
+from study.terminal import duration, interval, points, spread
+
+TARGETS = (0.9, 0.95, 1.0)
+"""Parts of the baseline's final val accuracy; the report tells how soon each arm reached them."""
+
+UNKNOWN = "–"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of text, as the template sets them; the first column names the row."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's files say, read once.
+
+    Attributes:
+        rows: one a planned trial, with its differences.
+        scope: the complete rows that may be compared: of a search, without the seed on which it chose.
+        reports: report.json of the complete trials.
+        answers: the claims, the primary first.
+    """
+
+    folder: Path
+    plan: Plan
+    rows: pd.DataFrame
+    scope: pd.DataFrame
+    epochs: pd.DataFrame
+    reports: dict[str, dict[str, Any]]
+    answers: list[Claim]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """Raises: ConfigError if there is no run."""
+        plan = Plan.read(folder)
+        rows = with_baselines(load_results(folder))
+        chosen_on = None if plan.search == "grid" else plan.seeds[0]
+        done = rows[rows["status"] == COMPLETE]
+        others = done[done["seed"] != chosen_on] if chosen_on is not None else done
+        scope = others if len(others) else done
+        epochs = load_epochs(folder)
+        return cls(
+            folder=folder,
+            plan=plan,
+            rows=rows,
+            scope=scope,
+            epochs=epochs[epochs["trial_id"].isin(scope["trial_id"])],
+            reports={name: read_json(folder_of(folder, name) / "report.json") or {} for name in done["trial_id"]},
+            answers=claims(rows, chosen_on=chosen_on),
+        )
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms of the scope: the baseline, the proxies, the others by name."""
+        found = set(self.scope["arm"])
+        return [*(arm for arm in (BASELINE, PROXY) if arm in found), *sorted(found - {BASELINE, PROXY})]
+
+    @property
+    def leaking(self) -> list[str]:
+        """The arms in which a trial trains on validation images."""
+        return sorted({str(arm) for arm in self.rows["arm"][self.rows["split"].isin(LEAKING)]})
+
+    def marked(self, arm: str) -> str:
+        """The arm's name where its val is shown."""
+        return f"{arm} (LEAKING)" if arm in self.leaking else arm
+
+
+def headline(run: Run) -> str:
+    """The verdict in a sentence, with its interval and n; the same care whichever way it goes."""
+    claim = next((claim for claim in run.answers if claim.role == PRIMARY), None)
+    if claim is None:
+        if run.plan.search != "grid" and len(run.plan.seeds) < 2:
+            return "No verdict: the one seed of this run chose the settings, and cannot judge them. Give it more seeds."
+        return "No verdict: no proxy trial and its baseline are both complete."
+    leads = {
+        "higher": "Proxies helped.",
+        "lower": "Proxies did harm.",
+        "no difference shown": "No difference was shown.",
+    }
+    lead = leads.get(claim.verdict, f"{_seeds(claim)} {'is' if len(claim.seeds) == 1 else 'are'} too few to tell.")
+    return f"{lead} Test accuracy with proxies minus that of the baseline: {_measured(claim)}."
+
+
+def sentences(answers: Sequence[Claim]) -> list[str]:
+    """What else may be said: of the setting chosen on val, and of attention against each control."""
+    found = []
+    for claim in answers:
+        if claim.role == SECONDARY:
+            setting = ", ".join(f"{name} {value}" for name, value in claim.setting)
+            found.append(f"The setting that was best on val ({setting}), read on test: {_measured(claim)}.")
+        elif claim.text.startswith("saliency - "):
+            other = claim.text.removeprefix("saliency - ")
+            found.append(
+                f"Is it the attention? The same proxies with the map minus with {other}: {_measured(claim)}; "
+                f"{claim.verdict}."
+            )
+    return found
+
+
+def _measured(claim: Claim) -> str:
+    """The mean difference, its interval, n and p, none of them cut by the end of a line."""
+    test = claim.test
+    parts = [f"n = {len(claim.seeds)} seed{'s' * (len(claim.seeds) != 1)}", _p_words(claim)]
+    parts.insert(
+        0, f"95 % interval {points(test.low)} to {points(test.high)}" if math.isfinite(test.low) else "no interval"
+    )
+    words = ", ".join(part.replace(" ", NO_BREAK) for part in parts)
+    return _signed(f"{points(test.mean)}{NO_BREAK}points ({words})")
+
+
+def _p_words(claim: Claim) -> str:
+    if not math.isnan(claim.adjusted):
+        return f"p {_p(claim.adjusted)} after Holm"
+    return "no p" if math.isnan(claim.test.p) else f"p {_p(claim.test.p)}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}" if value < 0.1 else f"= {value:.2f}"
+
+
+def _seeds(claim: Claim) -> str:
+    return f"{len(claim.seeds)} seed{'s' * (len(claim.seeds) != 1)}"
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def pairs(answers: Sequence[Claim]) -> Table | None:
+    """The primary claim seed by seed, where seeds are too few for more."""
+    claim = next((claim for claim in answers if claim.role == PRIMARY), None)
+    if claim is None or len(claim.seeds) >= ENOUGH_SEEDS:
+        return None
+    val = "val difference, LEAKING" if claim.leaking else "val difference"
+    values = zip(claim.seeds, claim.val.values, claim.test.values, strict=True)
+    rows = ((str(seed), *(_signed(points(value)) for value in both)) for seed, *both in values)
+    return Table(("seed", val, "test difference"), tuple(rows))
+
+
+def claim_rows(answers: Sequence[Claim]) -> Table:
+    """Every claim but those level by level."""
+    rows = [
+        (
+            claim.text.replace(" - ", " \N{MINUS SIGN} "),
+            str(len(claim.seeds)),
+            _val(_signed(interval(claim.val)), claim.leaking),
+            _signed(interval(claim.test)),
+            _p_cell(claim),
+            claim.verdict,
+        )
+        for claim in answers
+        if claim.role != LEVEL
+    ]
+    return Table(("difference", "seeds", "val [95 %]", "test [95 %]", "p on test", "verdict"), tuple(rows))
+
+
+def level_rows(factor: str, levels: Sequence[Claim]) -> Table:
+    """The levels of one factor."""
+    rows = (
+        (
+            claim.level,
+            str(len(claim.seeds)),
+            _val(_signed(points(claim.val.mean)), claim.leaking),
+            _signed(interval(claim.test)),
+            _p(claim.adjusted).removeprefix("= "),
+        )
+        for claim in levels
+    )
+    return Table((factor, "seeds", "val", "test [95 %]", "p (Holm)"), tuple(rows))
+
+
+def _p_cell(claim: Claim) -> str:
+    shown = claim.test.p if math.isnan(claim.adjusted) else claim.adjusted
+    return _p(shown).removeprefix("= ") + " (Holm)" * (not math.isnan(claim.adjusted))
+
+
+def _val(text: str, leaking: bool) -> str:
+    return f"{text} LEAKING" if leaking and text else text
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What ran: the plan, the data, the code and the machine."""
+    plan, about = run.plan, run.plan.about
+    arms = ", ".join(f"{count} {arm}" for arm, count in Counter(run.rows["arm"].dropna()).items())
+    first: dict[str, Any] = next(iter(run.reports.values()), {})
+    data = _varied(run.rows, "dataset")
+    if first:
+        sizes = (f"{first[f'{part}_images']} {part}" for part in ("train", "val", "test"))
+        data += f": {len(first['classes'])} classes, {', '.join(sizes)} images"
+    found = {
+        "plan": f"{plan.name}, {plan.search}, {len(run.rows)} trials ({arms})",
+        "seeds": ", ".join(map(str, plan.seeds)),
+        "search": f"{plan.suggestions} settings on seed {plan.seeds[0]}, the best {plan.confirm} on the others"
+        if plan.search != "grid"
+        else "",
+        "data": data,
+        "left out": f"{len(about.get('skipped_images', []))} unreadable images" * bool(about.get("skipped_images")),
+        "model": f"{_varied(run.rows, 'model')} at {_varied(run.rows, 'image_size')} px",
+        "schedules": _varied(run.rows, "schedule"),
+        "split": _varied(run.rows, "split"),
+        "measured": ", ".join(f"{name}: {value}" for name, value in plan.measured.items()),
+        "command": str(about.get("command", "")),
+        "commit": ", ".join(dict.fromkeys([str(about.get("commit", "")), *run.scope["commit"].astype(str)])),
+        "planned": str(about.get("created", "")),
+        "machine": f"{about.get('machine', '')}, {about.get('device', '')}",
+        "versions": ", ".join(
+            f"{name} {version}"
+            for name, version in {"python": about.get("python", ""), **about.get("versions", {})}.items()
+        ),
+        "fingerprint": plan.fingerprint,
+    }
+    return [(name, text) for name, text in found.items() if text.strip(" ,")]
+
+
+def _varied(rows: pd.DataFrame, column: str) -> str:
+    return ", ".join(str(value) for value in rows[column].dropna().unique())
+
+
+def epochs_to(run: Run) -> Table | None:
+    """In which epoch a trial first reached a part of the baseline's final val accuracy: median, and how many did."""
+    reference = run.scope["val_accuracy"][run.scope["arm"] == BASELINE].mean()
+    if run.epochs.empty or math.isnan(reference):
+        return None
+    rows = []
+    for arm in run.arms:
+        trials = run.epochs[run.epochs["arm"] == arm].groupby("trial_id")
+        cells = []
+        for part in TARGETS:
+            soon = [_first_epoch(trial, part * reference) for _, trial in trials]
+            reached = sum(map(math.isfinite, soon))
+            median = float(np.median(soon))
+            cells.append(
+                f"{median:g} ({reached} of {len(soon)})" if math.isfinite(median) else f"{reached} of {len(soon)}"
+            )
+        rows.append((run.marked(arm), *cells))
+    return Table(("arm", *(f"val {part * reference:.1f} %" for part in TARGETS)), tuple(rows))
+
+
+def _first_epoch(trial: pd.DataFrame, target: float) -> float:
+    reached = trial["epoch"][trial["val_accuracy"] >= target]
+    return float(reached.min()) + 1 if len(reached) else math.inf
+
+
+def by_arm(run: Run) -> Table:
+    """Accuracy of each arm, and how well it knows itself."""
+    rows = []
+    for row in group(run.scope, ["arm"]).to_dict("records"):
+        arm = row["arm"]
+        ece = run.scope["test_ece"][run.scope["arm"] == arm].astype(float).mean()
+        val = _val(spread(row["val_mean"], row["val_sd"]), arm in run.leaking)
+        rows.append((arm, str(row["n"]), val, spread(row["test_mean"], row["test_sd"]), f"{ece:.3f}"))
+    rows.sort(key=lambda row: run.arms.index(row[0]))
+    return Table(("arm", "trials", "val %", "test %", "test ECE"), tuple(rows))
+
+
+def undone(run: Run) -> Table:
+    """Every trial that is not complete, and why."""
+    rows = run.rows[run.rows["status"] != COMPLETE].to_dict("records")
+    return Table(("trial", "status", "error"), tuple((r["trial_id"], r["status"], r["error"] or "") for r in rows))
+
+
+def cost(run: Run) -> Table:
+    """Seconds and memory of each arm's complete trials."""
+    done = run.rows[run.rows["status"] == COMPLETE]
+    rows = []
+    for arm in [arm for arm in run.arms if arm in set(done["arm"])]:
+        part = done[done["arm"] == arm]
+        seconds = (_mean_of(part[f"{kind}_seconds"]) for kind in ("train", "proxy", "wall"))
+        images = f"{part['proxy_images'].astype(float).mean():.0f}"
+        rows.append((arm, str(len(part)), *seconds, f"{part['peak_memory_mb'].max():.0f}", images))
+    total = duration(float(done["wall_seconds"].sum()))
+    rows += (
+        [("all", str(len(done)), "", "", f"{total} in all", f"{done['peak_memory_mb'].max():.0f}", "")] if rows else []
+    )
+    return Table(("arm", "trials", "training, s", "proxies, s", "wall, s", "peak MB", "proxies made"), tuple(rows))
+
+
+def _mean_of(values: pd.Series) -> str:
+    series = values.astype(float)
+    return spread(float(series.mean()), float(series.std()))

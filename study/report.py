@@ -1,0 +1,213 @@
+"""A run as report.html: one file that needs nothing else, the same bytes for the same files; draws through figures.py.
+
+Everything that is shown is escaped: names of classes, arms and images, questions and errors are other people's.
+"""
+
+import base64
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from proxy_attention.storage import write_text
+from study import evidence, figures
+from study.comparison import LEVEL, SETTING
+from study.evidence import Run, Table
+from study.importance import importances
+from study.plan import BASELINE, PROXY, folder_of, read_json
+from study.terminal import points
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+MOST_SHEETS = 4
+
+NOT_DRAWN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    jinja2.TemplateError,
+)
+"""What drawing may raise over files that nobody foresaw. No room on the disk is the run's own matter, and not here."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a data URI, and what it shows in words."""
+
+    source: str
+    alt: str
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html, whole or not at all, and return where.
+
+    Raises: ConfigError if there is no run; OSError.
+    """
+    file = folder / "report.html"
+    write_text(file, render(folder))
+    return file
+
+
+def render(folder: Path) -> str:
+    """The report of a run, as HTML.
+
+    Raises: ConfigError if there is no run.
+    """
+    run = Run.read(folder)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(
+        plan=run.plan,
+        counts=Counter(run.rows["status"]),
+        planned=len(run.rows),
+        leaking=run.leaking,
+        headline=evidence.headline(run),
+        sentences=evidence.sentences(run.answers),
+        pairs=evidence.pairs(run.answers),
+        claims=evidence.claim_rows(run.answers),
+        facts=evidence.facts(run),
+        curves=curves(run),
+        soon=evidence.epochs_to(run),
+        arms=evidence.by_arm(run),
+        control=control(run),
+        factors=factors(run),
+        importance=importance(run),
+        confusions=confusions(run),
+        reliability=reliability(run),
+        sheets=sheets(run),
+        undone=evidence.undone(run),
+        cost=evidence.cost(run),
+        study=_text_of(folder / "study.toml"),
+    )
+    return text.encode("utf-8", "replace").decode("utf-8")  # a file name may hold bytes that are no text
+
+
+def _picture(drawn: bytes, alt: str, kind: str = "svg+xml") -> Picture:
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode('ascii')}", alt)
+
+
+def curves(run: Run) -> Picture | None:
+    """Val accuracy by epoch."""
+    if run.epochs.empty:
+        return None
+    labels = {arm: run.marked(arm) for arm in run.arms}
+    return _picture(figures.curves(run.epochs, labels=labels), f"val accuracy by epoch of {', '.join(labels.values())}")
+
+
+def control(run: Run) -> Picture | None:
+    """The proxies, the controls, and the one minus the other."""
+    shown = [claim for claim in run.answers if claim.role != LEVEL]
+    if not shown:
+        return None
+    words = "; ".join(f"{claim.text}: {points(claim.test.mean)}" for claim in shown)
+    return _picture(figures.forest(shown), f"differences in test accuracy, points. {words}")
+
+
+def factors(run: Run) -> list[tuple[str, Picture, Table]]:
+    """Of each factor that varies, its levels against the baselines."""
+    found = []
+    levels = [claim for claim in run.answers if claim.role == LEVEL]
+    for factor in dict.fromkeys(claim.factor for claim in levels):
+        shown = [claim for claim in levels if claim.factor == factor]
+        alt = f"difference in test accuracy to the baseline by {factor}"
+        found.append((factor, _picture(figures.forest(shown, title=factor), alt), evidence.level_rows(factor, shown)))
+    return found
+
+
+def importance(run: Run) -> tuple[Picture, int] | None:
+    """How much each searched field mattered for val accuracy, and over how many trials."""
+    values, count = importances(run.folder, run.plan)
+    if not values:
+        return None
+    return _picture(figures.importance(values), f"importance of {', '.join(values)} for val accuracy"), count
+
+
+def confusions(run: Run) -> list[Picture]:
+    """The confusion matrices of baseline and proxies, each over all its trials of one list of classes."""
+    arms = [arm for arm in run.arms if arm in (BASELINE, PROXY)] or run.arms[:1]
+    classes: list[str] = next((report["classes"] for report in run.reports.values()), [])
+    found = []
+    for arm in arms:
+        reports = [report for report in _reports(run, arm) if report["classes"] == classes]
+        if reports:
+            counts = np.sum([report["confusion"] for report in reports], axis=0)
+            title = f"{arm}: {len(reports)} trial{'s' * (len(reports) != 1)}, % of each true class"
+            found.append(_picture(figures.confusion(counts, classes, title=title), f"confusion matrix of {title}"))
+    return found
+
+
+def reliability(run: Run) -> Picture | None:
+    """The reliability diagram, an arm a line; None where no report has kept it."""
+    bins = {}
+    for arm in run.arms:
+        kept = [np.array(report["calibration"]) for report in _reports(run, arm) if report.get("calibration")]
+        if kept:
+            counts = np.sum([rows[:, 0] for rows in kept], axis=0)
+            sums = np.sum([rows[:, :1] * rows[:, 1:] for rows in kept], axis=0)
+            bins[arm] = np.column_stack([counts, sums / np.maximum(counts, 1)[:, None]])
+    if not bins:
+        return None
+    return _picture(figures.reliability(bins), f"accuracy against confidence of {', '.join(bins)}")
+
+
+def _reports(run: Run, arm: str) -> list[dict[str, Any]]:
+    return [run.reports[name] for name in run.scope["trial_id"][run.scope["arm"] == arm]]
+
+
+def sheets(run: Run) -> list[dict[str, Any]]:
+    """Real wrong images of one trial an arm: of each its row of original, map and proxy, and what it was taken for.
+
+    Of the proxies it is the setting that the first control differs from in the mask alone, if there is one.
+    """
+    found: list[dict[str, Any]] = []
+    rows = run.rows[run.rows["threshold"].notna()].to_dict("records")
+    control = next((row for row in rows if row["mask"] != "saliency"), {})
+    fields = [name for name in SETTING if control and name != "mask"]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm]
+        own.sort(key=lambda row: sum(row[name] != control[name] for name in fields))  # stable: the first seed first
+        sheet = next((sheet for row in own if (sheet := _sheet(run.folder, row["trial_id"], arm))), None)
+        found += [sheet] if sheet else []
+    return found[:MOST_SHEETS]
+
+
+def _sheet(folder: Path, trial_id: str, arm: str) -> dict[str, Any] | None:
+    values = read_json(folder_of(folder, trial_id) / "proxies.json")
+    try:
+        with Image.open(folder_of(folder, trial_id) / "proxies.png") as picture:
+            sheet = picture.convert("RGB")
+        rows = values["rows"]
+        padding = int(values["padding"])
+        pitch = (sheet.height - padding) // len(rows)
+        cut = [_strip(sheet, padding // 2 + number * pitch, pitch) for number in range(len(rows))]
+        shown = [
+            {"picture": strip, **{name: str(row[name]) for name in ("image", "true", "predicted")}}
+            for strip, row in zip(cut, rows, strict=True)
+        ]
+        return {"arm": arm, "trial_id": trial_id, "epoch": int(values["epoch"]) + 1, "rows": shown}
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None  # an older trial, or a damaged file: the report has no picture of it
+
+
+def _strip(sheet: Image.Image, top: int, height: int) -> Picture:
+    out = io.BytesIO()
+    sheet.crop((0, top, sheet.width, top + height)).save(out, format="PNG")
+    return _picture(out.getvalue(), "original, map and proxy", "png")
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
