@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEARCH ?= grid
 
-.PHONY: study test lint clean help .venv
+.PHONY: study test faults lint clean help .venv
 
 help:
 	@echo "make study   install, run the quick study (SEARCH=grid|optuna|random), print its tables"
 	@echo "make test    install, check style and types, run every test with coverage"
+	@echo "make faults  kill and break whole studies, and see that nothing is lost (minutes; CI runs it, too)"
 	@echo "make .venv   install only"
 	@echo "make clean   remove the environment; runs stay"
 
@@ -17,6 +18,9 @@ study: .venv
 
 test: .venv lint
 	$(BIN)/python -m pytest --cov --cov-fail-under=80
+
+faults: .venv
+	$(BIN)/python -m pytest -m fault
 
 lint: .venv
 	$(BIN)/ruff check .

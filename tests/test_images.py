@@ -92,6 +92,12 @@ def test_a_dark_image_of_sixteen_bits_stays_as_dark_as_it_is():
     assert pixels(content(image)) == [[[0] * 3, [0] * 3]]
 
 
+def test_a_float_image_in_the_unit_interval_is_not_taken_for_black():
+    image = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
+
+    assert pixels(content(image, "TIFF")) == [[[0] * 3, [127] * 3, [255] * 3]]
+
+
 def test_cmyk_becomes_rgb():
     image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
 

@@ -97,8 +97,8 @@ def open_image(content: bytes) -> Image.Image:
         # of 32 bits only the values tell what they mean; Pillow before 11 reads a PNG of 16 bits as such
         sixteen = image.mode.startswith("I;16") or opened.format == "PNG" or values.max() > 255
         unit = image.mode == "F" and values.max() <= 1
-        scale = 1 / 257 if sixteen else 255.0 if unit else 1.0
-        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+        eight = values / 257.0 if sixteen else values * 255.0 if unit else values
+        image = Image.fromarray(eight.clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
