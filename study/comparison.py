@@ -111,7 +111,7 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
 
     The baseline of a trial is the complete trial without a proxy step that agrees with it in every field that is no
     proxy field, and in the split that was drawn. An audit, whose split leaks, is set against the trial that agrees with
-    it in all but the split: the leak is what it asks about. Rows without a baseline, and baselines, have missing values.
+    it in all but the split: the leak is what it asks about. Baselines and rows without one have missing values there.
     """
     frame = results.copy()
     frame["baseline_id"] = pd.Series(pd.NA, index=frame.index, dtype="object")
