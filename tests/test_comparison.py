@@ -167,6 +167,35 @@ def test_an_arm_without_proxies_is_no_proxy_trial(frame):
     assert differences(results) == [None, None]
 
 
+@pytest.mark.parametrize("audit", [{"split": "redrawn"}, {"split": "merged", "schedule": "2"}])
+def test_an_audit_is_set_against_the_honest_baseline_of_its_seed(frame, audit):
+    results = frame(
+        ("baseline", 0, 80.0, 79.0, {}),
+        ("baseline", 1, 70.0, 69.0, {}),
+        ("leaky", 0, 95.0, 79.5, {**audit, "split_digest": "another"}),
+    )
+
+    audited = with_baselines(results).iloc[2]
+
+    assert audited["baseline_id"] == "0000-baseline-seed0"
+    assert (audited["val_difference"], audited["test_difference"]) == (15.0, 0.5)
+
+
+def test_an_audit_is_never_the_baseline_of_an_honest_trial(frame):
+    results = frame(
+        ("merged", 0, 95.0, 79.5, {"split": "merged", "schedule": "2"}),
+        ("proxy", 0, 81.0, 80.0, {}),
+    )
+
+    assert with_baselines(results)["baseline_id"].isna().all()
+
+
+def test_an_audit_of_other_training_has_no_baseline(frame):
+    results = frame(("baseline", 0, 80.0, 79.0, {}), ("leaky", 0, 95.0, 79.5, {"split": "redrawn", "lr": 0.1}))
+
+    assert with_baselines(results)["baseline_id"].isna().all()
+
+
 def test_the_rows_that_were_given_are_not_changed(frame):
     results = frame(("baseline", 0, 80, 70, {}), ("proxy", 0, 81, 73, {}))
     before = results.copy()
