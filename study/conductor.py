@@ -129,7 +129,7 @@ def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int,
         measured=measured,
         options=request.options,
         fingerprint=fingerprint(study, request.search, trials, **asked),
-        about=about(request.command, resources.device) | {"skipped_images": desk.skipped},
+        about=about(request.command, resources.device) | {"folder": str(request.run), "skipped_images": desk.skipped},
     )
     check_plan(request.run, plan)
     return Prepared(request, plan, desk, resources)

@@ -78,6 +78,20 @@ def check_plan(run: Path, plan: Plan) -> None:
         )
 
 
+def changes_since(kept: Plan, now: Plan) -> list[str]:
+    """What is no longer as it was when the plan was made, and may change numbers: a line each, for a person."""
+    found = []
+    for what in ("folder", "commit", "machine", "device", "python"):
+        before, here = kept.about.get(what, ""), now.about.get(what, "")
+        if before != here:
+            found.append(f"{what} was {before or 'unknown'}, is {here or 'unknown'}")
+    before, here = kept.about.get("versions", {}), now.about.get("versions", {})
+    found += [
+        f"{name} was {before.get(name, 'unknown')}, is {here[name]}" for name in here if here[name] != before.get(name)
+    ]
+    return found
+
+
 def _size(plan: Plan) -> str:
     count = plan.suggestions or len(plan.trials)
     return f"{count} {'suggestions' if plan.suggestions else 'trials'} on seeds {', '.join(map(str, plan.seeds))}"

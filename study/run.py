@@ -23,8 +23,8 @@ from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analyse import show
 from study.cluster import Machine, cluster_machine, ray_session, this_machine
 from study.conductor import Prepared, begin, conduct, finish, left_to_do, prepare, priced
-from study.guard import sole_driver
-from study.plan import ROOT, SEARCHES
+from study.guard import changes_since, sole_driver
+from study.plan import ROOT, SEARCHES, Plan
 from study.request import SUGGESTIONS, Request, requests
 from study.results import COMPLETE, runs_of
 from study.status import Status, status
@@ -248,6 +248,9 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: 
         out.print(f"model        {model} at {size} px: {note}")
     for name, value in plan.measured.items():
         out.print(f"measured     {name}: {value}")
+    if (request.run / "plan.json").exists():
+        for change in changes_since(Plan.read(request.run), plan):
+            out.print(f"changed      since the plan was made: {change}", markup=False, soft_wrap=True)
     if trials_done:
         out.print(f"done before  {trials_done} of {prepared.trial_count} trials")
     out.print(f"run          {_short(request.run)}", soft_wrap=True)

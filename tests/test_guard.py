@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.guard import check_plan, settle_plan, sole_driver
+from study.guard import changes_since, check_plan, settle_plan, sole_driver
 from study.plan import Plan
 from study.results import load_results
 
@@ -167,3 +168,18 @@ def test_trials_of_this_very_plan_are_taken_up_again_where_its_file_is_gone(fini
 
     assert Plan.read(run).trials == Plan.read(finished_run).trials
     assert set(load_results(run)["status"]) == {"complete"}
+
+
+def test_another_code_another_library_and_another_folder_are_said(finished_run):
+    kept = Plan.read(finished_run)
+    versions = {**kept.about["versions"], "torch": "9.9"}
+    now = dataclasses.replace(kept, about={**kept.about, "folder": "/else", "commit": "abc", "versions": versions})
+
+    said = changes_since(kept, now)
+
+    assert said == [
+        f"folder was {finished_run}, is /else",
+        f"commit was {kept.about['commit'] or 'unknown'}, is abc",
+        f"torch was {kept.about['versions']['torch']}, is 9.9",
+    ]
+    assert changes_since(kept, kept) == []
