@@ -1,0 +1,465 @@
+import base64
+import dataclasses
+import io
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from PIL import Image
+
+from study import evidence
+from study.comparison import PRIMARY, Claim, claims, estimate, with_baselines
+from study.conductor import finish
+from study.evidence import Run
+from study.importance import importances
+from study.plan import Plan, folder_of
+from study.report import render, write_report
+from study.results import load_results
+from study.trainable import write_error
+
+SCRIPT = "<script>alert(1)"
+LEAKY = '\n[[arm]]\nname = "audit"\nschedule = "2"\nsplit = "redrawn"\n'
+
+
+class Page(HTMLParser):
+    """What a browser makes of a report: its tags, links, texts, tables' cells and pictures."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.links, self.text, self.rows = [], [], "", []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        self.text += data
+        if self.rows and self.rows[-1] and self.tags[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag):
+        self.tags.append(f"/{tag}")
+
+    @property
+    def pictures(self):
+        """The pictures as (kind, bytes)."""
+        found = [link.removeprefix("data:image/").split(";base64,") for link in self.links if link.startswith("data:")]
+        return [(kind, base64.b64decode(content)) for kind, content in found]
+
+    @property
+    def drawn_words(self):
+        """The words in the figures."""
+        figures = [ET.fromstring(content) for kind, content in self.pictures if kind == "svg+xml"]
+        return ["".join(e.itertext()) for figure in figures for e in figure.iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.fixture(scope="module")
+def source(finished_run):
+    """The report of the finished run. Read only."""
+    return render(finished_run)
+
+
+@pytest.fixture(scope="module")
+def page(source):
+    """The same as a browser reads it. Read only."""
+    return Page(source)
+
+
+@pytest.fixture
+def copy(finished_run, tmp_path):
+    """The finished run in a folder that a test may change."""
+    return shutil.copytree(finished_run, tmp_path / "small" / "grid")
+
+
+def change(file, **values):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def folders(run):
+    return [folder_of(run, trial.trial_id) for trial in Plan.read(run).trials]
+
+
+def test_every_run_ends_with_its_report(finished_run, source):
+    assert (finished_run / "report.html").read_text(encoding="utf-8") == source
+
+
+def test_the_same_files_give_the_same_bytes_wherever_they_lie(copy, finished_run):
+    assert write_report(copy).read_bytes() == (finished_run / "report.html").read_bytes()
+
+
+def test_a_report_needs_nothing_from_elsewhere(page, source):
+    assert len(page.pictures) >= 8
+    assert all(link.startswith(("data:image/", "#")) for link in page.links)
+    assert not {"script", "link", "iframe", "object", "base", "form"} & set(page.tags)
+    assert "url(" not in source
+    assert "@import" not in source
+
+
+def test_a_report_has_all_its_parts(page):
+    assert "Does a small thing work?" in page.text
+    for part in (
+        "Answers",
+        "Arms",
+        "Learning",
+        "Epochs to an accuracy",
+        "Factors",
+        "Confusion on test",
+        "Calibration on test",
+        "Wrong images and their proxies",
+        "Failures",
+        "Seconds and memory",
+        "What ran",
+        "python study/run.py",
+        "torch ",
+    ):
+        assert part in page.text
+
+
+# ---- the verdict
+
+
+def test_under_five_seeds_the_verdict_is_that_they_are_too_few_and_the_pairs_are_shown(finished_run, page):
+    run = Run.read(finished_run)
+    primary = run.answers[0]
+
+    assert evidence.headline(run).startswith(
+        "2 seeds are too few to tell. Test accuracy with proxies minus that of the"
+    )
+    assert evidence.headline(run) in page.text
+    pairs = evidence.pairs(run.answers)
+    assert [row[0] for row in pairs.rows] == ["0", "1"]
+    assert [float(row[2].replace("\N{MINUS SIGN}", "-")) for row in pairs.rows] == pytest.approx(
+        primary.test.values, abs=0.005
+    )
+    assert [list(row) for row in pairs.rows] == [row for row in page.rows if row[0] in ("0", "1")]
+
+
+HEADLINES = {
+    (1.0, 1.2, 1.1, 0.9, 1.3): "Proxies helped. Test accuracy with proxies minus that of the baseline: "
+    "+1.10 points (95 % interval +0.90 to +1.30, n = 5 seeds, p < 0.001).",
+    (-1.0, -1.2, -1.1, -0.9, -1.3): "Proxies did harm. Test accuracy with proxies minus that of the baseline: "
+    "−1.10 points (95 % interval −1.30 to −0.90, n = 5 seeds, p < 0.001).",
+    (-1.0, 1.2, -1.1, 0.9, 0.0): "No difference was shown. Test accuracy with proxies minus that of the baseline: "
+    "+0.00 points (95 % interval −1.31 to +1.31, n = 5 seeds, p = 1.00).",
+    (2.0,): "1 seed is too few to tell. Test accuracy with proxies minus that of the baseline: "
+    "+2.00 points (no interval, n = 1 seed, no p).",
+}
+
+
+@pytest.mark.parametrize(("differences", "said"), HEADLINES.items(), ids=["helped", "harm", "none", "one seed"])
+def test_a_verdict_is_told_with_the_same_care_whichever_way_it_goes(finished_run, differences, said):
+    found = estimate(differences)
+    claim = Claim("proxies - baseline", tuple(range(len(differences))), found, found, role=PRIMARY)
+
+    run = dataclasses.replace(Run.read(finished_run), answers=[claim])
+
+    assert evidence.headline(run).replace("\N{NO-BREAK SPACE}", " ") == said
+
+
+def test_attention_is_set_against_chance_in_words(finished_run):
+    said = evidence.sentences(Run.read(finished_run).answers)
+
+    assert len(said) == 2
+    assert said[0].startswith("The setting that was best on val (threshold 0.")
+    assert said[1].startswith("Is it the attention? The same proxies with the map minus with random-mask: ")
+    assert said[1].endswith("; 2 seeds: too few to tell.")
+
+
+def test_the_one_seed_of_a_search_cannot_judge_what_it_chose(finished_run):
+    run = Run.read(finished_run)
+    search = dataclasses.replace(run.plan, search="random", seeds=(0,))
+
+    said = evidence.headline(dataclasses.replace(run, plan=search, answers=[]))
+
+    assert said.startswith("No verdict: the one seed of this run chose the settings")
+
+
+def test_every_claim_has_a_row(finished_run, page):
+    answers = claims(with_baselines(load_results(finished_run)))
+
+    first_cells = [row[0] for row in page.rows]
+    for claim in answers:
+        named = claim.level or claim.text.replace(" - ", " \N{MINUS SIGN} ")
+        assert named in first_cells
+
+
+# ---- the tables
+
+
+def small_run(plan, scope, epochs):
+    return Run(plan=plan, folder=None, rows=scope, scope=scope, epochs=epochs, reports={}, answers=[])
+
+
+def test_the_epochs_to_an_accuracy_are_the_median_over_trials_and_how_many_reached_it(finished_run):
+    scope = pd.DataFrame(
+        [("baseline", 100.0, "fixed"), ("proxy", 0, "fixed"), ("proxy", 0, "fixed"), ("proxy", 0, "fixed")],
+        columns=["arm", "val_accuracy", "split"],
+    )
+    values = {"a": [80, 95, 100], "b": [90, 96, 97], "c": [91, 94, 94], "d": [10, 89, 90]}
+    epochs = pd.DataFrame(
+        [
+            ("baseline" if trial == "a" else "proxy", trial, epoch, value)
+            for trial, series in values.items()
+            for epoch, value in enumerate(series)
+        ],
+        columns=["arm", "trial_id", "epoch", "val_accuracy"],
+    )
+
+    table = evidence.epochs_to(small_run(Plan.read(finished_run), scope, epochs))
+
+    assert table.columns == ("arm", "val 90.0 %", "val 95.0 %", "val 100.0 %")
+    assert table.rows == (
+        ("baseline", "2 (1 of 1)", "2 (1 of 1)", "3 (1 of 1)"),
+        ("proxy", "1 (3 of 3)", "1 of 3", "0 of 3"),
+    )
+
+
+def test_what_a_run_cost_is_told_by_arm(finished_run):
+    results = load_results(finished_run)
+    table = evidence.cost(Run.read(finished_run))
+
+    assert [row[:2] for row in table.rows] == [("baseline", "2"), ("proxy", "4"), ("random-mask", "2"), ("all", "8")]
+    assert table.rows[0][2].startswith(f"{results['train_seconds'][results['arm'] == 'baseline'].mean():.2f} ± ")
+    assert table.rows[-1][5] == f"{results['peak_memory_mb'].max():.0f}"
+
+
+def test_what_is_not_complete_is_counted_and_named_with_its_error(broken_run):
+    page = Page(render(broken_run))
+    rows = load_results(broken_run).set_index("status")
+
+    assert "1 of 4 trials are complete" in page.text
+    for status in ("failed", "interrupted", "missing"):
+        named = [row for row in page.rows if row[0] == rows.loc[status, "trial_id"]]
+        assert named == [[rows.loc[status, "trial_id"], status, rows.loc[status, "error"]]]
+    assert "No verdict: no proxy trial and its baseline are both complete." in page.text
+
+
+def test_a_run_in_which_nothing_ran_has_a_report(prepared_run, tmp_path):
+    prepared = prepared_run(tmp_path / "small" / "grid")
+
+    text = Page(write_report(prepared.request.run).read_text(encoding="utf-8")).text
+
+    assert "0 of 8 trials are complete" in text
+    assert "No verdict" in text
+
+
+# ---- pictures of real images
+
+
+def test_the_sheet_shows_wrong_images_with_what_they_are_and_what_they_were_taken_for(finished_run, page):
+    folder = folders(finished_run)[1]
+    rows = json.loads((folder / "proxies.json").read_text())["rows"]
+
+    assert 1 <= len(rows) <= 8
+    for row in rows:
+        assert row["true"] != row["predicted"]
+        assert f"true {row['true']}predicted {row['predicted']}" in page.text
+        assert row["image"] in page.text
+
+
+def test_a_row_of_the_sheet_is_cut_out_of_it_without_loss(finished_run, page):
+    folder = folders(finished_run)[1]
+    with Image.open(folder / "proxies.png") as picture:
+        whole = np.array(picture)
+    strips = [np.array(Image.open(io.BytesIO(c))) for kind, c in page.pictures if kind == "png"]
+
+    count = len(json.loads((folder / "proxies.json").read_text())["rows"])
+    for number, strip in enumerate(strips[:count]):
+        top = 4 + number * 100
+        assert np.array_equal(strip[2:98], whole[top : top + 96])
+
+
+def test_an_older_run_without_bins_and_sheets_has_a_report_without_them(copy):
+    for folder in folders(copy):
+        report = json.loads((folder / "report.json").read_text())
+        del report["calibration"]
+        (folder / "report.json").write_text(json.dumps(report))
+        (folder / "proxies.png").unlink(missing_ok=True)
+
+    text = Page(render(copy)).text
+
+    assert "Calibration on test" not in text
+    assert "Wrong images" not in text
+    assert "Confusion on test" in text
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x89PNG\r\n", "truncated"], ids=["empty", "head", "truncated"])
+def test_a_damaged_sheet_is_left_out(copy, damage):
+    for folder in folders(copy):
+        file = folder / "proxies.png"
+        if file.exists():
+            file.write_bytes(file.read_bytes()[:500] if damage == "truncated" else damage)
+
+    assert "Wrong images" not in Page(render(copy)).text
+
+
+# ---- what others wrote
+
+
+@pytest.fixture
+def hostile(prepared_run, run_one, own_images, study_text, tmp_path):
+    """A run whose question, class, image and error are scripts."""
+    for part in ("train", "test"):
+        folder = sorted((own_images / part).iterdir())[0].rename(own_images / part / SCRIPT)
+        first = sorted(folder.iterdir())[0]
+        first.rename(folder / f"{SCRIPT}.png")
+    text = study_text.replace("Does a small thing work?", f"{SCRIPT}</script>").replace("[0, 1]", "[0]")
+    prepared = prepared_run(tmp_path / "small" / "grid", text, data_root=own_images)
+    for number in (0, 1):
+        run_one(prepared, number)
+    write_error(folder_of(prepared.request.run, prepared.plan.trials[2].trial_id), prepared.plan.trials[2], SCRIPT)
+    return prepared.request.run
+
+
+def test_scripts_in_names_questions_and_errors_are_shown_and_never_run(hostile):
+    page = Page(render(hostile))
+
+    assert "script" not in page.tags
+    assert page.text.count(f"{SCRIPT}</script>") >= 2  # the question, and study.toml
+    assert [row[2] for row in page.rows if len(row) == 3 and row[1] == "failed"] == [SCRIPT]
+    assert SCRIPT[:11] + "…" in page.drawn_words  # the class, at the confusion matrix
+    for kind, content in page.pictures:
+        if kind == "svg+xml":
+            assert not [element for element in ET.fromstring(content).iter() if element.tag.endswith("script")]
+
+
+def test_a_class_that_is_a_script_is_named_beside_its_wrong_images(hostile):
+    folder = folders(hostile)[1]
+    rows = json.loads((folder / "proxies.json").read_text())["rows"]
+    change(folder / "proxies.json", rows=[{**row, "true": SCRIPT, "image": f"{SCRIPT}.png"} for row in rows])
+
+    page = Page(render(hostile))
+
+    assert f"true {SCRIPT}" in page.text
+    assert "script" not in page.tags
+
+
+def test_a_name_that_is_no_text_is_shown_with_what_can_be_shown(copy):
+    change(copy / "plan.json", question="a\udcffb")
+
+    assert "a?b" in Page(write_report(copy).read_text(encoding="utf-8")).text
+
+
+# ---- LEAKING
+
+
+def test_an_arm_that_trains_on_validation_images_is_marked_wherever_its_val_stands(
+    prepared_run, run_one, study_text, tmp_path
+):
+    prepared = prepared_run(tmp_path / "small" / "grid", study_text.replace("[0, 1]", "[0]") + LEAKY)
+    for number in (0, 1, 4):  # the baseline, a proxy, the audit
+        run_one(prepared, number)
+
+    page = Page(render(prepared.request.run))
+
+    assert "LEAKING: audit trained on validation images" in page.text
+    assert "audit (LEAKING)" in page.drawn_words  # the curves
+    rows = [row for row in page.rows if row[0].startswith("audit")]
+    by_arm = next(row for row in rows if row[0] == "audit" and len(row) == 5)
+    assert by_arm[2].endswith(" LEAKING")
+    assert any(row[0] == "audit (LEAKING)" for row in rows)  # the epochs to an accuracy
+    marked = [row for row in page.rows if row[0].startswith("audit \N{MINUS SIGN}")]
+    assert marked
+    assert all(row[2].endswith(" LEAKING") for row in marked)
+    honest = next(row for row in page.rows if row[0] == "baseline")
+    assert "LEAKING" not in "".join(honest)
+
+
+# ---- a failure to draw
+
+
+def test_a_report_that_cannot_be_drawn_loses_neither_the_rows_nor_the_run(copy, caplog):
+    for folder in folders(copy):
+        change(folder / "report.json", confusion="no matrix")
+
+    with caplog.at_level(logging.WARNING):
+        results = finish(copy)
+
+    assert len(results) == 8
+    assert pd.read_csv(copy / "results.csv")["trial_id"].tolist() == results["trial_id"].tolist()
+    assert not (copy / "report.html").exists()  # the one that was there is of other rows
+    assert "report.html could not be written" in caplog.text
+
+
+def test_what_analyses_a_run_loads_nothing_that_draws_trains_or_runs():
+    heavy = ["torch", "ray", "optuna", "matplotlib", "jinja2", "PIL"]
+    code = f"import sys, study.analyse; print([name for name in {heavy} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+# ---- what mattered to a search
+
+
+@pytest.fixture
+def searched(finished_run, tmp_path):
+    """Make a run's optuna.db of as many trials, the first a baseline; threshold decides the value, weight does not."""
+
+    def make(trials):
+        storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'optuna.db'}")
+        study = optuna.create_study(storage=storage, study_name="small", direction="maximize")
+        schedule = optuna.distributions.CategoricalDistribution(["2", "1,p"])
+        unit = optuna.distributions.FloatDistribution(0, 1)
+        study.add_trial(
+            optuna.trial.create_trial(params={"schedule": "2"}, distributions={"schedule": schedule}, value=99.0)
+        )
+        for number in range(trials):
+            threshold, weight = number / trials, (number * 7 % trials) / trials
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params={"schedule": "1,p", "threshold": threshold, "weight": weight},
+                    distributions={"schedule": schedule, "threshold": unit, "weight": unit},
+                    value=80 + 10 * threshold,
+                )
+            )
+        storage.engine.dispose()
+        return tmp_path, dataclasses.replace(Plan.read(finished_run), search="optuna", name="small")
+
+    return make
+
+
+def test_the_importance_of_a_search_is_of_its_trials_with_proxies(searched):
+    values, count = importances(*searched(16))
+
+    assert list(values) == ["threshold", "weight"]  # the schedule is the same in all of them
+    assert values["threshold"] > 0.8
+    assert sum(values.values()) == pytest.approx(1)
+    assert count == 16
+
+
+def test_the_importance_is_the_same_every_time(searched):
+    run, plan = searched(8)
+
+    assert importances(run, plan) == importances(run, plan)
+
+
+def test_a_few_trials_say_nothing_of_importance(searched):
+    assert importances(*searched(3)) == ({}, 0)
+
+
+def test_a_damaged_optuna_db_says_nothing_of_importance_and_is_named(finished_run, tmp_path, caplog):
+    (tmp_path / "optuna.db").write_bytes(b"no database" * 100)
+
+    found = importances(tmp_path, dataclasses.replace(Plan.read(finished_run), search="optuna"))
+
+    assert found == ({}, 0)
+    assert "optuna.db" in caplog.text
+
+
+def test_a_grid_has_no_importance(finished_run):
+    assert importances(finished_run, Plan.read(finished_run)) == ({}, 0)
