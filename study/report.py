@@ -20,10 +20,12 @@ from study.comparison import LEVEL, SETTING
 from study.evidence import Run, Table
 from study.importance import importances
 from study.plan import BASELINE, PROXY, folder_of, read_json
+from study.results import COMPLETE
 from study.terminal import points
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_SHEETS = 4
+LONGEST_NAME = 48
 
 NOT_DRAWN = (
     ArithmeticError,
@@ -176,7 +178,7 @@ def sheets(run: Run) -> list[dict[str, Any]]:
     fields = [name for name in SETTING if control and name != "mask"]
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
-        own.sort(key=lambda row: sum(row[name] != control[name] for name in fields))  # stable: the first seed first
+        own.sort(key=lambda row: (row["status"] != COMPLETE, sum(row[name] != control[name] for name in fields)))
         sheet = next((sheet for row in own if (sheet := _sheet(run.folder, row["trial_id"], arm))), None)
         found += [sheet] if sheet else []
     return found[:MOST_SHEETS]
@@ -192,12 +194,16 @@ def _sheet(folder: Path, trial_id: str, arm: str) -> dict[str, Any] | None:
         pitch = (sheet.height - padding) // len(rows)
         cut = [_strip(sheet, padding // 2 + number * pitch, pitch) for number in range(len(rows))]
         shown = [
-            {"picture": strip, **{name: str(row[name]) for name in ("image", "true", "predicted")}}
+            {"picture": strip, **{name: _ending(str(row[name])) for name in ("image", "true", "predicted")}}
             for strip, row in zip(cut, rows, strict=True)
         ]
         return {"arm": arm, "trial_id": trial_id, "epoch": int(values["epoch"]) + 1, "rows": shown}
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return None  # an older trial, or a damaged file: the report has no picture of it
+
+
+def _ending(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def _strip(sheet: Image.Image, top: int, height: int) -> Picture:
