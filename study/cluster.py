@@ -16,6 +16,7 @@ from proxy_attention.errors import ConfigError
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the newer printer boxes its configuration even when it is told to be quiet
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # a trial's error is in its folder, and named at the end
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # every trial writes its own files

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from proxy_attention.errors import ConfigError
 from proxy_attention.storage import write_text
 from study.plan import LOCK, Plan
+
+ROOM_MIB = 64
+"""A trial that fails with less free than this has failed for want of it: a checkpoint is tens of MiB."""
 
 
 @contextmanager
@@ -38,6 +42,17 @@ def sole_driver(run: Path) -> Iterator[None]:
         os.truncate(handle, 0)
     finally:
         os.close(handle)
+
+
+def storage_trouble(run: Path) -> str:
+    """Why a trial cannot be written here, in words; empty if it can."""
+    try:
+        write_text(run / ".room", "?")
+        (run / ".room").unlink()
+    except OSError as error:
+        return error.strerror or str(error)
+    free = shutil.disk_usage(run).free
+    return f"No space left on device ({free >> 20} MiB)" if free < ROOM_MIB << 20 else ""
 
 
 def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:

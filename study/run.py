@@ -23,10 +23,10 @@ from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analyse import show
 from study.cluster import Machine, cluster_machine, ray_session, this_machine
 from study.conductor import Prepared, begin, conduct, finish, left_to_do, prepare, priced
-from study.guard import changes_since, sole_driver
+from study.guard import changes_since, sole_driver, storage_trouble
 from study.plan import ROOT, SEARCHES, Plan
 from study.request import SUGGESTIONS, Request, requests
-from study.results import COMPLETE, runs_of
+from study.results import COMPLETE, load_results, runs_of
 from study.status import Status, status
 from study.terminal import (
     BAD_INPUT,
@@ -166,19 +166,23 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
         interrupted = False
         if trials_done < prepared.trial_count:
             interrupted = _conduct(prepared, machine, args, out)
+        trouble = storage_trouble(request.run) if interrupted else ""
         try:
             results = finish(request.run)
         except OSError as error:
-            raise ConfigError(f"--storage must have room and be writable: {error}") from error
+            results, trouble = load_results(request.run), error.strerror or str(error)
     show(request.run)
     _show_places(prepared, out)
     undone = results[results["status"] != COMPLETE]
-    if not len(undone):
+    if not len(undone) and not trouble:
         return DONE
     restore = shlex.join(["python", _short(ROOT / "study" / "run.py"), "--restore", _short(request.run)])
     out.print(
         f"\n{len(results) - len(undone)} of {len(results)} trials are complete. To go on:\n  {restore}", soft_wrap=True
     )
+    if trouble:
+        fail("run.py", ConfigError(f"--storage must have room and be writable; got {_short(request.run)!r}: {trouble}"))
+        return SOME_FAILED
     return INTERRUPTED if interrupted else SOME_FAILED
 
 
@@ -190,6 +194,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
             ray_session(
                 machine, address=args.address, dashboard=not args.no_dashboard, verbose=args.verbose
             ) as session,
+            _sigterm_as_ctrl_c(),  # again: Ray has just put a handler of its own in its place
             ProgressLine(
                 out,
                 trials=prepared.trial_count,
@@ -206,8 +211,6 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
             return conduct(prepared, line)
     except KeyboardInterrupt:
         return True
-    except OSError as error:
-        raise ConfigError(f"--storage must have room and be writable, then --restore goes on: {error}") from error
 
 
 def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: int) -> None:

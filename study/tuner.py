@@ -4,6 +4,8 @@ No scheduler, stopper, pruner or time budget is ever set: a trial ends when its 
 """
 
 import json
+import pickle
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from proxy_attention.seeds import derive_seed
 from study.cluster import Resources
 from study.desk import Desk
 from study.experiment import Range, Study, arm_of
+from study.guard import storage_trouble
 from study.plan import PlannedTrial, folder_of, is_complete
 from study.results import suggested_trials
 from study.trainable import Workplace, run_planned
@@ -60,8 +63,8 @@ class Watcher(Protocol):
 class _Watch(tune.Callback):
     """Tune's interface to a watcher."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(self, watcher: Watcher, run: Path) -> None:
+        self._watcher, self._run = watcher, run
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles itself for a restore of its own, which we never ask for; a terminal cannot be pickled
@@ -76,8 +79,17 @@ class _Watch(tune.Callback):
         if METRIC in result:
             self._watcher.trial(result["trial"], result["arm"], result[METRIC])
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._stop_if_starved()
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._watcher.failure(trial.config["trial"]["trial_id"])
+        self._stop_if_starved()
+
+    def _stop_if_starved(self) -> None:
+        """Where the disk is the trouble, every other trial would fail of it, too: stop as for Ctrl-C."""
+        if storage_trouble(self._run):
+            signal.raise_signal(signal.SIGUSR1)  # Tune winds up on it while it runs trials
 
 
 class _Space:
@@ -253,10 +265,13 @@ def _fit(
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             storage_path=str(workplace.run / "ray"),
             verbose=0,
-            callbacks=[_Watch(watcher)],
+            callbacks=[_Watch(watcher, workplace.run)],
         ),
     )
-    results = tuner.fit()
+    try:
+        results = tuner.fit()
+    except (EOFError, pickle.UnpicklingError):  # a full disk truncated what Tune wrote of a failure and reads back
+        return Outcome(interrupted=True, errors={})
     errors: dict[str, str] = {}
     asked = num_samples * len(param_space.get("trial", {}).get("grid_search", [None]))
     interrupted = len(results) < asked  # Tune makes a trial when there is room for it: after Ctrl-C some never were
