@@ -18,7 +18,7 @@ from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_results, 
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
 
 FORMATS = ("table", "csv", "latex")
-PUBLISHED = ("results.csv", "report.html")
+PUBLISHED = ("results.csv", "report.html", "arms.svg")
 
 
 def parser() -> Parser:

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from study.comparison import ENOUGH_SEEDS, Claim
+from study.comparison import ENOUGH_SEEDS, Claim, estimate
 from study.plan import BASELINE, PROXY
 
 OKABE_ITO = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -98,6 +98,41 @@ def over_seeds(epochs: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Mean and sample standard deviation of val accuracy over seeds, by epoch; a seed's settings are averaged first."""
     by_seed = epochs.groupby(["epoch", "seed"])["val_accuracy"].mean().groupby("epoch")
     return by_seed.mean(), by_seed.std()
+
+
+def val_beside_test(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
+    """Of each arm its mean accuracy on val and on test over seeds, with 95 % intervals from five seeds on.
+
+    Where the two part, val has been trained on or chosen by: what only test can say.
+
+    Args:
+        rows: ``arm``, ``seed``, ``val_accuracy``, ``test_accuracy``, one a complete trial.
+        labels: what to call each arm; its keys are the arms, in order.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(0.9 + 0.45 * len(labels))
+        for name, colour, mark, shift in (("val", OKABE_ITO[2], "D", -0.14), ("test", OKABE_ITO[1], "o", 0.14)):
+            means = rows.groupby(["arm", "seed"])[f"{name}_accuracy"].mean()
+            for row, arm in enumerate(labels):
+                found = estimate(means[arm])
+                enough = found.n >= ENOUGH_SEEDS
+                axes.errorbar(
+                    found.mean,
+                    row + shift,
+                    xerr=found.mean - found.low if enough else None,
+                    color=colour,
+                    marker=mark,
+                    markerfacecolor="white" if name == "val" else colour,
+                    linestyle="",
+                    capsize=4,
+                    label=name if row == 0 else None,
+                )
+        axes.set_yticks(range(len(labels)), [_short(label, 30) for label in labels.values()])
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set(xlabel="accuracy, %")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        _legend_above(figure)
+        return svg(figure)
 
 
 def forest(claims: Sequence[Claim], *, title: str = "") -> bytes:

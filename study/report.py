@@ -56,6 +56,9 @@ def write_report(folder: Path) -> Path:
     """
     file = folder / "report.html"
     write_text(file, render(folder))
+    run = Run.read(folder)
+    if len(run.scope):  # the one picture that goes into a README
+        write_text(folder / "arms.svg", _val_beside_test(run).decode())
     return file
 
 
@@ -82,6 +85,7 @@ def render(folder: Path) -> str:
         curves=curves(run),
         soon=evidence.epochs_to(run),
         arms=evidence.by_arm(run),
+        arms_picture=arms(run),
         control=control(run),
         factors=factors(run),
         importance=importance(run),
@@ -97,6 +101,17 @@ def render(folder: Path) -> str:
 
 def _picture(drawn: bytes, alt: str, kind: str = "svg+xml") -> Picture:
     return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode('ascii')}", alt)
+
+
+def _val_beside_test(run: Run) -> bytes:
+    present = set(run.scope["arm"])
+    labels = {arm: run.marked(arm) for arm in run.arms if arm in present}
+    return figures.val_beside_test(run.scope, labels=labels)
+
+
+def arms(run: Run) -> Picture | None:
+    """Val and test accuracy of each arm, side by side."""
+    return _picture(_val_beside_test(run), "accuracy on val and on test by arm") if len(run.scope) else None
 
 
 def curves(run: Run) -> Picture | None:

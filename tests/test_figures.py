@@ -159,3 +159,21 @@ def test_a_bin_without_images_has_no_mark():
     root = ET.fromstring(drawn)
     marks = next(g for g in root.iter(f"{SVG}g") if g.get("id", "").startswith("PathCollection"))
     assert len(list(marks.iter(f"{SVG}use"))) + len(marks.findall(f"{SVG}path")) == 2
+
+
+def test_val_stands_beside_test_for_every_arm_in_the_order_that_was_asked():
+    rows = pd.DataFrame(
+        {
+            "arm": ["baseline", "leaky"] * 5,
+            "seed": [seed for seed in range(5) for _ in range(2)],
+            "val_accuracy": [80.0, 95.0] * 5,
+            "test_accuracy": [79.0, 80.0] * 5,
+        }
+    )
+
+    drawn = figures.val_beside_test(rows, labels={"leaky": "leaky (LEAKING)", "baseline": "baseline"}).decode()
+
+    assert drawn.index("leaky (LEAKING)") < drawn.index("baseline")
+    assert ">val<" in drawn
+    assert ">test<" in drawn
+    assert drawn == figures.val_beside_test(rows, labels={"leaky": "leaky (LEAKING)", "baseline": "baseline"}).decode()
