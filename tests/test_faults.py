@@ -19,28 +19,6 @@ from study.results import load_epochs, load_results
 
 pytestmark = [pytest.mark.fault, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-LONG = """
-[study]
-question = "Does it survive?"
-seeds = [0, 1]
-[fixed]
-dataset = "folder"
-model = "test_resnet"
-image_size = 32
-batch_size = 8
-precision = "fp32"
-threads = 1
-[search]
-schedule = ["12", "2,p,3,p,5"]
-threshold = [0.3, 0.6]
-[[arm]]
-name = "random-mask"
-schedule = "2,p,3,p,5"
-threshold = 0.3
-mask = "random"
-"""
-"""Eight trials of twelve epochs: long enough to be cut in the middle."""
-
 
 def rows(run: Path) -> pd.DataFrame:
     return load_results(run).drop(columns=VOLATILE).reset_index(drop=True)
@@ -96,10 +74,11 @@ def kill(process, mark: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory, image_folder):
-    """The arguments of the long study, for a storage."""
+def asked(image_folder, study_text):
+    """The arguments of a study for a storage: eight trials of twelve epochs, long enough to be cut in the middle."""
+    text = study_text.replace('["2", "1,p"]', '["12", "2,p,3,p,5"]').replace('"1,p"', '"2,p,3,p,5"')
 
-    def of(storage: Path, text: str = LONG):
+    def of(storage: Path):
         (storage / "asked").mkdir(exist_ok=True, parents=True)
         (storage / "asked" / "study.toml").write_text(text)
         return (

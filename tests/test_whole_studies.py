@@ -51,7 +51,7 @@ def test_a_grid_prints_plan_progress_tables_and_answers(grid):
 def test_a_run_writes_into_its_own_folder_alone(grid):
     names = {path.name for path in grid.run.iterdir()}
 
-    assert names == {".lock", "plan.json", "study.toml", "results.csv", "report.html", "trials", "ray"}
+    assert names == {".lock", "plan.json", "study.toml", "results.csv", "report.html", "arms.svg", "trials", "ray"}
     assert {path.name for path in grid.run.parent.parent.iterdir()} == {"asked", "small"}
 
 
