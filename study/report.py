@@ -55,8 +55,8 @@ def write_report(folder: Path) -> Path:
     Raises: ConfigError if there is no run; OSError.
     """
     file = folder / "report.html"
-    write_text(file, render(folder))
     run = Run.read(folder)
+    write_text(file, _render(run))
     if len(run.scope):  # the one picture that goes into a README
         write_text(folder / "arms.svg", _val_beside_test(run).decode())
     return file
@@ -67,7 +67,10 @@ def render(folder: Path) -> str:
 
     Raises: ConfigError if there is no run.
     """
-    run = Run.read(folder)
+    return _render(Run.read(folder))
+
+
+def _render(run: Run) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -94,7 +97,7 @@ def render(folder: Path) -> str:
         sheets=sheets(run),
         undone=evidence.undone(run),
         cost=evidence.cost(run),
-        study=_text_of(folder / "study.toml"),
+        study=_text_of(run.folder / "study.toml"),
     )
     return text.encode("utf-8", "replace").decode("utf-8")  # a file name may hold bytes that are no text
 
