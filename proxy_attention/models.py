@@ -47,6 +47,7 @@ class Classifier:
     Attributes:
         module: the timm model. Its ``feature_layer`` (a name for ``get_submodule``) gives the map that is explained.
         grid: (h, w) of that map.
+        linear_head: the head, where logits are a linear function of the feature map's mean over positions; else None.
         note: what was chosen for this image size, for the log.
     """
 
@@ -57,18 +58,25 @@ class Classifier:
         mean, std = (torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in normalisation)
         self._mean, self._std = mean, std
         self._prefix_tokens = int(getattr(module, "num_prefix_tokens", 0))
-        self.grid = (0, 0)
-        self.grid = self._measure_grid(image_size)
+        self.grid, self.linear_head = self._probe(image_size)
 
-    def _measure_grid(self, image_size: int) -> tuple[int, int]:
+    def _probe(self, image_size: int) -> tuple[tuple[int, int], nn.Linear | None]:
+        """The size of the map, and the head if it is linear: seen by trying, not by knowing every architecture."""
+        draws = torch.Generator().manual_seed(0)
+        images = torch.rand(1, 3, image_size, image_size, generator=draws)
         training = self.module.training
         self.module.eval()
-        features, _ = self.cut(torch.zeros(1, 3, image_size, image_size))
+        features, logits = self.look(images)
         self.module.train(training)
-        if features.ndim == 4:
-            return features.shape[2], features.shape[3]
-        side = round((features.shape[1] - self._prefix_tokens) ** 0.5)
-        return side, side
+        if features.ndim != 4:
+            side = round((features.shape[1] - self._prefix_tokens) ** 0.5)
+            return (side, side), None
+        grid, head = (features.shape[2], features.shape[3]), self.module.get_classifier()
+        if not isinstance(head, nn.Linear) or head.in_features != features.shape[1] or not head.weight.any():
+            return grid, None
+        with torch.no_grad():
+            pooled = head(features.mean((2, 3)))
+        return grid, head if torch.allclose(pooled, logits, rtol=1e-4, atol=1e-5) else None
 
     def to(self, device: torch.device) -> "Classifier":
         """Move in place; channels_last, which is the faster layout for convolutions on both CPU and GPU."""
@@ -87,25 +95,52 @@ class Classifier:
         logits: torch.Tensor = self.module(normalised)
         return logits
 
-    def cut(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits with a graph that begins at the feature layer: nothing before it is differentiated or kept.
+    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One forward pass without a graph.
 
         Args:
             images: (B, 3, H, W) float in [0, 1].
-        Returns: the layer's output as a leaf, (B, K, h, w) or (B, tokens, K), and logits (B, classes).
+        Returns: the feature layer's output, (B, K, h, w) or (B, tokens, K), and logits (B, classes).
+        """
+        seen: list[torch.Tensor] = []
+
+        def keep(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+            seen.append(output)
+            return output.clone()  # an in-place activation downstream must not write to what is kept
+
+        handle = self.module.get_submodule(self.feature_layer).register_forward_hook(keep)
+        try:
+            with torch.no_grad():
+                logits = self(images)
+        finally:
+            handle.remove()
+        return seen[0], logits
+
+    def cut(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits with a graph that begins at the feature layer: nothing before it is differentiated or kept.
+
+        What follows the layer is computed in float32, whatever the precision around it: gradients are small numbers.
+
+        Args:
+            images: (B, 3, H, W) float in [0, 1].
+        Returns: the layer's output as a leaf, (B, K, h, w) or (B, tokens, K) float32, and logits (B, classes).
         """
         leaves: list[torch.Tensor] = []
 
         def begin_graph(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
             torch.set_grad_enabled(True)  # until the no_grad below ends
-            leaves.append(output.detach().requires_grad_())
+            torch.set_autocast_enabled(output.device.type, False)  # until the autocast below ends
+            half = output.dtype in (torch.bfloat16, torch.float16)
+            leaves.append((output.float() if half else output).detach().requires_grad_())
             return leaves[0].clone()  # an in-place activation downstream must not write to the leaf
 
         handle = self.module.get_submodule(self.feature_layer).register_forward_hook(begin_graph)
+        enabled = torch.is_autocast_enabled(self.device.type)
         try:
             with torch.no_grad():
                 logits = self(images)
         finally:
+            torch.set_autocast_enabled(self.device.type, enabled)
             handle.remove()
         return leaves[0], logits
 

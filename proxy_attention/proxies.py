@@ -3,6 +3,7 @@
 It reaches pixels through a TrainingSet only, so it cannot see a validation or test image.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -18,19 +19,44 @@ from proxy_attention.augment.replacement import Statistics, replace, smooth, sta
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.models import Classifier, as_float, autocast, eval_batch
-from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
+from proxy_attention.saliency.maps import look_and_explain, low_resolution_maps, scale, upsample
 
 EXAMPLES = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What the model makes of training images: ``ids``, ``predicted``, ``losses``, ``wrong``, each (N,) on the CPU."""
+    """What the model makes of training images: ``ids``, ``predicted``, ``losses``, ``wrong``, each (N,) on the CPU.
+
+    Attributes:
+        maps: (N, h, w) float32 on the CPU, where the pass that scored also explained; None where it did not. They
+            depend on ``collect``, ``saliency`` and ``explain``, and on no other field of a proxy.
+        seconds: what scoring (and explaining) took.
+    """
 
     ids: torch.Tensor
     predicted: torch.Tensor
     losses: torch.Tensor
     wrong: torch.Tensor
+    maps: torch.Tensor | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """What one step's proxies are made of, beside the originals and the config: a few bytes an image.
+
+    Attributes:
+        step: number of the proxy step in the trial, from 0; it names the random streams.
+        ids: (P,) int64 ascending, the chosen images.
+        predicted: (P,) int64, the classes they were taken for.
+        maps: (P, h, w) float32, positive part only, not yet scaled.
+    """
+
+    step: int
+    ids: torch.Tensor
+    predicted: torch.Tensor
+    maps: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +76,10 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class ProxyStep:
-    """What a step did: the training set to go on with, and the counts that the record shows."""
+    """What a step did: the training set to go on with, how to make it again, and the counts that the record shows."""
 
     training_set: TrainingSet
+    recipe: Recipe
     wrong: int
     made: int
     flat: int
@@ -61,20 +88,31 @@ class ProxyStep:
 
 
 def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConfig) -> Scores:
-    """``collect = clean``: one eval-mode pass over the originals, without augmentation."""
+    """``collect = clean``: one eval-mode pass over the originals, without augmentation, that scores and explains.
+
+    Which images are wrong is known at its end only; by then each has its map, which costs less than asking.
+    """
+    started = time.perf_counter()
     ids = training_set.train
-    predicted, losses = [], []
+    predicted, losses, maps = [], [], []
     model.module.eval()
-    with torch.no_grad():
-        for part in ids.split(eval_batch(config.image_size)):
-            labels = training_set.labels_of(part)
-            with autocast(training_set.device, config.precision):
-                logits = model(as_float(training_set.originals(part))).float()
-            predicted.append(logits.argmax(dim=1))
-            losses.append(F.cross_entropy(logits, labels, reduction="none"))
+    for part in ids.split(eval_batch(config.image_size)):
+        labels = training_set.labels_of(part)
+        with autocast(training_set.device, config.precision):
+            logits, looked = look_and_explain(
+                model,
+                as_float(training_set.originals(part)),
+                true=labels,
+                saliency=config.saliency,
+                explain=config.explain,
+            )
+        predicted.append(logits.argmax(dim=1))
+        losses.append(F.cross_entropy(logits, labels, reduction="none"))
+        maps.append(looked)
     guesses = torch.cat(predicted)
     wrong = (guesses != training_set.labels_of(ids)).cpu()
-    return Scores(ids, guesses.cpu(), torch.cat(losses).cpu(), wrong)
+    found = torch.cat(losses).cpu(), wrong, torch.cat(maps).cpu()
+    return Scores(ids, guesses.cpu(), *found, seconds=time.perf_counter() - started)
 
 
 def online_scores(
@@ -143,15 +181,34 @@ def proxy_step(
     model.module.eval()
     chosen = choose(scores, config, step=step)
     ids, guesses = scores.ids[chosen], scores.predicted[chosen]
-    source = training_set.current if config.compound else training_set.originals
-    maps, flat = _maps(model, training_set, source, ids, guesses, config, step=step)
+    # maps of the scoring pass are of originals; a proxy of a proxy is explained on its own
+    if scores.maps is not None and not (config.compound and len(training_set.proxies)):
+        maps = scores.maps[chosen]
+    else:
+        maps = _maps(model, training_set, ids, guesses, config)
+    recipe = Recipe(step=step, ids=ids, predicted=guesses, maps=maps)
+    made = follow(recipe, training_set, config)
+    seconds = scores.seconds + time.perf_counter() - started
+    return dataclasses.replace(made, wrong=int(scores.wrong.sum()), seconds=seconds)
+
+
+def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> ProxyStep:
+    """Make a step's proxies: control, replace, substitute. Asks no model, and gives the same pixels again.
+
+    Args:
+        training_set: as it was before the step.
+    Returns: the step; ``wrong`` is not known here, and 0.
+    """
+    started = time.perf_counter()
+    ids, step = recipe.ids, recipe.step
+    source = _source(training_set, config)
+    maps = _controlled(recipe, training_set, config).to(training_set.device)
     made: list[torch.Tensor] = []
     shown: list[torch.Tensor] = []
     dataset = _dataset_statistics(training_set, config)
     offsets = _per_image(ids, training_set, config.seed, "proxy-mask", step)
     for number, part in enumerate(_parts(len(ids), config.batch_size)):
-        originals = source(ids[part])
-        images = as_float(originals)
+        images = as_float(source(ids[part]))
         controlled = MASKS[config.mask](_full_size(maps[part.to(maps.device)], config), offsets[part])
         changed = changed_pixels(controlled, threshold=config.threshold, max_area=config.max_area)
         noise = None
@@ -174,50 +231,56 @@ def proxy_step(
     examples = Examples(
         ids=ids[:EXAMPLES],
         true=training_set.labels_of(ids[:EXAMPLES]).cpu(),
-        predicted=guesses[:EXAMPLES].cpu(),
+        predicted=recipe.predicted[:EXAMPLES].cpu(),
         originals=source(ids[:EXAMPLES]).cpu(),
         maps=torch.cat(shown) if shown else torch.empty(0, config.image_size, config.image_size),
         proxies=fresh.pixels[:EXAMPLES].cpu(),
     )
     return ProxyStep(
         training_set=training_set.with_proxies(proxies),
-        wrong=int(scores.wrong.sum()),
+        recipe=recipe,
+        wrong=0,
         made=len(ids),
-        flat=flat,
+        flat=int(scale(maps)[1].sum()) if len(ids) else 0,
         examples=examples,
         seconds=time.perf_counter() - started,
     )
 
 
+def _source(training_set: TrainingSet, config: TrialConfig) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What proxies are made from."""
+    return training_set.current if config.compound else training_set.originals
+
+
 def _maps(
-    model: Classifier,
-    training_set: TrainingSet,
-    source: Callable[[torch.Tensor], torch.Tensor],
-    ids: torch.Tensor,
-    guesses: torch.Tensor,
-    config: TrialConfig,
-    *,
-    step: int,
-) -> tuple[torch.Tensor, int]:
-    """Low-resolution maps of the chosen images, each with another's under ``mask = other``; how many are flat."""
-    device = training_set.device
-    parts = [
-        low_resolution_maps(
-            model,
-            as_float(source(ids[part])),
-            predicted=guesses[part].to(device),
-            true=training_set.labels_of(ids[part]),
-            saliency=config.saliency,
-            explain=config.explain,
-        )
-        for part in _parts(len(ids), eval_batch(config.image_size))
-    ]
-    maps = torch.cat(parts) if parts else torch.empty(0, *model.grid, device=device)
-    if config.mask == "other":
-        priorities = _per_image(ids, training_set, config.seed, "proxy-partner", step)[:, 0]
-        # a lone image has no other's map: none at all is honest, its own would not be
-        maps = maps[partners(len(ids), priorities).to(device)] if len(ids) > 1 else torch.zeros_like(maps)
-    return maps, int(scale(maps)[1].sum()) if len(ids) else 0
+    model: Classifier, training_set: TrainingSet, ids: torch.Tensor, guesses: torch.Tensor, config: TrialConfig
+) -> torch.Tensor:
+    """Low-resolution maps of the chosen images on the CPU, from a pass of their own."""
+    device, source = training_set.device, _source(training_set, config)
+    parts = []
+    for part in _parts(len(ids), eval_batch(config.image_size)):
+        with autocast(device, config.precision):
+            parts.append(
+                low_resolution_maps(
+                    model,
+                    as_float(source(ids[part])),
+                    predicted=guesses[part].to(device),
+                    true=training_set.labels_of(ids[part]),
+                    saliency=config.saliency,
+                    explain=config.explain,
+                )
+            )
+    return torch.cat(parts).cpu() if parts else torch.empty(0, *model.grid)
+
+
+def _controlled(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> torch.Tensor:
+    """The maps, each image with another's under ``mask = other``."""
+    if config.mask != "other":
+        return recipe.maps
+    if len(recipe.ids) < 2:  # a lone image has no other's map: none at all is honest, its own would not be
+        return torch.zeros_like(recipe.maps)
+    priorities = _per_image(recipe.ids, training_set, config.seed, "proxy-partner", recipe.step)[:, 0]
+    return recipe.maps[partners(len(recipe.ids), priorities)]
 
 
 def _parts(count: int, size: int) -> tuple[torch.Tensor, ...]:

@@ -10,7 +10,7 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
 from proxy_attention.models import FAMILIES, Classifier, build, family_of
-from proxy_attention.saliency.maps import EXPLAIN, low_resolution_maps, scale, upsample
+from proxy_attention.saliency.maps import EXPLAIN, look_and_explain, low_resolution_maps, scale, upsample
 from proxy_attention.saliency.methods import METHODS, gradcam, gradcam_plus_plus
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting (forward|backward).*hooks:UserWarning")
@@ -121,18 +121,72 @@ def test_every_family_is_compared():
     assert families == {family.fit for family in FAMILIES.values()}
 
 
+def in_float64(model):
+    """A copy that computes in float64: a sum of 1,280 channels that cancel has errors of 1e-5 of its own in float32."""
+    exact = copy.deepcopy(model)
+    exact.module.double()
+    return exact
+
+
 @pytest.mark.parametrize(("name", "size"), MODELS)
 def test_gradcam_is_what_captum_computes(name, size):
+    model = in_float64(model_of(name, size))
+    images, true = batch(size)
+    low = explain(model, images.double(), true)
+
+    expected = captum_maps(model, images.double(), score=lambda logits: logits.gather(1, true[:, None])[:, 0])
+
+    lively = ~scale(low)[1]  # of random weights, some say that nothing speaks for the class
+    assert lively.sum() >= COUNT // 2
+    assert (expected[~lively] == 0).all()
+    assert_same_maps(upsample(low[lively], size), expected[lively], atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "size"), [(name, size) for name, size in MODELS if name != "efficientnet_b0"])
+def test_gradcam_is_what_captum_computes_in_float32(name, size):
     model = model_of(name, size)
     images, true = batch(size)
     low = explain(model, images, true)
 
     expected = captum_maps(model, images, score=lambda logits: logits.gather(1, true[:, None])[:, 0])
 
-    lively = ~scale(low)[1]  # of random weights, some say that nothing speaks for the class
+    lively = ~scale(low)[1]
     assert lively.sum() >= COUNT // 2
-    assert (expected[~lively] == 0).all()
     assert_same_maps(upsample(low[lively], size), expected[lively])
+
+
+def test_a_linear_head_is_found_where_there_is_one_and_only_there():
+    found = {name: model_of(name, size).linear_head is not None for name, size in MODELS}
+
+    convolutional = ("resnet18", "resnet50", "efficientnet_b0", "test_resnet", "test_efficientnet")
+    assert found == {name: name in convolutional for name in found}
+
+
+@pytest.mark.parametrize(("name", "size"), [*POOLED, ("test_vit", 64), ("vgg16", 32)])
+def test_the_pass_that_explains_gives_the_logits_of_an_ordinary_one(name, size):
+    model = model_of(name, size)
+    images, true = batch(size)
+
+    logits, maps = look_and_explain(model, images, true=true, saliency="gradcam", explain="predicted")
+
+    with torch.no_grad():
+        assert torch.equal(logits, model(images))
+    assert torch.equal(maps, explain(model, images, true, of="predicted"))
+
+
+@pytest.mark.parametrize(("name", "size"), [("test_resnet", 64), ("test_efficientnet", 64), ("test_vit", 64)])
+def test_maps_under_autocast_are_those_of_float32_but_for_the_features_rounding(name, size):
+    model = model_of(name, size)
+    images, true = batch(size)
+    exact = explain(model, images, true)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, rounded = look_and_explain(model, images, true=true, saliency="gradcam", explain="true")
+        assert torch.is_autocast_enabled("cpu")
+
+    assert rounded.dtype == logits.dtype == torch.float32
+    close = (scale(rounded)[0] - scale(exact)[0]).abs().mean()
+    assert 0 < close < 0.05
 
 
 @pytest.mark.parametrize(("name", "size"), [("test_resnet", 64), ("test_efficientnet", 64), ("test_vit", 64)])
