@@ -57,6 +57,7 @@ class TrialConfig:
     weight_decay: float = 1e-5
     precision: str = AUTO
     threads: int | str = AUTO
+    compile: bool | str = False
     # which images it sees
     val_fraction: float = 0.2
     test_fraction: float = 0.2
@@ -130,6 +131,7 @@ class TrialConfig:
         for name, value in fields.items():
             if value == AUTO:
                 raise ConfigError(f"{name} must be a plain value in a trial; got {AUTO!r} (measure it first)")
+        fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
         # the name of a data set and the path of a weights file are where the content lay, not what it is
         fields |= {"dataset": data, "weights": weights or self.weights}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
@@ -153,6 +155,9 @@ PROXY_FIELDS = (
     "compound",
 )
 """The fields that mean something only where the schedule has a ``p``."""
+
+LATER: dict[str, Any] = {"compile": False}
+"""Fields that joined later, with the value at which a trial is what it was before: it keeps its digest."""
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TrialConfig)}
 """The default of every field, by name."""
@@ -236,6 +241,7 @@ LAWS: dict[str, Law] = {
         (int, str),
         lambda value: value == AUTO if isinstance(value, str) else 1 <= value <= 1024,
     ),
+    "compile": Law(f"true, false or {AUTO!r}", (bool, str), lambda value: isinstance(value, bool) or value == AUTO),
     "val_fraction": _share(),
     "test_fraction": _share(),
     "train_fraction": _part(),

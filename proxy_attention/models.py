@@ -71,7 +71,9 @@ class Classifier:
         if features.ndim != 4:
             side = round((features.shape[1] - self._prefix_tokens) ** 0.5)
             return (side, side), None
-        grid, head = (features.shape[2], features.shape[3]), self.module.get_classifier()
+        grid = (features.shape[2], features.shape[3])
+        module: Any = self.module
+        head = module.get_classifier()
         if not isinstance(head, nn.Linear) or head.in_features != features.shape[1] or not head.weight.any():
             return grid, None
         with torch.no_grad():

@@ -7,6 +7,7 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,54 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+class Background:
+    """One thread that writes while training goes on; one job at a time, so that memory holds one state beside it.
+
+    Leaving the ``with`` block waits for the job. An error of a job is raised by the next ``submit``, or on leaving.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._job: Future[None] | None = None
+
+    def __enter__(self) -> "Background":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            if kind is None or kind is GeneratorExit:
+                self.wait()
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Do this after the job before it, and meanwhile go on."""
+        self.wait()
+        self._job = self._pool.submit(job)
+
+    def wait(self) -> None:
+        """Wait for the job.
+
+        Raises: its error.
+        """
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
+
+
+def snapshot(state: Any) -> Any:
+    """A copy on the CPU of nested dicts and lists of tensors, which the next step of training cannot reach."""
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: snapshot(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(snapshot(value) for value in state)
+    return state
+
+
 def save_checkpoint(folder: Path, epochs_done: int, state: dict[str, Any]) -> None:
     """Keep this state as the newest checkpoint, and the one before it."""
     import torch  # here, because an analysis reads and writes JSON without it
@@ -62,18 +111,26 @@ def newest_checkpoint(folder: Path, *, identity: str) -> dict[str, Any] | None:
         identity: what the state must carry under that name.
     Raises: CheckpointError if it is another trial's.
     """
-    import torch
-
     for path in _checkpoints(folder):
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            log.warning("checkpoint %s is unreadable (%s); the one before it is used", path, type(error).__name__)
+        state = read_state(path)
+        if state is None:
+            log.warning("checkpoint %s is unreadable; the one before it is used", path)
             continue
         if state.get("identity") != identity:
             raise CheckpointError(f"checkpoint {path} belongs to another trial; move its folder away")
         return state
     return None
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """What ``torch.save`` wrote, tensors and plain values only; None if there is no such file, or it is damaged."""
+    import torch
+
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile):
+        return None
+    return state if isinstance(state, dict) else None
 
 
 def drop_checkpoints(folder: Path) -> None:

@@ -1,14 +1,18 @@
 """One trial, read top to bottom: split, train, proxy step, evaluate, and once, at the end, test."""
 
+import dataclasses
 import json
 import logging
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from proxy_attention.augment.masks import MASKS
 from proxy_attention.augment.replacement import REPLACEMENTS, SCOPES
@@ -22,14 +26,35 @@ from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
 from proxy_attention.errors import unknown
 from proxy_attention.evaluation import Evaluation, evaluate
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
-from proxy_attention.models import PRECISIONS, build, family_of, weights_digest
-from proxy_attention.proxies import COLLECT, ORDERS, Examples, clean_scores, online_scores, proxy_step
+from proxy_attention.models import PRECISIONS, Classifier, build, family_of, weights_digest
+from proxy_attention.prefixes import Prefixes, Road
+from proxy_attention.proxies import (
+    COLLECT,
+    ORDERS,
+    Examples,
+    Recipe,
+    Scores,
+    clean_scores,
+    follow,
+    online_scores,
+    proxy_step,
+)
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.methods import METHODS
-from proxy_attention.storage import drop_checkpoints, newest_checkpoint, save_checkpoint, write_atomic, write_json
-from proxy_attention.training import TrainState, new_state, train_epoch
+from proxy_attention.schedule import PlannedEpoch
+from proxy_attention.storage import (
+    Background,
+    drop_checkpoints,
+    newest_checkpoint,
+    save_checkpoint,
+    snapshot,
+    write_atomic,
+    write_json,
+)
+from proxy_attention.training import EpochTotals, TrainState, new_state, train_epoch
 
+RECIPES = "recipes.safetensors"
 log = logging.getLogger(__name__)
 
 CHOICES: dict[str, Collection[str]] = {
@@ -68,31 +93,42 @@ class Progress:
     """What a trial hands out: after every epoch its record, and one item more, at the end, with the report.
 
     Attributes:
+        earlier: records of epochs before this one that another trial has trained, and that were not handed out.
+        borrowed: whether this epoch, too, was trained by another trial.
         examples: of this epoch's proxy step; None where there was none.
         report: in the last item only.
     """
 
     record: EpochRecord
+    earlier: tuple[EpochRecord, ...] = ()
+    borrowed: bool = False
     examples: Examples | None = None
     report: TrialReport | None = None
 
 
 def run_trial(
-    config: TrialConfig, images: ImageSet, *, device: str = "cpu", directory: Path | None = None
+    config: TrialConfig,
+    images: ImageSet,
+    *,
+    device: str = "cpu",
+    directory: Path | None = None,
+    prefixes: Prefixes | None = None,
 ) -> Iterator[Progress]:
     """Run a trial, epoch by epoch: a pure function of the config and the images, cut and resumed at any epoch.
 
     Args:
         config: with no field left ``auto``.
         images: the whole data set; never written to.
-        directory: where checkpoints, ``epochs.json``, ``weights.safetensors`` and ``report.json`` go; a trial found
-            there goes on after its newest readable checkpoint. None keeps nothing.
+        directory: where checkpoints, ``epochs.json``, ``weights.safetensors``, ``recipes.safetensors`` and
+            ``report.json`` go; a trial found there goes on after its newest readable checkpoint. None keeps nothing.
+        prefixes: what the trial shares with others: an epoch that one of them has trained is not trained again.
     Yields: Progress after every epoch that was not done before, then one item with the report.
     Raises: ConfigError, DataError, DivergedError, CheckpointError.
     """
     started = time.perf_counter()
     check(config)
-    identity = config.digest(data=images.digest, weights=weights_digest(config.weights))
+    weights = weights_digest(config.weights)
+    identity = config.digest(data=images.digest, weights=weights)
     _make_deterministic(int(config.threads))
     where = torch.device(device)
     reset_peak(where)
@@ -116,109 +152,190 @@ def run_trial(
         proxies=Proxies.none(images.images),
         substitute=config.substitute,
     )
-    records, training_set, wall_before = _resume(state, training_set, directory, identity)
-    steps_done = sum(record.proxy_step for record in records)
+    plan = list(config.planned.epochs())
+    saved = newest_checkpoint(directory / "checkpoints", identity=identity) if directory is not None else None
+    done, wall_before = _Done(records=[], recipes=[]), 0.0
+    if saved is not None:
+        done, wall_before = _go_to(saved, state), float(saved["wall_seconds"])
+        training_set = _proxies_again(done.recipes, training_set, split, labels, config)
+        log.info("resuming after epoch %d", len(done.records) - 1)
+    shared = (prefixes or Prefixes(Path())).of(config, data=images.digest, weights=weights, device=device)
 
-    for planned in config.planned.epochs():
-        if planned.index < len(records):
-            continue
-        today = redraw(split, labels, config, planned.item) if config.split == "redrawn" else split
-        if config.split == "redrawn":
-            training_set = training_set.with_train(today.train)
-        totals = train_epoch(state, training_set, config, epoch=planned.index)
-        trained, step = len(training_set), None
-        if planned.ends_with_proxy_step:
-            clear_caches(where)
-            scores = (
-                clean_scores(model, training_set, config)
-                if config.collect == "clean"
-                else online_scores(
-                    training_set, predicted=totals.predicted, losses=totals.losses, correct=totals.correct
+    with Background() as writer, shared:
+        while len(done.records) < len(plan):
+            handed_out = len(done.records)
+            borrowed = shared.take(after=handed_out)
+            if borrowed is not None:
+                done = _go_to(borrowed, state)
+                training_set = _proxies_again(done.recipes, training_set, split, labels, config)
+                done.records[:] = map(_restated, done.records, plan)
+                totals = EpochTotals(**borrowed["totals"])
+            planned = plan[len(done.records) - (borrowed is not None)]
+            today = redraw(split, labels, config, planned.item) if config.split == "redrawn" else split
+            if config.split == "redrawn":
+                training_set = training_set.with_train(today.train)
+            if borrowed is None:
+                totals = train_epoch(state, training_set, config, epoch=planned.index)
+                evaluated = time.perf_counter()
+                val = evaluate(model, images.images, images.labels, ids=today.val, precision=config.precision)
+                seconds = time.perf_counter() - evaluated
+                done.records.append(_record(planned, totals, val, training_set, seconds, _peak(where, done)))
+                if shared.is_fork(len(done.records)):
+                    handed_on = {**_cut(done, state), "totals": snapshot(dataclasses.asdict(totals))}
+                    writer.submit(partial(shared.publish, len(done.records), handed_on))
+            step = None
+            if planned.ends_with_proxy_step:
+                clear_caches(where)
+                scores = _scores(model, training_set, totals, config, shared, epochs=len(done.records))
+                step = proxy_step(model, training_set, scores, config, step=len(done.recipes))
+                training_set = step.training_set
+                done.recipes.append(step.recipe)
+                clear_caches(where)
+                done.records[-1] = dataclasses.replace(
+                    done.records[-1],
+                    wrong_images=step.wrong,
+                    made_images=step.made,
+                    flat_maps=step.flat,
+                    proxy_images=len(training_set.active_ids),
+                    proxy_seconds=step.seconds,
+                    peak_memory_mb=_peak(where, done),
                 )
+            if directory is not None:
+                wall = wall_before + time.perf_counter() - started
+                cut = {"identity": identity, "wall_seconds": wall, **_cut(done, state)}
+                writer.submit(partial(_keep, cut, list(done.records), directory))
+            yield Progress(
+                record=done.records[-1],
+                earlier=tuple(done.records[handed_out:-1]),
+                borrowed=borrowed is not None,
+                examples=step.examples if step else None,
             )
-            step = proxy_step(model, training_set, scores, config, step=steps_done)
-            training_set = step.training_set
-            steps_done += 1
-            clear_caches(where)
-        evaluated = time.perf_counter()
-        val = evaluate(model, images.images, images.labels, ids=today.val, precision=config.precision)
-        record = EpochRecord(
-            epoch=planned.index,
-            item=planned.item,
-            proxy_step=planned.ends_with_proxy_step,
-            lr=totals.lr,
-            train_images=trained,
-            train_loss=float(totals.losses.mean()),
-            train_accuracy=100 * float(totals.correct.float().mean()),
-            val_loss=val.loss,
-            val_accuracy=val.accuracy,
-            wrong_images=step.wrong if step else 0,
-            made_images=step.made if step else 0,
-            flat_maps=step.flat if step else 0,
-            proxy_images=len(training_set.active_ids),
-            train_seconds=totals.seconds,
-            proxy_seconds=step.seconds if step else 0.0,
-            eval_seconds=time.perf_counter() - evaluated,
-            peak_memory_mb=max([peak_mb(where), *(done.peak_memory_mb for done in records[-1:])]),
-        )
-        records.append(record)
-        if directory is not None:
-            wall = wall_before + time.perf_counter() - started
-            _cut(state, training_set, records, directory, identity, wall)
-        yield Progress(record=record, examples=step.examples if step else None)
 
-    test = evaluate(model, images.images, images.labels, ids=split.test, precision=config.precision)
+        test = evaluate(model, images.images, images.labels, ids=split.test, precision=config.precision)
+        writer.wait()
     wall = wall_before + time.perf_counter() - started
-    report = _report(records, images, split, test, wall_seconds=wall, peak=peak_mb(where))
+    report = _report(done.records, images, split, test, wall_seconds=wall, peak=peak_mb(where))
     if directory is not None:
-        weights = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
-        write_atomic(directory / "weights.safetensors", lambda path: save_file(weights, path))
+        learned = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
+        write_atomic(directory / "weights.safetensors", lambda path: save_file(learned, path))
+        if done.recipes:
+            write_atomic(directory / RECIPES, lambda path: save_file(_flat(done.recipes), path))
         write_json(directory / "report.json", {"identity": identity, **as_json(report)})
         drop_checkpoints(directory / "checkpoints")
-    yield Progress(record=records[-1], report=report)
+    yield Progress(record=done.records[-1], report=report)
+
+
+@dataclass
+class _Done:
+    """What a trial has behind it, beside the state of its training: a record an epoch, a recipe a proxy step."""
+
+    records: list[EpochRecord]
+    recipes: list[Recipe]
+
+
+def _go_to(saved: dict[str, Any], state: TrainState) -> _Done:
+    """Bring the training to a state that was cut, by this trial or by another on the same road."""
+    state.load_state_dict(saved["training"])
+    return _Done(
+        records=[EpochRecord(**record) for record in json.loads(saved["records"])],
+        recipes=[Recipe(**recipe) for recipe in saved["recipes"]],
+    )
+
+
+def _cut(done: _Done, state: TrainState) -> dict[str, Any]:
+    """Everything that the rest of the trial depends on, copied: training goes on while it is written."""
+    return {
+        "training": snapshot(state.state_dict()),
+        "recipes": [vars(recipe) for recipe in done.recipes],
+        "records": json.dumps([as_json(record) for record in done.records]),
+    }
+
+
+def _keep(cut: dict[str, Any], records: list[EpochRecord], directory: Path) -> None:
+    save_checkpoint(directory / "checkpoints", len(records), cut)
+    write_json(directory / "epochs.json", [as_json(record) for record in records])
+
+
+def _restated(record: EpochRecord, planned: PlannedEpoch) -> EpochRecord:
+    """A record of another trial in the words of this one's schedule."""
+    return dataclasses.replace(record, item=planned.item, proxy_step=planned.ends_with_proxy_step)
+
+
+def _proxies_again(
+    recipes: list[Recipe], training_set: TrainingSet, split: Split, labels: np.ndarray, config: TrialConfig
+) -> TrainingSet:
+    """The training set with the proxies in use after these steps, made from their recipes."""
+    steps = [planned for planned in config.planned.epochs() if planned.ends_with_proxy_step]
+    alone = config.clear_every_step and not config.compound  # then a step leaves nothing of those before it
+    for recipe in recipes[-1:] if alone else recipes:
+        if config.split == "redrawn":
+            training_set = training_set.with_train(redraw(split, labels, config, steps[recipe.step].item).train)
+        training_set = follow(recipe, training_set, config).training_set
+    return training_set
+
+
+def _scores(
+    model: Classifier, training_set: TrainingSet, totals: EpochTotals, config: TrialConfig, shared: Road, *, epochs: int
+) -> Scores:
+    if config.collect == "online":
+        return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=totals.correct)
+    part = f"scores {config.saliency} {config.explain}"
+    return Scores(**shared.once(epochs, part, lambda: vars(clean_scores(model, training_set, config))))
+
+
+def _record(
+    planned: PlannedEpoch,
+    totals: EpochTotals,
+    val: Evaluation,
+    training_set: TrainingSet,
+    eval_seconds: float,
+    peak: float,
+) -> EpochRecord:
+    """An epoch that was trained and evaluated; a proxy step may still follow."""
+    return EpochRecord(
+        epoch=planned.index,
+        item=planned.item,
+        proxy_step=planned.ends_with_proxy_step,
+        lr=totals.lr,
+        train_images=len(training_set),
+        train_loss=float(totals.losses.mean()),
+        train_accuracy=100 * float(totals.correct.float().mean()),
+        val_loss=val.loss,
+        val_accuracy=val.accuracy,
+        wrong_images=0,
+        made_images=0,
+        flat_maps=0,
+        proxy_images=len(training_set.active_ids),
+        train_seconds=totals.seconds,
+        proxy_seconds=0.0,
+        eval_seconds=eval_seconds,
+        peak_memory_mb=peak,
+    )
+
+
+def _peak(device: torch.device, done: _Done) -> float:
+    return max([peak_mb(device), *(record.peak_memory_mb for record in done.records[-1:])])
+
+
+def _flat(recipes: list[Recipe]) -> dict[str, torch.Tensor]:
+    """Recipes as named tensors, ``<step>.<part>``."""
+    parts = ("ids", "predicted", "maps")
+    return {f"{recipe.step}.{part}": getattr(recipe, part).contiguous() for recipe in recipes for part in parts}
+
+
+def read_recipes(directory: Path) -> list[Recipe]:
+    """What the proxies of a complete trial were made of, step by step; none if it made none."""
+    if not (directory / RECIPES).exists():
+        return []
+    parts = load_file(directory / RECIPES)
+    steps = sorted({int(name.partition(".")[0]) for name in parts})
+    return [Recipe(step, *(parts[f"{step}.{part}"] for part in ("ids", "predicted", "maps"))) for step in steps]
 
 
 def _make_deterministic(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False  # it would choose kernels by the clock
     torch.backends.cudnn.deterministic = True
-
-
-def _resume(
-    state: TrainState, training_set: TrainingSet, directory: Path | None, identity: str
-) -> tuple[list[EpochRecord], TrainingSet, float]:
-    """Records so far, the training set with its proxies, and the seconds already spent."""
-    saved = newest_checkpoint(directory / "checkpoints", identity=identity) if directory is not None else None
-    if saved is None:
-        return [], training_set, 0.0
-    state.load_state_dict(saved["training"])
-    pixels = saved["proxy_pixels"].to(training_set.device)
-    training_set = training_set.with_proxies(Proxies(ids=saved["proxy_ids"], pixels=pixels))
-    records = [EpochRecord(**record) for record in json.loads(saved["records"])]
-    log.info("resuming after epoch %d", len(records) - 1)
-    return records, training_set, float(saved["wall_seconds"])
-
-
-def _cut(
-    state: TrainState,
-    training_set: TrainingSet,
-    records: list[EpochRecord],
-    directory: Path,
-    identity: str,
-    wall_seconds: float,
-) -> None:
-    """Write everything that the rest of the trial depends on."""
-    rows = [as_json(record) for record in records]
-    saved = {
-        "identity": identity,
-        "training": state.state_dict(),
-        "proxy_ids": training_set.proxies.ids,
-        "proxy_pixels": training_set.proxies.pixels,
-        "records": json.dumps(rows),
-        "wall_seconds": wall_seconds,
-    }
-    save_checkpoint(directory / "checkpoints", len(records), saved)
-    write_json(directory / "epochs.json", rows)
 
 
 def _report(

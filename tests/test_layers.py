@@ -16,7 +16,7 @@ LEVELS = [
     {"errors"},
     {"schedule", "seeds"},
     {"config", "records", "memory", "storage"},
-    {"data", "models", "saliency", "augment"},
+    {"data", "models", "prefixes", "saliency", "augment"},
     {"training", "proxies", "evaluation"},
     {"trial"},
 ]

@@ -1,8 +1,10 @@
 """A trial from outside: what it may see, what it leaves behind, and that it can be cut anywhere."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
+import time
 
 import pytest
 import torch
@@ -29,9 +31,19 @@ def assert_equal_weights(one, other):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def checkpoint(directory):
-    """The newest checkpoint."""
-    return torch.load(max((directory / "checkpoints").iterdir()), weights_only=True)
+def checkpoint(directory, *, after):
+    """The checkpoint of a trial that runs, once it is written."""
+    written(directory, after)
+    return torch.load(directory / "checkpoints" / f"epoch-{after:06d}.pt", weights_only=True)
+
+
+def written(directory, epochs):
+    """Wait until everything of so many epochs is written: it is, beside the next epoch's training."""
+    while True:
+        with contextlib.suppress(OSError):
+            if len(json.loads((directory / "epochs.json").read_text())) == epochs:
+                return
+        time.sleep(0.005)
 
 
 # ---- what a name may be
@@ -110,7 +122,8 @@ def test_added_proxies_still_end_the_plan_of_the_learning_rate(config, small, tm
     for _ in range(3):
         next(running)
 
-    plan = checkpoint(tmp_path)["training"]["scheduler"]
+    plan = checkpoint(tmp_path, after=3)["training"]["scheduler"]
+    running.close()
     assert plan["last_epoch"] == plan["total_steps"] - 1
 
 
@@ -197,10 +210,11 @@ def outcome(trial, images, directory):
     for progress in run_trial(trial, images, directory=directory):
         record = progress.record
         if progress.report is None:
-            saved = checkpoint(directory)
+            recipes = checkpoint(directory, after=record.epoch + 1)["recipes"]
             seen.append((
                 record.train_loss, record.train_accuracy, record.wrong_images, record.made_images, record.flat_maps,
-                record.proxy_images, saved["proxy_ids"].tolist(), saved["proxy_pixels"].numpy().tobytes(),
+                record.proxy_images, [(recipe["ids"].tolist(), recipe["maps"].tolist()) for recipe in recipes],
+                progress.examples and progress.examples.proxies.tolist(),
             ))  # fmt: skip
     return seen, {name: tensor.numpy().tobytes() for name, tensor in weights(directory).items()}
 
@@ -284,6 +298,7 @@ def uninterrupted(config, small, tmp_path_factory):
             for progress in run_trial(config(**fields), small, directory=folder / "trial"):
                 if progress.report is None:
                     records.append(progress.record)
+                    written(folder / "trial", len(records))
                     copies.append(shutil.copytree(folder / "trial", folder / f"after-{len(records)}"))
             done[key] = records, progress.report, folder / "trial", copies
         return done[key]
@@ -371,7 +386,9 @@ def test_the_newest_two_checkpoints_are_kept_and_none_after_the_end(uninterrupte
     kept = [sorted(path.name for path in (copy / "checkpoints").iterdir()) for copy in copies]
     assert kept[0] == ["epoch-000001.pt"]
     assert kept[1:] == [[f"epoch-{n - 1:06d}.pt", f"epoch-{n:06d}.pt"] for n in range(2, 7)]
-    assert sorted(path.name for path in whole.iterdir()) == ["epochs.json", "report.json", "weights.safetensors"]
+    assert sorted(path.name for path in whole.iterdir()) == [
+        "epochs.json", "recipes.safetensors", "report.json", "weights.safetensors",
+    ]  # fmt: skip
 
 
 def test_the_report_on_disk_says_which_trial_it_is_of(config, small, uninterrupted):
