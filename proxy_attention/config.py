@@ -57,7 +57,7 @@ class TrialConfig:
     weight_decay: float = 1e-5
     precision: str = AUTO
     threads: int | str = AUTO
-    compile: bool | str = False
+    compile: bool = False
     # which images it sees
     val_fraction: float = 0.2
     test_fraction: float = 0.2
@@ -241,7 +241,7 @@ LAWS: dict[str, Law] = {
         (int, str),
         lambda value: value == AUTO if isinstance(value, str) else 1 <= value <= 1024,
     ),
-    "compile": Law(f"true, false or {AUTO!r}", (bool, str), lambda value: isinstance(value, bool) or value == AUTO),
+    "compile": _flag(),
     "val_fraction": _share(),
     "test_fraction": _share(),
     "train_fraction": _part(),

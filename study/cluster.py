@@ -1,5 +1,6 @@
 """Ray, started or joined safely: on the loopback address, with a token, quiet; and what a trial gets of the machine."""
 
+import dataclasses
 import logging
 import os
 import secrets
@@ -90,6 +91,26 @@ def decide(
     at_once = max(min(at_once, concurrency or at_once), 1)
     cpus = wanted or max(min(machine.total_cpus // at_once, machine.cpus), 1)
     return Resources(cpus=cpus, gpus=gpus, concurrency=at_once, device="cuda" if gpus > 0 else "cpu")
+
+
+CONTEXT_MB = 600
+"""What a process takes of a GPU beside its tensors: the CUDA context and its kernels."""
+
+
+def packed(resources: Resources, *, peak_mb: float, memory_mb: float, cpus: int) -> Resources:
+    """Several trials on one GPU, as many as fit: nine tenths of its memory, and no more than there are CPUs for.
+
+    Args:
+        peak_mb: of a trial's tensors, measured; 0 if unknown, and then nothing is packed.
+        memory_mb: of the GPU.
+        cpus: of the machine.
+    """
+    if not peak_mb or resources.gpus != 1:
+        return resources
+    fit = min(int(0.9 * memory_mb / (peak_mb + CONTEXT_MB)), cpus // resources.cpus)
+    if fit < 2:
+        return resources
+    return dataclasses.replace(resources, gpus=1 / fit, concurrency=resources.concurrency * fit)
 
 
 @contextmanager

@@ -2,40 +2,32 @@
 
 import dataclasses
 import logging
-import math
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from proxy_attention.config import AUTO, TrialConfig
-from proxy_attention.models import build
+from proxy_attention.config import PROXY_FIELDS, TrialConfig
+from proxy_attention.models import weights_digest
+from proxy_attention.prefixes import Prefixes, forks
 from proxy_attention.storage import write_text
-from proxy_attention.training import seconds_per_image
-from study.cluster import Machine, Resources, decide
+from study.cluster import Machine, Resources, decide, packed
 from study.desk import Desk, fingerprint
 from study.experiment import Study, to_toml
 from study.guard import check_plan, settle_plan
-from study.plan import Plan, PlannedTrial, about, folder_of, is_complete
+from study.measure import fastest_threads, gpu_memory_mb, is_open, measure, named_threads, without_auto
+from study.plan import Plan, PlannedTrial, about, folder_of, is_complete, read_json
+from study.price import Passage, Price, work
 from study.report import NOT_DRAWN, write_report
 from study.request import Request
 from study.results import COMPLETE, load_results, trials_of
-from study.search import confirmation_plan, grid_plan, random_plan
+from study.search import confirmation_plan, expected_configs, grid_plan, leaders_first, random_plan
 from study.trainable import Workplace, write_error
 
 log = logging.getLogger(__name__)
-
-START_SECONDS = 15.0
-"""Ray and its first workers, which import torch and timm."""
-
-EVALUATION_COST = 0.35
-"""What looking at an image costs, as a part of training on it: a forward pass against forward, backward and step."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +35,16 @@ class Prepared:
     """A request, planned and checked: what ``conduct`` needs.
 
     Attributes:
-        seconds_per_image: of training, NaN until ``priced`` has measured it.
+        cpus: of the largest node.
+        price: of what is left to do; None until ``priced`` has measured it.
     """
 
     request: Request
     plan: Plan
     desk: Desk
     resources: Resources
-    seconds_per_image: float = math.nan
+    cpus: int
+    price: Price | None = None
 
     @property
     def first(self) -> TrialConfig:
@@ -73,15 +67,18 @@ class Prepared:
         """Epochs of the whole run: every schedule of a study has the same total."""
         return self.trial_count * self.first.planned.total_epochs
 
-    def expected_seconds(self, epochs: int) -> float:
-        """How long so many epochs will take, Ray's start included."""
-        return START_SECONDS + epochs * self.seconds_per_epoch
+    @property
+    def images_mb(self) -> float:
+        """Of the decoded images in memory and in the cache."""
+        data = self.desk.data(self.first)
+        return (data.train_pool + data.own_test) * 3 * self.first.image_size**2 / 2**20
 
     @property
-    def seconds_per_epoch(self) -> float:
-        """How long an epoch is expected to take, others trained beside it counted in."""
-        train, val = self.desk.sizes(self.first)
-        return (train + EVALUATION_COST * val) * self.seconds_per_image / self.resources.concurrency
+    def prefixes(self) -> Prefixes | None:
+        """Where the run's shared prefixes lie; None if nothing is to be shared."""
+        if "sharing" in self.request.without:
+            return None
+        return Prefixes(self.request.caches / "prefixes", limit_mb=self.request.cache_gb * 1024)
 
 
 def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int, int], None] | None = None) -> Prepared:
@@ -93,21 +90,26 @@ def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int,
     """
     study, grid = request.study, request.search == "grid"
     count = len(study.grid()) * len(study.seeds) if grid else request.suggestions
-    resources = decide(
+    kept = Plan.read(request.run).measured if (request.run / "plan.json").exists() else {}
+    measured: dict[str, Any] = dict(kept)
+    share = partial(
+        decide,
         machine,
         trials=count,
-        threads=_threads(study),
         cpus_per_trial=request.cpus_per_trial,
         gpus_per_trial=request.gpus_per_trial,
         concurrency=request.concurrency,
     )
-    kept = Plan.read(request.run).measured if (request.run / "plan.json").exists() else {}
-    measured: dict[str, Any] = dict(kept)
+    resources = share(threads=named_threads(study) or measured.get("threads"))
+    if is_open(request, resources, measured):
+        example = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
+        measured["threads"] = fastest_threads(example, resources.cpus * resources.concurrency)
+        resources = share(threads=measured["threads"])
     desk = Desk(
         study,
         data_root=request.data_root,
         device=resources.device,
-        auto=partial(_without_auto, measured=measured, resources=resources),
+        auto=partial(without_auto, measured=measured, resources=resources),
         progress=progress,
     )
     trials = _planned(request, desk)
@@ -132,14 +134,48 @@ def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int,
         about=about(request.command, resources.device) | {"folder": str(request.run), "skipped_images": desk.skipped},
     )
     check_plan(request.run, plan)
-    return Prepared(request, plan, desk, resources)
+    return Prepared(request, plan, desk, resources, machine.cpus)
 
 
 def priced(prepared: Prepared) -> Prepared:
-    """The same with the price of training, measured here and now."""
-    first, device = prepared.first, prepared.resources.device
-    classes = len(prepared.desk.data(first).classes)
-    return dataclasses.replace(prepared, seconds_per_image=_price(first, classes, device))
+    """The same with the price of what is left, measured here and now."""
+    first, desk, device = prepared.first, prepared.desk, prepared.resources.device
+    data = desk.data(first)
+    train, val = desk.sizes(first)
+    price = Price(
+        work=work(passages(prepared), prepared.prefixes, device=device),
+        speed=measure(first, len(data.classes), device),
+        train=train,
+        val=val,
+        test=data.own_test or round(first.test_fraction * data.train_pool),
+        concurrency=prepared.resources.concurrency,
+    )
+    return dataclasses.replace(prepared, price=price)
+
+
+def passages(prepared: Prepared) -> list[Passage]:
+    """Every trial of the run with what its files hold of it; of a search, what is not known yet is drawn at random."""
+    plan, run, desk = prepared.plan, prepared.request.run, prepared.desk
+    known = trials_of(Plan.read(run), run) if (run / "plan.json").exists() else list(plan.trials)
+    found = [_passage(trial, run) for trial in known]
+    drawn = expected_configs(
+        prepared.request.study, suggestions=plan.suggestions, confirm=plan.confirm, searched=plan.search != "grid"
+    )
+    return found + [
+        Passage.of(config, data=desk.data(config).digest, weights=weights_digest(config.weights))
+        for config in map(desk.resolved, drawn[len(known) : prepared.trial_count])
+    ]
+
+
+def _passage(trial: PlannedTrial, run: Path) -> Passage:
+    epochs = read_json(folder_of(run, trial.trial_id) / "epochs.json") or []
+    return Passage.of(
+        trial.config,
+        data=trial.data_digest,
+        weights=weights_digest(trial.config.weights),
+        done=len(epochs),
+        complete=is_complete(run, trial.trial_id),
+    )
 
 
 def _planned(request: Request, desk: Desk) -> tuple[PlannedTrial, ...]:
@@ -158,22 +194,43 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
     Returns: whether it was interrupted.
     Raises: ConfigError if the folder holds another plan.
     """
-    from study.tuner import run_optuna, run_trials  # here: ray must find its environment, which cluster.py sets, ready
+    from study.tuner import (
+        Outcome,
+        run_optuna,
+        run_trials,
+    )  # here: ray must find its environment, which cluster.py sets, ready
 
-    request, desk, resources = prepared.request, prepared.desk, prepared.resources
+    request, desk = prepared.request, prepared.desk
     run = request.run
     plan = Plan.read(run)
-    workplace = Workplace(run, request.data_root, resources.device, prepared.plan.about["commit"])
+    resources = prepared.resources
 
-    def missing(trials: tuple[PlannedTrial, ...]) -> list[PlannedTrial]:
-        return [trial for trial in trials if not is_complete(run, trial.trial_id)]
+    def run_missing(trials: tuple[PlannedTrial, ...], resources: Resources) -> Outcome:
+        missing = [trial for trial in trials if not is_complete(run, trial.trial_id)]
+        workplace = workplace_of(prepared, known=trials)
+        shared = workplace.prefixes.names if workplace.prefixes is not None else frozenset()
+        roads = [_passage(trial, run).names for trial in missing]
+        return run_trials(leaders_first(missing, roads, shared, resources.concurrency), workplace, resources, watcher)
 
-    if plan.search == "optuna":
-        outcome = run_optuna(
-            request.study, desk, workplace, resources, watcher, name=plan.name, suggestions=plan.suggestions
+    def search(suggestions: int, resources: Resources) -> Outcome:
+        if plan.search != "optuna":
+            return run_missing(plan.trials[:suggestions] if suggestions else plan.trials, resources)
+        return run_optuna(
+            request.study,
+            desk,
+            workplace_of(prepared, known=()),
+            resources,
+            watcher,
+            name=plan.name,
+            suggestions=suggestions or plan.suggestions,
         )
-    else:
-        outcome = run_trials(missing(plan.trials), workplace, resources, watcher)
+
+    if _may_pack(request, resources):
+        outcome = search(1, resources)  # alone: its peak tells how many fit a GPU
+        if outcome.interrupted:
+            return True
+        resources = packed(resources, peak_mb=_peak_mb(run), memory_mb=gpu_memory_mb(), cpus=prepared.cpus)
+    outcome = search(0, resources)
     _write_down_errors(outcome.errors, trials_of(plan, run), run)
     if outcome.interrupted or plan.search == "grid" or len(plan.seeds) == 1:
         return outcome.interrupted
@@ -185,16 +242,54 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
         confirmed = confirmation_plan(request.study, desk, suggested, accuracies, confirm=plan.confirm)
         plan = dataclasses.replace(plan, confirmed=confirmed)
         plan.write(run)
-    outcome = run_trials(missing(plan.confirmed), workplace, resources, watcher)
+    outcome = run_missing(plan.confirmed, resources)
     _write_down_errors(outcome.errors, trials_of(plan, run), run)
     return outcome.interrupted
+
+
+def workplace_of(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Workplace:
+    """Where trials run, and what they share: of known trials the forks of their roads, of others their schedules'."""
+    request, prefixes = prepared.request, prepared.prefixes
+    if prefixes is not None:
+        names = forks(_passage(trial, request.run).names for trial in known)
+        prefixes = dataclasses.replace(prefixes, names=names, epochs=frozenset() if known else _partings(request.study))
+    return Workplace(
+        run=request.run,
+        data_root=request.data_root,
+        device=prepared.resources.device,
+        commit=prepared.plan.about["commit"],
+        prefixes=prefixes,
+        cache=None if "cache" in request.without else request.caches,
+        cache_mb=request.cache_gb * 1024,
+        reuse="reuse" not in request.without,
+    )
+
+
+def _partings(study: Study) -> frozenset[int]:
+    """Epochs after which suggestions may part from the baseline; none if the search changes how they are trained."""
+    if set(study.search) - {"schedule", *PROXY_FIELDS}:
+        return frozenset()
+    configs = expected_configs(study, suggestions=0, confirm=0, searched=False)
+    steps = ([e.index + 1 for e in config.planned.epochs() if e.ends_with_proxy_step] for config in configs)
+    return frozenset(found[0] for found in steps if found)
+
+
+def _may_pack(request: Request, resources: Resources) -> bool:
+    return resources.device == "cuda" and request.gpus_per_trial is None and "packing" not in request.without
+
+
+def _peak_mb(run: Path) -> float:
+    """The highest peak of the run's complete trials; 0 if there is none."""
+    peaks = load_results(run)["peak_memory_mb"].dropna()
+    return float(peaks.max()) if len(peaks) else 0.0
 
 
 def _write_down_errors(errors: dict[str, str], trials: list[PlannedTrial], run: Path) -> None:
     """A worker that was killed could not say so itself: what Ray says of it becomes the trial's error."""
     for trial in trials:
         folder = folder_of(run, trial.trial_id)
-        if trial.trial_id in errors and not (folder / "error.json").exists():
+        told = (folder / "error.json").exists() or is_complete(run, trial.trial_id)
+        if trial.trial_id in errors and not told:
             write_error(folder, trial, errors[trial.trial_id])
 
 
@@ -218,57 +313,8 @@ def finish(run: Path) -> pd.DataFrame:
     return results
 
 
-def left_to_do(prepared: Prepared) -> tuple[int, int]:
-    """(trials complete, epochs done) so far, from the run's own files."""
+def complete_trials(prepared: Prepared) -> int:
+    """Trials complete so far, from the run's own files."""
     if not (prepared.request.run / "plan.json").exists():
-        return 0, 0
-    rows = load_results(prepared.request.run)
-    return int((rows["status"] == COMPLETE).sum()), int(rows["epochs_done"].fillna(0).sum())
-
-
-def _threads(study: Study) -> int | None:
-    """The most threads that any config of the study names; None if all are left ``auto``."""
-    dimension = study.search.get("threads", ())
-    named = [study.fixed.get("threads"), *(arm.values.get("threads") for arm in study.arms)]
-    named += list(dimension) if isinstance(dimension, tuple) else [int(dimension.high)]
-    return max((value for value in named if isinstance(value, int)), default=None)
-
-
-def _without_auto(config: TrialConfig, *, measured: dict[str, Any], resources: Resources) -> dict[str, Any]:
-    """Plain values for what is still ``auto``, measured at most once each."""
-    found: dict[str, Any] = {}
-    if config.threads == AUTO:
-        found["threads"] = measured.setdefault("threads", resources.cpus)
-    if config.precision == AUTO:
-        key = f"precision of {config.model} at {config.image_size} px in batches of {config.batch_size}"
-        if key not in measured:
-            measured[key] = _fastest_precision(dataclasses.replace(config, **found), resources.device)
-        found["precision"] = measured[key]
-    return found
-
-
-def _fastest_precision(config: TrialConfig, device: str) -> str:
-    """fp32, or the half precision of the device where it is at least a twentieth faster."""
-    half = "bf16" if device != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
-    seconds = {name: _price(dataclasses.replace(config, precision=name), 10, device) for name in ("fp32", half)}
-    return half if seconds[half] < 0.95 * seconds["fp32"] else "fp32"
-
-
-def _price(config: TrialConfig, classes: int, device: str) -> float:
-    """Measured seconds to train on one image; on a GPU in a process of its own, whose memory goes with it."""
-    if device != "cuda":
-        return _measure(config, classes, device)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, config, classes, device).result()
-
-
-def _measure(config: TrialConfig, classes: int, device: str) -> float:
-    before = torch.get_num_threads()
-    torch.set_num_threads(int(config.threads))
-    try:
-        model = build(
-            config.model, classes=classes, image_size=config.image_size, weights=config.weights, seed=config.seed
-        )
-        return seconds_per_image(model, config, device=torch.device(device))
-    finally:
-        torch.set_num_threads(before)
+        return 0
+    return int((load_results(prepared.request.run)["status"] == COMPLETE).sum())

@@ -15,6 +15,14 @@ from study.results import runs_of
 
 EXPERIMENTS = ROOT / "experiments"
 SUGGESTIONS, CONFIRM = 20, 1
+CACHE_GB = 20
+SPARED = {
+    "cache": "decode and resize the images anew in every worker",
+    "sharing": "let every trial train all its epochs, also those that it has in common with others",
+    "reuse": "start a fresh process for every trial",
+    "packing": "let every trial have a GPU of its own, also where several would fit",
+}
+"""What makes a study faster and changes no number: what ``--without`` leaves out, and what it then does instead."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,8 @@ class Request:
         suggestions: settings to try on the first seed; 0 for a grid.
         confirm: how many of the best to run on the other seeds.
         cpus_per_trial, gpus_per_trial, concurrency: None is for us to decide.
+        without: keys of ``SPARED``.
+        cache_gb: disk that decoded images, and shared prefixes, may each take.
     """
 
     study: Study
@@ -39,6 +49,8 @@ class Request:
     gpus_per_trial: float | None
     concurrency: int | None
     command: str
+    without: tuple[str, ...] = ()
+    cache_gb: int = CACHE_GB
 
     @classmethod
     def of_run(cls, run: Path, *, command: str) -> "Request":
@@ -51,6 +63,7 @@ class Request:
             study = parse_study((run / "study.toml").read_text(encoding="utf-8"))
             options = dict(plan.options)
             root = options.pop("data_root")
+            options["without"] = tuple(options.get("without", ()))
             return cls(
                 study=study,
                 search=plan.search,
@@ -70,8 +83,13 @@ class Request:
     @property
     def options(self) -> dict[str, Any]:
         """What plan.json keeps for a restore."""
-        names = ("cpus_per_trial", "gpus_per_trial", "concurrency")
+        names = ("cpus_per_trial", "gpus_per_trial", "concurrency", "without", "cache_gb")
         return {"data_root": str(self.data_root) if self.data_root else None} | {n: getattr(self, n) for n in names}
+
+    @property
+    def caches(self) -> Path:
+        """What runs below one storage share: ``images`` and ``prefixes``, always safe to delete."""
+        return self.run.parent.parent / ".cache"
 
 
 def requests(args: Namespace) -> list[Request]:
@@ -81,7 +99,10 @@ def requests(args: Namespace) -> list[Request]:
     """
     command = shlex.join(["python", "study/run.py", *sys.argv[1:]])
     if args.restore is not None:
-        given = ("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage")
+        given = (
+            *("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage"),
+            *("without", "cache_gb"),
+        )
         for option in given:
             if getattr(args, option) is not None:
                 name = "--" + option.replace("_", "-")
@@ -115,8 +136,22 @@ def requests(args: Namespace) -> list[Request]:
             gpus_per_trial=args.gpus_per_trial,
             concurrency=args.concurrency,
             command=command,
+            without=_without(args.without),
+            cache_gb=CACHE_GB if args.cache_gb is None else args.cache_gb,
         )
     ]
+
+
+def _without(text: str | None) -> tuple[str, ...]:
+    """The names that ``--without`` lists, in the table's order.
+
+    Raises: ConfigError for one that is not in the table.
+    """
+    words = [word.strip() for word in text.split(",")] if text is not None else []
+    for word in words:
+        if word not in SPARED:
+            raise unknown("--without", word, SPARED)
+    return tuple(name for name in SPARED if name in words)
 
 
 def _experiment(name: str) -> Path:

@@ -22,10 +22,10 @@ from proxy_attention.data.images import MAX_NAMED
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analyse import show
 from study.cluster import Machine, cluster_machine, ray_session, this_machine
-from study.conductor import Prepared, begin, conduct, finish, left_to_do, prepare, priced
+from study.conductor import Prepared, begin, complete_trials, conduct, finish, prepare, priced
 from study.guard import changes_since, sole_driver, storage_trouble
 from study.plan import ROOT, SEARCHES, Plan
-from study.request import SUGGESTIONS, Request, requests
+from study.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.results import COMPLETE, load_results, runs_of
 from study.status import Status, status
 from study.terminal import (
@@ -82,6 +82,13 @@ def parser() -> Parser:
         metavar="N",
         type=whole("--concurrency", low=1),
         help="trials at once (default: as many as fit)",
+    )
+    add("--without", metavar=",".join(SPARED), help="leave out what makes a study faster; no number changes")
+    add(
+        "--cache-gb",
+        metavar="N",
+        type=whole("--cache-gb", low=0),
+        help=f"disk for decoded images, and for shared prefixes, each (default: {CACHE_GB})",
     )
     add("--address", metavar="ADDRESS", help="join a Ray cluster (auto, or its address) instead of starting Ray")
     add("--no-dashboard", action="store_true", help="start Ray without its dashboard")
@@ -153,12 +160,13 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
             status.update(f"{what}: {done}/{total} images")
 
         prepared = prepare(request, machine, progress=reading)
-        trials_done, epochs_done = left_to_do(prepared)
+        trials_done = complete_trials(prepared)
         if trials_done < prepared.trial_count:
             status.update("measuring the speed of training")
             prepared = priced(prepared)
-    _show_plan(prepared, out, trials_done, epochs_done)
+    _show_plan(prepared, out, trials_done)
     if args.dry_run:
+        _show_price(prepared, out)
         out.print("dry run: nothing was started")
         return DONE
     with sole_driver(request.run):
@@ -188,7 +196,7 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
 
 def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console) -> bool:
     """Start or join Ray and run what is missing; returns whether it was interrupted."""
-    trials_done, epochs_done = left_to_do(prepared)
+    price = prepared.price
     try:
         with (
             ray_session(
@@ -198,10 +206,9 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
             ProgressLine(
                 out,
                 trials=prepared.trial_count,
-                epochs=prepared.epoch_count,
-                trials_done=trials_done,
-                epochs_done=epochs_done,
-                seconds_per_epoch=prepared.seconds_per_epoch,
+                epochs=price.work.epochs if price else 0,
+                trials_done=complete_trials(prepared),
+                seconds_per_epoch=price.seconds() / max(price.work.epochs, 1) if price else math.nan,
             ) as line,
         ):
             if session["dashboard"]:
@@ -213,7 +220,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
         return True
 
 
-def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: int) -> None:
+def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
     plan, request, resources = prepared.plan, prepared.request, prepared.resources
     first = prepared.first
     train, val = prepared.desk.sizes(first)
@@ -229,10 +236,10 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: 
         if len(plan.seeds) > 1:
             what += f", then the best {plan.confirm}, the baseline and the arms on the others"
     out.print(f"trials       {prepared.trial_count}: {what}", markup=False)
-    left = prepared.epoch_count - epochs_done
-    cost = f", about {duration(prepared.expected_seconds(left))}" if trials_done < prepared.trial_count else ""
+    price = prepared.price
+    cost = f"{price.work.epochs} to train, about {duration(price.seconds())}" if price else "0 to train"
     out.print(
-        f"epochs       {prepared.epoch_count} ({first.planned.total_epochs} a trial), {left} to train{cost}; "
+        f"epochs       {prepared.epoch_count} ({first.planned.total_epochs} a trial), {cost}; "
         f"{resources.concurrency} at once on {resources.cpus} CPU{'s' * (resources.cpus != 1)}"
         + (f" and {resources.gpus:g} GPU" if resources.gpus else "")
         + " each"
@@ -257,6 +264,25 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int, epochs_done: 
     if trials_done:
         out.print(f"done before  {trials_done} of {prepared.trial_count} trials")
     out.print(f"run          {_short(request.run)}", soft_wrap=True)
+
+
+def _show_price(prepared: Prepared, out: Console) -> None:
+    """What the run will take, beyond what its plan says."""
+    price = prepared.price
+    if price is None:
+        return
+    work, speed = price.work, price.speed
+    shared = f"{work.nominal - work.epochs} of {work.nominal} epochs are shared; " if work.nominal > work.epochs else ""
+    out.print(f"sharing      {shared}{work.steps} proxy steps need {work.scorings} passes over the training images")
+    out.print(
+        f"speed        {1 / speed.train_seconds:.0f} images/s trained, {1 / speed.look_seconds:.0f} images/s scored "
+        f"and explained, {price.seconds_per_epoch:.1f} s an epoch, measured now"
+    )
+    out.print(
+        f"disk         about {price.disk_mb:.0f} MB of weights and shared states, {prepared.images_mb:.0f} MB of images"
+    )
+    more = ", ".join(f"{duration(price.seconds(machines))} on {machines}" for machines in (2, 4, 8))
+    out.print(f"wall time    {duration(price.seconds())} on this machine; {more} like it")
 
 
 def _show_places(prepared: Prepared, out: Console) -> None:

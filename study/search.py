@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from proxy_attention.config import TrialConfig
+from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.desk import Desk
 from study.experiment import Range, Study, arm_of
@@ -31,6 +33,53 @@ def random_plan(study: Study, desk: Desk, *, suggestions: int) -> tuple[PlannedT
                 break
         configs.append(config)
     return tuple(desk.trial(number, arm_of(config), config) for number, config in enumerate(configs))
+
+
+def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: bool) -> list[TrialConfig]:
+    """What a run is going to try, as far as that can be said beforehand: of a search, random draws stand for it.
+
+    Args:
+        searched: whether settings are suggested; a grid is known in full.
+    """
+    if not searched:
+        return [study.config(values, seed) for seed in study.seeds for _, values in study.grid()]
+    baseline = {"schedule": study.baseline_schedule}
+    rng = np.random.default_rng(derive_seed(study.seeds[0], "expected"))
+    schedules = [text for text in _choices(study) if Schedule.parse(text).proxy_steps] or _choices(study)
+    drawn = [
+        {field: _draw(value, rng) for field, value in study.search.items()}
+        | {"schedule": schedules[n % len(schedules)]}
+        for n in range(max(suggestions - 1, confirm))
+    ]
+    first = [baseline, *drawn[: suggestions - 1]]
+    others = [baseline, *drawn[:confirm], *(dict(arm.values) for arm in study.arms)]
+    return [study.config(values, study.seeds[0]) for values in first] + [
+        study.config(values, seed) for seed in study.seeds[1:] for values in others
+    ]
+
+
+def _choices(study: Study) -> list[str]:
+    dimension = study.search.get("schedule", ())
+    return list(dimension) if isinstance(dimension, tuple) and dimension else [study.baseline_schedule]
+
+
+def leaders_first(
+    trials: Sequence[PlannedTrial], roads: Sequence[Sequence[str]], shared: frozenset[str], at_once: int
+) -> list[PlannedTrial]:
+    """An order in which few trials wait for another: who trains a shared prefix starts well before those who need it.
+
+    Trials are grouped by the first shared state on their road. A group's first trial leads it; the leaders of as many
+    groups as run at once go first, and every further leader a whole group before its followers.
+    """
+    groups: dict[str, list[PlannedTrial]] = {}
+    for trial, names in zip(trials, roads, strict=True):
+        groups.setdefault(next((name for name in names if name in shared), trial.trial_id), []).append(trial)
+    leaders = [group[0] for group in groups.values()]
+    order = leaders[:at_once]
+    for number, group in enumerate(groups.values()):
+        order += group[1:]
+        order += leaders[at_once + number : at_once + number + 1]
+    return order
 
 
 def _draw(dimension: Any, rng: np.random.Generator) -> Any:

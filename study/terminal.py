@@ -98,7 +98,8 @@ class ProgressLine:
     """One line that says how far a run is: rewritten in place on a terminal, a line a finished trial in a log.
 
     Args:
-        trials, epochs: how many there are in all; those done before count as done.
+        trials: how many there are in all; those done before count as done.
+        epochs: how many are left to train.
         seconds_per_epoch: what was expected, until enough epochs were seen to say better.
     """
 
@@ -109,11 +110,10 @@ class ProgressLine:
         trials: int,
         epochs: int,
         trials_done: int,
-        epochs_done: int,
         seconds_per_epoch: float,
     ) -> None:
         self.out, self.trials, self.epochs = out, trials, epochs
-        self.trials_done, self.epochs_done, self.failed = trials_done, epochs_done, 0
+        self.trials_done, self.epochs_done, self.failed = trials_done, 0, 0
         self._expected = seconds_per_epoch
         self._seen: list[float] = []  # when each epoch of this session was reported
         self._val: dict[str, list[float]] = {}
@@ -130,7 +130,7 @@ class ProgressLine:
             self._status.stop()
 
     def epoch(self) -> None:
-        """An epoch was reported."""
+        """A trial has trained an epoch."""
         self.epochs_done += 1
         self._seen.append(time.monotonic())
         self._show()

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ from PIL import Image
 from proxy_attention.data.images import ImageSet, load
 from proxy_attention.data.sources import open_source
 from proxy_attention.errors import DataError
-from proxy_attention.memory import clear_caches
+from proxy_attention.memory import clear_caches, live_tensors
+from proxy_attention.prefixes import Prefixes
 from proxy_attention.proxies import Examples
-from proxy_attention.records import EpochRecord
+from proxy_attention.records import EpochRecord, as_json
 from proxy_attention.storage import write_atomic, write_json
 from proxy_attention.trial import run_trial
 from study.plan import PlannedTrial, folder_of, is_complete, read_json
 from study.scalars import PADDING, Scalars, sheet
+
+SLACK_TENSORS, SLACK_MB = 64, 64.0
+"""What a worker may hold beyond what it held after its first trial: other images, another method's tables."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -36,16 +40,28 @@ class Workplace:
         data_root: where the data set lies, or None.
         device: ``cuda`` or ``cpu``.
         commit: of the code, for the record.
+        prefixes: what the trials share of their epochs; None for nothing.
+        cache: where decoded images lie for all processes of a host; None to decode in each.
+        cache_mb: disk that they may take.
+        reuse: whether a worker trains one trial after another.
     """
 
     run: Path
     data_root: Path | None
     device: str
     commit: str
+    prefixes: Prefixes | None = None
+    cache: Path | None = None
+    cache_mb: int = 0
+    reuse: bool = True
 
 
-def metrics(planned: PlannedTrial, record: EpochRecord) -> dict[str, Any]:
-    """What is reported to Tune after every epoch: always the same keys, nothing of the test split."""
+def metrics(planned: PlannedTrial, record: EpochRecord, *, trained: bool = True) -> dict[str, Any]:
+    """What is reported to Tune after every epoch: always the same keys, nothing of the test split.
+
+    Args:
+        trained: whether this trial has trained the epoch itself.
+    """
     return {
         "trial": planned.trial_id,
         "arm": planned.arm,
@@ -57,6 +73,7 @@ def metrics(planned: PlannedTrial, record: EpochRecord) -> dict[str, Any]:
         "proxy_images": record.proxy_images,
         "train_seconds": record.train_seconds,
         "proxy_seconds": record.proxy_seconds,
+        "trained": int(trained),
     }
 
 
@@ -66,15 +83,35 @@ def write_error(folder: Path, planned: PlannedTrial, error: str, trace: str = ""
     write_json(folder / "error.json", values)
 
 
+def memory_came_back(device: str) -> bool:
+    """Whether this worker holds no more than it did after its first trial; else it must not train another."""
+    tensors, allocated_mb = _held(device)
+    tensors_first, allocated_first_mb = _held_at_first(device)
+    return tensors <= tensors_first + SLACK_TENSORS and allocated_mb <= allocated_first_mb + SLACK_MB
+
+
+@cache
+def _held_at_first(device: str) -> tuple[int, float]:
+    return _held(device)
+
+
+def _held(device: str) -> tuple[int, float]:
+    return live_tensors(), torch.cuda.memory_allocated() / 2**20 if device == "cuda" else 0.0
+
+
 def run_planned(planned: PlannedTrial, workplace: Workplace, report: Report) -> None:
     """Run one planned trial to its end, from wherever it was cut; its folder then tells everything about it.
 
-    A trial of the run with the same digest that is complete is not trained again: its report is taken over.
+    A trial of the run with the same digest that is complete is not trained again: its report is taken over. One that
+    is complete itself (its worker died after it) only says so.
 
     Raises: whatever stopped the trial, after it is written down in ``error.json``.
     """
     started = time.perf_counter()
     folder = folder_of(workplace.run, planned.trial_id)
+    if is_complete(workplace.run, planned.trial_id):
+        report(metrics(planned, _epochs_of(folder)[-1], trained=False))
+        return
     write_json(folder / "trial.json", {"planned": planned.as_dict(), "commit": workplace.commit})
     (folder / "error.json").unlink(missing_ok=True)
     try:
@@ -101,16 +138,19 @@ def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Re
         )
     reported = False
     with Scalars(folder) as scalars:
-        for progress in run_trial(config, images, device=workplace.device, directory=folder):
+        running = run_trial(config, images, device=workplace.device, directory=folder, prefixes=workplace.prefixes)
+        for progress in running:
             if progress.report is None:
-                scalars.epoch(progress.record)
+                for record in (*progress.earlier, progress.record):
+                    scalars.epoch(record)
                 if progress.examples is not None:
                     scalars.examples(progress.record, progress.examples)
                     _keep_examples(folder, progress.record, progress.examples, images)
             else:
                 scalars.end(progress.record, progress.report)
             if progress.report is None or not reported:  # a trial cut after its last epoch still tells its accuracy
-                report(metrics(planned, progress.record))
+                trained = progress.report is None and not progress.borrowed
+                report(metrics(planned, progress.record, trained=trained))
                 reported = True
 
 
@@ -145,13 +185,16 @@ def _complete_twin(planned: PlannedTrial, run: Path) -> Path | None:
     return None
 
 
+def _epochs_of(folder: Path) -> list[EpochRecord]:
+    return [EpochRecord(**epoch) for epoch in json.loads((folder / "epochs.json").read_text(encoding="utf-8"))]
+
+
 def _take_over(twin: Path, folder: Path, planned: PlannedTrial, report: Report, started: float) -> None:
     """Report the twin's epochs, and its result with the little time that this took."""
-    epochs = json.loads((twin / "epochs.json").read_text(encoding="utf-8"))
+    epochs = _epochs_of(twin)
     result = json.loads((twin / "report.json").read_text(encoding="utf-8"))
-    write_json(folder / "epochs.json", epochs)
-    for epoch in epochs:
-        report(metrics(planned, EpochRecord(**epoch)))
+    write_json(folder / "epochs.json", [as_json(epoch) for epoch in epochs])
+    report(metrics(planned, epochs[-1], trained=False))
     write_json(
         folder / "report.json",
         {**result, "wall_seconds": time.perf_counter() - started, "same_as": twin.name},

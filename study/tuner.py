@@ -4,6 +4,8 @@ No scheduler, stopper, pruner or time budget is ever set: a trial ends when its 
 """
 
 import json
+import logging
+import os
 import pickle
 import signal
 from collections.abc import Iterable
@@ -27,7 +29,9 @@ from study.experiment import Range, Study, arm_of
 from study.guard import storage_trouble
 from study.plan import PlannedTrial, folder_of, is_complete
 from study.results import suggested_trials
-from study.trainable import Workplace, run_planned
+from study.trainable import Workplace, memory_came_back, run_planned
+
+log = logging.getLogger(__name__)
 
 METRIC = "val_accuracy"
 RETRIES = 1
@@ -51,7 +55,7 @@ class Watcher(Protocol):
     """Whoever wants to know how far a run is."""
 
     def epoch(self) -> None:
-        """An epoch was reported."""
+        """A trial has trained an epoch; one that it took over from another does not count."""
 
     def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
         """A trial is complete."""
@@ -72,7 +76,8 @@ class _Watch(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._watcher.epoch()
+        if result["trained"]:
+            self._watcher.epoch()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result
@@ -245,6 +250,9 @@ def _fit(
     def proxy_attention_trial(space: dict[str, Any], *, workplace: Workplace) -> None:  # so the dashboard calls it
         freeze_imports()
         run_planned(PlannedTrial.of(space["trial"]), workplace, tune.report)
+        if workplace.reuse and not memory_came_back(workplace.device):
+            log.warning("memory did not come back after %s: a new worker takes the place of this", space["trial"])
+            os._exit(1)  # Tune gives the trial to a fresh worker, which finds it complete
 
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     tuner = tune.Tuner(
@@ -254,7 +262,7 @@ def _fit(
         ),
         param_space=param_space,
         tune_config=tune.TuneConfig(
-            reuse_actors=True,
+            reuse_actors=workplace.reuse,
             search_alg=search_alg,
             num_samples=num_samples,
             max_concurrent_trials=resources.concurrency,

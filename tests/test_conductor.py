@@ -3,9 +3,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from study import conductor
+from study import conductor, measure
 from study.cluster import Machine
-from study.conductor import finish, left_to_do, prepare, priced
+from study.conductor import complete_trials, finish, prepare, priced
 from study.plan import Plan
 from study.request import Request
 from study.results import load_results
@@ -17,13 +17,13 @@ LAPTOP = Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0)
 def measured(monkeypatch):
     """What was measured, in order: (precision, threads)."""
     calls = []
-    real = conductor._measure
+    real = measure._measure
 
-    def measure(config, classes, device):
+    def counted(config, classes, device):
         calls.append((config.precision, config.threads))
         return real(config, classes, device)
 
-    monkeypatch.setattr(conductor, "_measure", measure)
+    monkeypatch.setattr(measure, "_measure", counted)
     return calls
 
 
@@ -32,8 +32,18 @@ def auto(study_text):
     return study_text.replace('precision = "fp32"\nthreads = 1\n', "")
 
 
+@pytest.mark.slow
+def test_whether_trials_run_one_a_core_or_one_on_all_is_measured_once(prepared_run, auto, tmp_path):
+    prepared = prepared_run(tmp_path / "run", auto.replace("batch_size = 8", 'batch_size = 8\nprecision = "fp32"'))
+
+    threads = prepared.plan.measured["threads"]
+    assert threads in (1, 2)
+    assert prepared.resources.concurrency == 3 - threads
+    assert {trial.config.threads for trial in prepared.plan.trials} == {threads}
+
+
 def test_what_is_auto_is_measured_once_and_plain_in_every_trial(prepared_run, auto, measured, tmp_path):
-    prepared = prepared_run(tmp_path / "run", auto)
+    prepared = prepared_run(tmp_path / "run", auto, cpus_per_trial=1)
 
     assert measured == [("fp32", 1), ("bf16", 1)]  # two trials at once on two cores
     assert {trial.config.threads for trial in prepared.plan.trials} == {1}
@@ -43,7 +53,7 @@ def test_what_is_auto_is_measured_once_and_plain_in_every_trial(prepared_run, au
 
 
 def test_what_was_measured_for_a_run_is_never_measured_again(prepared_run, auto, measured, tmp_path):
-    prepared_run(tmp_path / "run", auto)
+    prepared_run(tmp_path / "run", auto, cpus_per_trial=1)
     plan = Plan.read(tmp_path / "run")
     measured.clear()
 
@@ -60,7 +70,7 @@ def test_each_model_is_measured_for_itself(prepared_run, auto, measured, tmp_pat
     )
     text = text[: text.index("[[arm]]")]
 
-    prepared = prepared_run(tmp_path / "run", text)
+    prepared = prepared_run(tmp_path / "run", text, cpus_per_trial=1)
 
     assert len(measured) == 4
     assert len(prepared.plan.measured) == 3
@@ -100,17 +110,16 @@ def test_trials_and_epochs_of_the_whole_run_are_counted(prepared_run, tmp_path, 
 
 
 def test_the_price_of_a_run_is_measured(prepared_run, tmp_path):
-    prepared = priced(prepared_run(tmp_path / "run", write=False))
+    price = priced(prepared_run(tmp_path / "run", write=False)).price
 
-    assert 0 < prepared.seconds_per_image < 1
-    each = (32 + conductor.EVALUATION_COST * 8) * prepared.seconds_per_image / 2  # two at once
-    assert prepared.seconds_per_epoch == pytest.approx(each)
-    assert prepared.expected_seconds(16) == pytest.approx(conductor.START_SECONDS + 16 * each)
+    assert 0 < price.speed.look_seconds < price.speed.train_seconds < 1
+    assert (price.train, price.val, price.test, price.concurrency) == (32, 8, 16, 2)
+    assert price.work.trials == 8
 
 
 def test_what_is_done_is_counted_from_the_files(prepared_run, broken_run, finished_run, study_text, tmp_path):
-    assert left_to_do(prepared_run(finished_run, write=False)) == (8, 16)
-    assert left_to_do(prepared_run(tmp_path / "run", write=False)) == (0, 0)
+    assert complete_trials(prepared_run(finished_run, write=False)) == 8
+    assert complete_trials(prepared_run(tmp_path / "run", write=False)) == 0
 
 
 def test_the_audit_writes_every_row(finished_run, tmp_path):

@@ -27,7 +27,6 @@ OUT_OF_RANGE = {
     "lr": [0, 0.0, -1e-3, math.inf, 10**400],
     "weight_decay": [-1e-5, math.inf, 10**400],
     "threads": [0, -1, 1025, "many", ""],
-    "compile": ["yes", "", 1],
     "val_fraction": [0.0, 1.0, -0.2, 1],
     "test_fraction": [0.0, 1.0, -0.2, 1],
     "train_fraction": [0.0, 1.5],
@@ -100,7 +99,7 @@ def test_a_bool_is_no_number_and_no_name(field):
 @pytest.mark.parametrize("field", fields_with(bool))
 @pytest.mark.parametrize("value", [0, 1, "true"])
 def test_a_flag_is_true_or_false_only(field, value):
-    with pytest.raises(ConfigError, match=f"^{field} must be true(,| or) false.*; got {value!r}$"):
+    with pytest.raises(ConfigError, match=f"^{field} must be true or false; got {value!r}$"):
         TrialConfig(**{field: value})
 
 

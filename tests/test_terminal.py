@@ -102,15 +102,14 @@ def test_a_claim_is_shown_with_its_interval_its_pairs_and_its_verdict():
 
 @pytest.fixture
 def line():
-    """A progress line over 4 trials of 2 epochs, one of which was done before, in a log."""
+    """A progress line over 4 trials, one of which was done before, and the 6 epochs left to train, in a log."""
     out = io.StringIO()
     return (
         ProgressLine(
             Console(file=out, width=160),
             trials=4,
-            epochs=8,
+            epochs=6,
             trials_done=1,
-            epochs_done=2,
             seconds_per_epoch=10,
         ),
         out,
@@ -118,7 +117,7 @@ def line():
 
 
 def test_progress_counts_what_was_done_before(line):
-    assert line[0].text() == "1/4 trials · 2/8 epochs · 1:00 left"
+    assert line[0].text() == "1/4 trials · 0/6 epochs · 1:00 left"
 
 
 def test_progress_tells_the_mean_val_accuracy_of_each_arm(line):
@@ -128,7 +127,7 @@ def test_progress_tells_the_mean_val_accuracy_of_each_arm(line):
     progress.trial("0002-proxy", "proxy", 70.0)
     progress.trial("0003-baseline", "baseline", 60.0)
 
-    assert progress.text() == "4/4 trials · 3/8 epochs · 0:50 left · val so far: baseline 60.0 %, proxy 75.0 %"
+    assert progress.text() == "4/4 trials · 1/6 epochs · 0:50 left · val so far: baseline 60.0 %, proxy 75.0 %"
 
 
 def test_in_a_log_progress_is_a_line_a_trial(line):
@@ -139,7 +138,7 @@ def test_in_a_log_progress_is_a_line_a_trial(line):
         progress.failure("0002-proxy")
 
     first, second = out.getvalue().splitlines()
-    assert first.startswith("0001-proxy: val 80.0 %   (2/4 trials · 3/8 epochs")
+    assert first.startswith("0001-proxy: val 80.0 %   (2/4 trials · 1/6 epochs")
     assert "0002-proxy failed" in second
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import gc
 import json
 import shutil
@@ -8,6 +9,8 @@ from safetensors.torch import load_file
 
 from proxy_attention.errors import DataError, DivergedError
 from proxy_attention.memory import live_tensors
+from study import trainable
+from study.conductor import workplace_of
 from study.plan import folder_of
 from study.trainable import Workplace, run_planned
 
@@ -22,7 +25,24 @@ KEYS = [
     "proxy_images",
     "train_seconds",
     "proxy_seconds",
+    "trained",
 ]
+
+
+STUDY_OF_TWO = """
+[study]
+question = "Is an epoch that two trials have in common trained once?"
+seeds = [0]
+[fixed]
+dataset = "folder"
+model = "test_resnet"
+image_size = 32
+batch_size = 8
+precision = "fp32"
+threads = 1
+[search]
+schedule = ["3", "1,p,1"]
+"""
 
 
 @pytest.fixture
@@ -56,7 +76,8 @@ def test_a_report_says_whose_it_is_and_how_the_epoch_went(prepared, run_one):
     epoch = read(prepared, 1, "epochs.json")[-1]
 
     assert (report["trial"], report["arm"]) == (prepared.plan.trials[1].trial_id, "proxy")
-    assert {key: report[key] for key in KEYS[3:]} == {key: epoch[key] for key in KEYS[3:]}
+    assert {key: report[key] for key in KEYS[3:-1]} == {key: epoch[key] for key in KEYS[3:-1]}
+    assert report["trained"] == 1
 
 
 def test_a_complete_trial_has_its_files_and_no_others(prepared, run_one):
@@ -68,11 +89,12 @@ def test_a_complete_trial_has_its_files_and_no_others(prepared, run_one):
         "epochs.json",
         "proxies.json",
         "proxies.png",
+        "recipes.safetensors",
         "report.json",
         "trial.json",
         "weights.safetensors",
     ]
-    assert len(names) == 7
+    assert len(names) == 8
 
 
 def test_a_trial_writes_into_its_own_folder_alone(prepared, run_one, image_folder):
@@ -151,6 +173,51 @@ def clear_kept_images():
     trainable._images.cache_clear()
 
 
+def test_a_trial_that_is_complete_itself_only_says_so(prepared, run_one):
+    first = run_one(prepared, 1)
+    before = {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()}
+
+    again = run_one(prepared, 1)
+
+    assert again == [{**first[-1], "trained": 0}]
+    assert {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()} == before
+
+
+def test_a_worker_that_holds_more_tensors_than_after_its_first_trial_is_seen(prepared, run_one):
+    trainable._held_at_first.cache_clear()
+    run_one(prepared, 1)
+    assert trainable.memory_came_back("cpu")
+    run_one(prepared, 2)
+    assert trainable.memory_came_back("cpu")
+
+    planted = [torch.zeros(1) for _ in range(100)]
+
+    assert not trainable.memory_came_back("cpu")
+    del planted
+    assert trainable.memory_came_back("cpu")
+
+
+def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it_took_over(prepared_run, tmp_path):
+    text = STUDY_OF_TWO
+    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
+    reports = {}
+    for prepared in (alone, shared):
+        workplace = workplace_of(prepared, known=prepared.plan.trials)
+        if prepared is alone:
+            workplace = dataclasses.replace(workplace, prefixes=None)
+        for number, planned in enumerate(prepared.plan.trials):
+            seen = reports.setdefault((prepared is shared, number), [])
+            run_planned(planned, workplace, seen.append)
+
+    assert [report["trained"] for report in reports[False, 1]] == [1, 1, 1]
+    assert [(report["epochs_done"], report["trained"]) for report in reports[True, 1]] == [(2, 0), (3, 1)]
+    for number in (0, 1):
+        assert lasting(read(alone, number, "report.json")) == lasting(read(shared, number, "report.json"))
+        assert [lasting(row) for row in read(alone, number, "epochs.json")] == [
+            lasting(row) for row in read(shared, number, "epochs.json")
+        ]
+
+
 def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run, run_one, study_text, tmp_path):
     twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
     prepared = prepared_run(tmp_path / "twin" / "grid", twin)
@@ -166,7 +233,7 @@ def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run,
     assert taken["wall_seconds"] < slow["wall_seconds"] / 5
     assert read(prepared, 3, "epochs.json") == read(prepared, 1, "epochs.json")
     whose = {"trial": prepared.plan.trials[3].trial_id, "arm": "twin"}
-    assert second == [{**report, **whose} for report in first]
+    assert second == [{**first[-1], **whose, "trained": 0}]
     assert not (folder(prepared, 3) / "weights.safetensors").exists()
 
 

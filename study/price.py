@@ -1,0 +1,135 @@
+"""What a run will cost before it runs: epochs that must really be trained, wall time, disk; measures nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.prefixes import Prefixes, forks, road
+from study.measure import Speed
+
+START_SECONDS = 12.0
+"""Ray and its first workers, which import torch and timm."""
+
+TRIAL_SECONDS = 1.0
+"""What a trial takes beside its epochs: the model, the files, the reports."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One trial as its price sees it.
+
+    Attributes:
+        config: with no field left ``auto``.
+        names: of the states on its road (``prefixes.road``).
+        done: epochs that its own files hold.
+        complete: whether nothing is left of it.
+    """
+
+    config: TrialConfig
+    names: tuple[str, ...]
+    done: int = 0
+    complete: bool = False
+
+    @classmethod
+    def of(
+        cls, config: TrialConfig, *, data: str, weights: str | None, done: int = 0, complete: bool = False
+    ) -> "Passage":
+        """The passage of a trial over these contents."""
+        return cls(config, road(config, data=data, weights=weights), done, complete)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do of some trials.
+
+    Attributes:
+        trials: that are not complete.
+        epochs: to train, each once however many trials pass it.
+        nominal: epochs that those trials would train without sharing.
+        longest: epochs that one trial must train one after another: no number of machines makes it shorter.
+        steps: proxy steps.
+        scorings: passes over the training set that they need: settings of one step share one.
+        states: shared states to be kept.
+    """
+
+    trials: int
+    epochs: int
+    nominal: int
+    longest: int
+    steps: int
+    scorings: int
+    states: int
+
+
+def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str) -> Work:
+    """Count what is left.
+
+    Args:
+        prefixes: where shared states lie, of which some may be there already; None shares nothing.
+    """
+    left = [passage for passage in passages if not passage.complete]
+    shared = forks(passage.names for passage in passages) if prefixes is not None else frozenset()
+    epochs: set[tuple[str, int]] = set()
+    scorings: set[tuple[str, ...]] = set()
+    nominal = longest = steps = 0
+    for number, passage in enumerate(left):
+        start = max(passage.done, _published(passage, shared, prefixes, device))
+        todo = range(start, len(passage.names))
+        alone = 0 if prefixes is not None else number + 1  # without sharing, every trial has epochs of its own
+        epochs |= {(passage.names[n], alone) for n in todo}
+        nominal, longest = nominal + len(passage.names) - passage.done, max(longest, len(todo))
+        planned = list(passage.config.planned.epochs())
+        for n in (n for n in todo if planned[n].ends_with_proxy_step):
+            steps += 1
+            config = passage.config
+            once = prefixes is not None and passage.names[n] in shared and config.collect == "clean"
+            scorings.add((passage.names[n], config.saliency, config.explain, "" if once else f"trial {number}"))
+    return Work(len(left), len(epochs), nominal, longest, steps, len(scorings), len(shared))
+
+
+def _published(passage: Passage, shared: frozenset[str], prefixes: Prefixes | None, device: str) -> int:
+    """Epochs of the furthest shared state on this road that is there already."""
+    if prefixes is None or device != "cpu":  # naming a GPU's states would claim its memory here
+        return 0
+    there = (
+        n
+        for n in range(len(passage.names), 0, -1)
+        if passage.names[n - 1] in shared and prefixes.path(passage.names[n - 1], device=device).exists()
+    )
+    return next(there, 0)
+
+
+@dataclass(frozen=True)
+class Price:
+    """The work of a run at a measured speed.
+
+    Attributes:
+        train, val, test: images of each part of the split.
+        concurrency: trials at once on this machine.
+    """
+
+    work: Work
+    speed: Speed
+    train: int
+    val: int
+    test: int
+    concurrency: int
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Of one epoch and its evaluation, on one worker."""
+        return self.train * self.speed.train_seconds + self.val * self.speed.look_seconds
+
+    def seconds(self, machines: int = 1) -> float:
+        """Expected wall time on so many machines like this one, Ray's start included."""
+        if not self.work.trials:
+            return 0.0
+        looking = (self.work.scorings * self.train + self.work.trials * self.test) * self.speed.look_seconds
+        total = self.work.epochs * self.seconds_per_epoch + looking + self.work.trials * TRIAL_SECONDS
+        at_once = min(self.concurrency * machines, self.work.trials)
+        return START_SECONDS + max(total / at_once, self.work.longest * self.seconds_per_epoch)
+
+    @property
+    def disk_mb(self) -> float:
+        """What the trials' weights and the shared states take; a state holds AdamW's two moments, too."""
+        return (self.work.trials + 3 * self.work.states + 6 * self.concurrency) * self.speed.weights_mb
