@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from proxy_attention.data.pixels import Pixels, in_batches
 from proxy_attention.errors import DivergedError
 from proxy_attention.models import Classifier, as_float, autocast, eval_batch
 
@@ -36,24 +37,22 @@ class Evaluation:
     calibration: tuple[tuple[int, float, float], ...]
 
 
-def evaluate(
-    model: Classifier, images: torch.Tensor, labels: torch.Tensor, *, ids: np.ndarray, precision: str
-) -> Evaluation:
+def evaluate(model: Classifier, images: Pixels, labels: torch.Tensor, *, ids: np.ndarray, precision: str) -> Evaluation:
     """Classify these images in eval mode and measure.
 
     Args:
-        images: (N, 3, H, W) uint8 of the whole data set.
+        images: (N, 3, H, W) uint8 of the whole data set, in memory or streamed.
         labels: (N,) int64 of the whole data set, where the images are.
         ids: numbers of the images to look at.
         precision: a key of ``PRECISIONS``.
     Raises: DivergedError if a logit is not finite.
     """
-    index = torch.from_numpy(ids).to(images.device)
+    index = torch.from_numpy(ids)
     model.module.eval()
-    parts = []
     with torch.no_grad(), autocast(images.device, precision):
-        parts = [model(as_float(images[part])).float() for part in index.split(eval_batch(images.shape[-1]))]
-    logits, true = torch.cat(parts), labels[index]
+        batches = in_batches(images, index, eval_batch(images.shape[-1]))
+        logits = torch.cat([model(as_float(batch)).float() for batch in batches])
+    true = labels[index.to(labels.device)]
     if not torch.isfinite(logits).all():
         raise DivergedError("the classifier must give finite logits; got nan or infinity (try a smaller lr)")
     probabilities = logits.softmax(dim=1)

@@ -1,6 +1,7 @@
 """One epoch of training, and the state that carries from one to the next; knows no schedule and no proxy step."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from proxy_attention.errors import ConfigError, DivergedError
 from proxy_attention.models import Classifier, as_float, autocast
 from proxy_attention.seeds import derive_seed
 
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
 
 @dataclass
 class TrainState:
@@ -23,6 +26,7 @@ class TrainState:
     Attributes:
         steps_per_epoch: of an epoch over the originals; the learning rate is planned in these steps.
         epochs_done: epochs trained so far.
+        compiled: the model's forward pass as ``torch.compile`` made it, for full batches of training; None without.
     """
 
     model: Classifier
@@ -31,6 +35,7 @@ class TrainState:
     scaler: torch.amp.GradScaler
     steps_per_epoch: int
     epochs_done: int = 0
+    compiled: Forward | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after this epoch; random streams are named, so they have no state."""
@@ -91,7 +96,14 @@ def new_state(model: Classifier, config: TrialConfig, *, images: int, device: to
         optimizer, max_lr=config.lr, total_steps=max(steps * config.planned.total_epochs, 2)
     )
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-    return TrainState(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, steps_per_epoch=steps)
+    return TrainState(
+        model=model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        scaler=scaler,
+        steps_per_epoch=steps,
+        compiled=torch.compile(model.__call__, dynamic=False) if config.compile is True else None,
+    )
 
 
 def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfig, *, epoch: int) -> EpochTotals:
@@ -105,32 +117,31 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     started = time.perf_counter()
     device = training_set.device
     augmentation = AUGMENTATIONS[config.augment]
-    draws = training_set.augmentation_table(augmentation.columns, config.seed, epoch).to(device)
     order = training_set.epoch_order(config.seed, epoch)
-    batches = list(training_set.batches(order, config.batch_size))
-    predicted = torch.empty(len(order), dtype=torch.int64, device=device)
-    losses = torch.empty(len(order), dtype=torch.float32, device=device)
-    correct = torch.empty(len(order), dtype=torch.bool, device=device)
+    table = training_set.augmentation_table(augmentation.columns, config.seed, epoch)
+    draws = table[order].to(device).split(config.batch_size)
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # on the device: nothing waits for it
     torch.manual_seed(derive_seed(config.seed, "layers", epoch))  # dropout and its kin draw from the global stream
     state.model.module.train()
     lr = float(state.scheduler.get_last_lr()[0])
     lr_steps = 0
-    for number, slots in enumerate(batches):
-        images, labels = training_set.slots(slots)
-        place = slots.to(device)
-        pixels = augmentation.apply(as_float(images), draws[place])
+    for number, (images, labels) in enumerate(training_set.stream(order, config.batch_size)):
+        pixels = augmentation.apply(as_float(images), draws[number])
         with autocast(device, config.precision):
-            logits = state.model(pixels)
+            full = len(pixels) == config.batch_size  # a smaller last batch is not worth a compilation of its own
+            logits = (state.compiled if state.compiled and full else state.model)(pixels)
             loss = F.cross_entropy(logits, labels, reduction="none")
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss.mean()).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        lr_steps = _advance(state, done=lr_steps, target=(number + 1) * state.steps_per_epoch // len(batches))
+        lr_steps = _advance(state, done=lr_steps, target=(number + 1) * state.steps_per_epoch // len(draws))
         guess = logits.detach().argmax(dim=1)
-        predicted[place], losses[place], correct[place] = guess, loss.detach().float(), guess == labels
+        seen.append((guess, loss.detach().float(), guess == labels))
     state.epochs_done = epoch + 1
-    totals = EpochTotals(predicted.cpu(), losses.cpu(), correct.cpu(), lr, time.perf_counter() - started)
+    place = torch.argsort(order)  # of each slot in the epoch
+    predicted, losses, correct = (torch.cat(parts).cpu()[place] for parts in zip(*seen, strict=True))
+    totals = EpochTotals(predicted, losses, correct, lr, time.perf_counter() - started)
     if not torch.isfinite(totals.losses).all():
         raise DivergedError(f"the training loss must be finite; it was not in epoch {epoch} (try a smaller lr)")
     return totals

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from proxy_attention.config import TrialConfig
-from proxy_attention.data.images import Catalogue, Inspection, inspect
+from proxy_attention.data.images import Inspection, inspect
+from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
+from proxy_attention.errors import DataError
 from proxy_attention.models import build, weights_digest
 from proxy_attention.training import check_precision
 from study.experiment import Study
@@ -27,6 +29,7 @@ class Desk:
         device: where trials will run, ``cpu`` or ``cuda``.
         auto: plain values for the fields of a config that are still ``auto``.
         progress: called with (what is being done, images read, images in all) while a data set is read.
+        cache: a folder in which decoded images are kept for the trials; None keeps none.
     """
 
     def __init__(
@@ -37,15 +40,18 @@ class Desk:
         device: str,
         auto: Callable[[TrialConfig], dict[str, Any]],
         progress: Callable[[str, int, int], None] | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.study, self.data_root, self.device, self._auto, self._progress = study, data_root, device, auto, progress
+        self._cache = cache
         self._data: dict[tuple[Any, ...], tuple[Catalogue, Inspection]] = {}
+        self._sizes: set[tuple[Any, ...]] = set()  # the data sets and sizes that lie in the cache
         self._splits: dict[tuple[Any, ...], Split] = {}
         self._weights: dict[str, str | None] = {}
         self.notes: dict[tuple[str, int, str], str] = {}
 
     def data(self, config: TrialConfig) -> Inspection:
-        """What the config's data set holds; every image is decoded once.
+        """What the config's data set holds; every image is decoded once, or once a size where they are cached.
 
         Raises: DataError, ConfigError.
         """
@@ -58,14 +64,20 @@ class Desk:
 
     def _open(self, config: TrialConfig) -> tuple[Catalogue, Inspection]:
         key = (config.dataset, config.on_bad_image, config.label_function)
-        if key not in self._data:
-            catalogue = open_source(config.dataset, self.data_root, config.label_function)
+        size = config.image_size if self._cache is not None else None
+        if key not in self._data or (*key, size) not in self._sizes:
+            known = self._data.get(key)
+            catalogue = known[0] if known else open_source(config.dataset, self.data_root, config.label_function)
 
             def report(done: int, total: int) -> None:
                 if self._progress is not None:
                     self._progress(f"checking {config.dataset}", done, total)
 
-            self._data[key] = catalogue, inspect(catalogue, config.on_bad_image, report)
+            found = inspect(catalogue, config.on_bad_image, report, size=size, cache=self._cache, verify=True)
+            if known and found != known[1]:
+                raise DataError(f"the images of {config.dataset} must not change while a study is planned; they have")
+            self._data[key] = catalogue, found
+            self._sizes.add((*key, size))
         return self._data[key]
 
     def resolved(self, config: TrialConfig) -> TrialConfig:

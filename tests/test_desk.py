@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from functools import partial
 
 import pytest
 from safetensors.torch import save_file
@@ -35,6 +36,7 @@ OTHER = {
     "fold": 1,
     "split_seed": 9,
     "seed": 1,
+    "compile": True,
 }
 """Another value than the base's for every field that is no name of a table, but those of two tests of their own."""
 
@@ -178,6 +180,40 @@ def test_every_image_is_read_once_and_counted(image_folder, study_text):
     grid_plan(study, desk)
 
     assert told == [("checking folder", done, 56) for done in range(1, 57)]
+
+
+def test_a_desk_with_a_cache_leaves_every_size_of_the_study_there(desk, base, image_folder, study_text, tmp_path):
+    caching = Desk(
+        parse_study(study_text), data_root=image_folder, device="cpu", auto=lambda config: {}, cache=tmp_path
+    )
+
+    for config in (base, dataclasses.replace(base, image_size=48), dataclasses.replace(base, seed=1)):
+        assert caching.trial(0, "proxy", config) == desk.trial(0, "proxy", config)
+
+    assert [path.name for path in sorted(tmp_path.glob("images/*/*.u8"))] == ["32px.u8", "48px.u8"]
+
+
+def test_a_desk_with_a_cache_sees_that_it_is_what_was_written(image_folder, study_text, base, tmp_path):
+    make = partial(Desk, parse_study(study_text), data_root=image_folder, device="cpu", auto=lambda config: {})
+    make(cache=tmp_path).data(base)
+    (path,) = tmp_path.glob("images/*/*.u8")
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+
+    make(cache=tmp_path).data(base)
+
+    assert path.read_bytes() == content
+
+
+def test_images_that_change_while_a_study_is_planned_are_an_error(own_images, study_text, base, tmp_path):
+    study = parse_study(study_text)
+    desk = Desk(study, data_root=own_images, device="cpu", auto=lambda config: {}, cache=tmp_path / "cache")
+    desk.data(base)
+    first, second = sorted((own_images / "train").rglob("*.png"))[:2]
+    first.write_bytes(second.read_bytes())
+
+    with pytest.raises(DataError, match="the images of folder must not change while a study is planned; they have"):
+        desk.data(dataclasses.replace(base, image_size=48))
 
 
 def test_the_shape_of_each_model_is_noted_for_people(desk, base):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from proxy_attention.data.images import Catalogue, ImageSet, inspect, load, open_image, to_square
+from proxy_attention.data.decoding import open_image, to_square
+from proxy_attention.data.images import ImageSet, inspect, load
+from proxy_attention.data.reading import Catalogue
 from proxy_attention.errors import ConfigError, DataError
 
 

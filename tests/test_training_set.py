@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from proxy_attention.augment.transforms import AUGMENTATIONS
+from proxy_attention.data.pixels import held_on_host
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
 from proxy_attention.errors import CheckpointError
 from proxy_attention.proxies import COLLECT, ORDERS, choose, clean_scores, online_scores, proxy_step
@@ -148,14 +149,40 @@ def test_another_image_in_train_shifts_no_place_of_the_others(training_set_of, c
     assert torch.equal(order[torch.isin(order, part.train)], fewer)
 
 
-def test_the_batch_size_cuts_the_order_and_does_not_change_it():
-    given = training_set()
-    order = given.epoch_order(0, 0)
+@pytest.mark.parametrize("where", ["in memory", "streamed"])
+@pytest.mark.parametrize("substitute", SUBSTITUTES)
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+def test_a_stream_shows_the_slots_in_its_order_whatever_the_batch_size(size, substitute, where):
+    images = IMAGES if where == "in memory" else held_on_host(IMAGES, torch.device("cpu"))
+    given = TrainingSet(images, LABELS, train=TRAIN, proxies=proxies(0, 1, 2, 5), substitute=substitute)
+    order = torch.randperm(len(given), generator=torch.Generator().manual_seed(1))
 
-    for size in (1, 3, 4, 100):
-        batches = list(given.batches(order, size))
-        assert torch.cat(batches).tolist() == order.tolist()
-        assert {len(batch) for batch in batches[:-1]} <= {size}
+    batches = list(given.stream(order, size))
+
+    pixels, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert torch.equal(pixels, given.slots(order)[0])
+    assert torch.equal(labels, given.slots(order)[1])
+    assert {len(images) for images, _ in batches[:-1]} <= {size}
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_stream_of_originals_shows_no_proxy(size):
+    parts = list(training_set(2, 5).stream_originals(torch.tensor([5, 0, 2]), size))
+
+    assert torch.cat([ids for ids, _ in parts]).tolist() == [5, 0, 2]
+    assert torch.cat([images for _, images in parts])[:, 0, 0, 0].tolist() == [5, 0, 2]
+
+
+def test_of_no_images_nothing_is_handed_out():
+    given, none = training_set(2), torch.empty(0, dtype=torch.int64)
+
+    assert list(given.stream_originals(none, 4)) == []
+    assert len(given.originals(none)) == len(given.current(none)) == 0
+
+
+def test_no_proxies_have_the_shape_of_the_images_wherever_these_lie():
+    for images in (IMAGES, held_on_host(IMAGES, torch.device("cpu"))):
+        assert Proxies.none(images).pixels.shape == (0, 3, 2, 2)
 
 
 @pytest.mark.parametrize("batch_size", [5, 64])

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from proxy_attention.data.images import Catalogue, open_image
+from proxy_attention.data.decoding import open_image
+from proxy_attention.data.reading import Catalogue
 from proxy_attention.errors import DataError, unknown
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})

@@ -1,47 +1,20 @@
-"""Contents become RGB squares of bytes in one array, checked and hashed; knows no folder layout and no data set."""
+"""A data set at one size, checked: what may be left out, what it is known by; knows no folder layout and no split."""
 
 import dataclasses
-import hashlib
-import io
-import os
-import struct
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
+from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.pixels import Pixels, place
+from proxy_attention.data.reading import MAX_NAMED, Catalogue, Found, Report, digest_of, find, named, streamed
 from proxy_attention.errors import DataError, unknown
 
+__all__ = ["MAX_NAMED", "ON_BAD_IMAGE", "ImageSet", "Inspection", "inspect", "load"]
+
 ON_BAD_IMAGE = ("error", "skip")
-MAX_NAMED = 10
-UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError),
-    *(TypeError, KeyError, IndexError, AttributeError, struct.error),  # escape its parsers, of TIFF above all
-)
-"""What Pillow raises for a file that is no image, a broken one, or a bomb."""
-
-
-@dataclass(frozen=True, eq=False)
-class Catalogue:
-    """A data set before any image is decoded; its order is part of what it is.
-
-    Attributes:
-        names: for people; unique.
-        labels: index into ``classes``.
-        own_test: True for the data set's own test split.
-        read: the content of image i, as hashed.
-        decode: content to RGB image; raises one of ``UNREADABLE``.
-    """
-
-    names: tuple[str, ...]
-    labels: tuple[int, ...]
-    own_test: tuple[bool, ...]
-    classes: tuple[str, ...]
-    read: Callable[[int], bytes]
-    decode: Callable[[bytes], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -58,17 +31,17 @@ class Inspection:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A data set in memory: read-only, every image at one size.
+    """A data set, read-only, every image at one size.
 
     Attributes:
-        images: (N, 3, S, S) uint8.
+        images: (N, 3, S, S) uint8, in memory, mapped or streamed.
         labels: (N,) int64, an index into ``classes``.
         own_test: (N,) bool, True for the data set's own test split; all False where it has none.
         digest: SHA-256 over labels, split and contents in order.
         skipped: names of the unreadable images that were left out.
     """
 
-    images: torch.Tensor
+    images: Pixels
     labels: torch.Tensor
     own_test: torch.Tensor
     names: tuple[str, ...]
@@ -80,53 +53,34 @@ class ImageSet:
         return len(self.labels)
 
     def on(self, device: torch.device) -> "ImageSet":
-        """The same set with its pixels and labels on the device."""
-        return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))
-
-
-def open_image(content: bytes) -> Image.Image:
-    """Decode fully, upright, as RGB: grey is repeated, alpha is laid on white, 16 bits become 8.
-
-    Raises: one of ``UNREADABLE``.
-    """
-    with Image.open(io.BytesIO(content)) as opened:
-        opened.load()
-        image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith(("I", "F")):  # 16 and 32 bits: Pillow would clip at 255 instead of scaling
-        values = np.asarray(image, dtype=np.float64)
-        # of 32 bits only the values tell what they mean; Pillow before 11 reads a PNG of 16 bits as such
-        sixteen = image.mode.startswith("I;16") or opened.format == "PNG" or values.max() > 255
-        unit = image.mode == "F" and values.max() <= 1
-        eight = values / 257.0 if sixteen else values * 255.0 if unit else values
-        image = Image.fromarray(eight.clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
-def to_square(image: Image.Image, size: int) -> np.ndarray:
-    """Resize to (size, size), bilinear with antialiasing; the aspect ratio is not kept, as in the thesis.
-
-    Returns: (3, size, size) uint8.
-    """
-    resized = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1)
+        """The same set for this device: its labels there, and its pixels if they fit (see ``pixels.place``)."""
+        return dataclasses.replace(self, images=place(self.images, device), labels=self.labels.to(device))
 
 
 def inspect(
-    catalogue: Catalogue, on_bad_image: str = "error", progress: Callable[[int, int], None] | None = None
+    catalogue: Catalogue,
+    on_bad_image: str = "error",
+    progress: Report | None = None,
+    *,
+    size: int | None = None,
+    cache: Path | None = None,
+    limit_mb: int = LIMIT_MB,
+    verify: bool = False,
 ) -> Inspection:
-    """Read and decode every image once, keeping none.
+    """Read every image and see that it decodes, keeping none in memory.
 
     Args:
-        progress: called with (images read, images in all), about every hundredth part.
+        progress: called with (images read, images in all), about every hundredth part; with a cache that lacks the
+            images, twice over: they are read, then decoded.
+        size: with a cache, the size for which the images are to lie there afterwards.
+        cache, limit_mb, verify: as ``load``.
     Raises: as ``load``.
     """
-    kept, digest, skipped = _kept(catalogue, on_bad_image, progress=progress)
-    counts = np.bincount([catalogue.labels[i] for i, _ in kept], minlength=len(catalogue.classes))
-    own_test = sum(catalogue.own_test[i] for i, _ in kept)
+    _check(on_bad_image)
+    found = find(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
+    kept, digest, skipped = _kept(catalogue, on_bad_image, found)
+    counts = np.bincount([catalogue.labels[i] for i in kept], minlength=len(catalogue.classes))
+    own_test = sum(catalogue.own_test[i] for i in kept)
     return Inspection(
         digest=digest,
         classes=catalogue.classes,
@@ -137,70 +91,57 @@ def inspect(
     )
 
 
-def load(catalogue: Catalogue, size: int, on_bad_image: str = "error") -> ImageSet:
-    """Read every image into one array.
+def load(
+    catalogue: Catalogue,
+    size: int,
+    on_bad_image: str = "error",
+    *,
+    cache: Path | None = None,
+    limit_mb: int = LIMIT_MB,
+    verify: bool = False,
+    progress: Report | None = None,
+) -> ImageSet:
+    """Every image at this size: mapped from the cache, which is filled if it lacks them; without one, in memory.
 
-    Raises: DataError that names the unreadable images under ``on_bad_image = error``, or a class that skipping them
-        would leave empty; ConfigError for another ``on_bad_image``.
+    Args:
+        cache: a folder that all trials of the host share; what is written lies below its ``images``. If it cannot be
+            written to, the images are kept in memory.
+        limit_mb: what all arrays in the cache may take; a set that is larger alone is decoded while it is trained on.
+        verify: read a cached array whole and compare its hash.
+        progress: as ``inspect``.
+    Raises: DataError that names the unreadable images under ``on_bad_image = error``, a class that skipping them
+        would leave empty, or images that change meanwhile; ConfigError for another ``on_bad_image``.
     """
-    kept, digest, skipped = _kept(catalogue, on_bad_image, size=size)
-    index = [i for i, _ in kept]
+    _check(on_bad_image)
+    found = find(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
+    kept, digest, skipped = _kept(catalogue, on_bad_image, found)
     return ImageSet(
-        images=torch.from_numpy(np.stack([pixels for _, pixels in kept if pixels is not None])),
-        labels=torch.tensor([catalogue.labels[i] for i in index], dtype=torch.int64),
-        own_test=torch.tensor([catalogue.own_test[i] for i in index], dtype=torch.bool),
-        names=tuple(catalogue.names[i] for i in index),
+        images=streamed(catalogue, found.digests, kept, size) if found.pixels is None else found.pixels,
+        labels=torch.tensor([catalogue.labels[i] for i in kept], dtype=torch.int64),
+        own_test=torch.tensor([catalogue.own_test[i] for i in kept], dtype=torch.bool),
+        names=tuple(catalogue.names[i] for i in kept),
         classes=catalogue.classes,
         digest=digest,
         skipped=skipped,
     )
 
 
-def _kept(
-    catalogue: Catalogue,
-    on_bad_image: str,
-    *,
-    size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[tuple[int, np.ndarray | None]], str, tuple[str, ...]]:
-    """The readable images by index (with pixels if a size is given), the digest over them, the names of the others."""
+def _check(on_bad_image: str) -> None:
     if on_bad_image not in ON_BAD_IMAGE:
         raise unknown("on_bad_image", on_bad_image, ON_BAD_IMAGE)
-    kept: list[tuple[int, np.ndarray | None]] = []
-    bad: list[str] = []
-    sha = hashlib.sha256()
+
+
+def _kept(catalogue: Catalogue, on_bad_image: str, found: Found) -> tuple[list[int], str, tuple[str, ...]]:
+    """The numbers of the readable images, the digest over them, the names of the others."""
     total = len(catalogue.names)
-    for i, (content_digest, pixels, error) in enumerate(_contents(catalogue, size)):
-        if error is None:
-            kept.append((i, pixels))
-            label = catalogue.classes[catalogue.labels[i]]
-            sha.update(f"{label}\0{int(catalogue.own_test[i])}\0{content_digest}\n".encode())
-        else:
-            bad.append(catalogue.names[i])
-        if progress is not None and (i + 1) % max(total // 100, 1) == 0:
-            progress(i + 1, total)
+    bad = [catalogue.names[i] for i in sorted(found.unreadable)]
     if bad and on_bad_image == "error":
-        more = f" and {len(bad) - MAX_NAMED} more" if len(bad) > MAX_NAMED else ""
         raise DataError(
             f"every image must be readable (or set on_bad_image = skip); {len(bad)} of {total} "
-            f"{'is' if len(bad) == 1 else 'are'} not: {', '.join(bad[:MAX_NAMED])}{more}"
+            f"{'is' if len(bad) == 1 else 'are'} not: {named(bad)}"
         )
-    left = {catalogue.labels[i] for i, _ in kept}
+    kept = [i for i in range(total) if i not in found.unreadable]
+    left = {catalogue.labels[i] for i in kept}
     if empty := [name for number, name in enumerate(catalogue.classes) if number not in left]:
         raise DataError(f"every class must have a readable image; none is left in {', '.join(empty)}")
-    return kept, sha.hexdigest(), tuple(bad)
-
-
-def _contents(catalogue: Catalogue, size: int | None) -> Iterator[tuple[str, np.ndarray | None, Exception | None]]:
-    """Digest, pixels and error of every image in order; files are read and decoded in threads."""
-
-    def one(i: int) -> tuple[str, np.ndarray | None, Exception | None]:
-        try:
-            content = catalogue.read(i)
-            image = catalogue.decode(content)
-        except UNREADABLE as error:
-            return "", None, error
-        return hashlib.sha256(content).hexdigest(), None if size is None else to_square(image, size), None
-
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        yield from pool.map(one, range(len(catalogue.names)))
+    return kept, digest_of(catalogue, found.digests, kept), tuple(bad)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from proxy_attention.data.folder import list_folder
-from proxy_attention.data.images import Catalogue
+from proxy_attention.data.reading import Catalogue
 from proxy_attention.errors import ConfigError, DataError, unknown
 
 SAMPLE_SHA256 = "f08d351056d93c7431ac62fdddb02e00904ddfcfadff56b54f8ef1e336b87ce3"
@@ -51,6 +51,7 @@ def open_sample(root: Path | None = None, label_function: str = "parent-folder")
         classes=SAMPLE_CLASSES,
         read=lambda i: pixels[i].tobytes(),
         decode=lambda raw: Image.frombytes("L", (28, 28), raw).convert("RGB"),
+        form="28 x 28 grey bytes",
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from proxy_attention import seeds
+from proxy_attention.data.pixels import Pixels, in_batches, take
 from proxy_attention.errors import CheckpointError
 
 SUBSTITUTES = ("replace", "add")
@@ -24,9 +25,10 @@ class Proxies:
     pixels: torch.Tensor
 
     @classmethod
-    def none(cls, like: torch.Tensor) -> "Proxies":
+    def none(cls, like: Pixels) -> "Proxies":
         """No proxies, for images shaped like these."""
-        return cls(ids=torch.empty(0, dtype=torch.int64), pixels=like[:0])
+        pixels = torch.empty((0, *like.shape[1:]), dtype=torch.uint8, device=like.device)
+        return cls(ids=torch.empty(0, dtype=torch.int64), pixels=pixels)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -44,7 +46,7 @@ class TrainingSet:
     """Training images of one trial. The only way from training code to pixels, and it leads to training images only.
 
     Args:
-        images: (N, 3, S, S) uint8 of the whole data set; never written to.
+        images: (N, 3, S, S) uint8 of the whole data set, in memory or streamed; never written to.
         labels: (N,) int64.
         train: numbers of the training images, ascending.
         proxies: any proxies; those of images outside ``train`` (an audit's redrawn split) wait unused.
@@ -52,7 +54,7 @@ class TrainingSet:
     """
 
     def __init__(
-        self, images: torch.Tensor, labels: torch.Tensor, *, train: np.ndarray, proxies: Proxies, substitute: str
+        self, images: Pixels, labels: torch.Tensor, *, train: np.ndarray, proxies: Proxies, substitute: str
     ) -> None:
         self._images, self._labels = images, labels
         self.train = torch.from_numpy(train)
@@ -89,36 +91,64 @@ class TrainingSet:
 
     @property
     def device(self) -> torch.device:
-        """Where the pixels lie."""
+        """Where images are handed out."""
         return self._images.device
+
+    def stream(self, order: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What stands in the slots in this order, batch by batch; the last batch may be smaller.
+
+        All numbers go to the device before the first batch, so that none waits for it; streamed images are fetched
+        some batches ahead.
+
+        Args:
+            order: (M,) slots, int64 on the CPU.
+        Returns: images (B, 3, S, S) uint8 and labels (B,), on the device.
+        """
+        ids, rows = self._standing(order)
+        labels = self._labels[ids.to(self._labels.device)].split(batch_size)
+        swapped = (rows >= 0).nonzero().flatten()
+        # cut on the CPU: a mask on the device would have to be counted there, and waited for
+        ends = torch.searchsorted(swapped, torch.arange(0, len(ids) + batch_size, batch_size)).tolist()
+        place = (swapped % batch_size).to(self.device)
+        proxies = rows[swapped].to(self.proxies.pixels.device)
+        for number, images in enumerate(in_batches(self._images, ids, batch_size)):
+            part = slice(ends[number], ends[number + 1])
+            if part.start < part.stop:
+                images.index_copy_(0, place[part], take(self.proxies.pixels, proxies[part]).to(self.device))
+            yield images, labels[number]
+
+    def stream_originals(self, ids: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Originals of these training images in this order, as ``stream``: ids (B,) and images (B, 3, S, S) uint8."""
+        yield from zip(ids.split(batch_size), in_batches(self._images, ids, batch_size), strict=False)
 
     def slots(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What stands in these slots: images (B, 3, S, S) uint8 and labels (B,), on the device."""
-        ids = self.slot_ids[slots]
-        rows = self._proxy_row[ids]
-        if self.substitute == "add":
-            rows = torch.where(slots < len(self.train), -1, rows)
-        images = self.originals(ids)
-        swapped = rows >= 0
-        if swapped.any():
-            images[swapped.to(self.device)] = self.proxies.pixels[rows[swapped].to(self.device)]
-        return images, self._labels[ids.to(self.device)]
+        ids, rows = self._standing(slots)
+        return self._replaced(self.originals(ids), rows), self.labels_of(ids)
 
     def originals(self, ids: torch.Tensor) -> torch.Tensor:
         """A copy of the originals of these training images, (B, 3, S, S) uint8."""
-        return self._images[ids.to(self.device)]
+        return take(self._images, ids)
 
     def current(self, ids: torch.Tensor) -> torch.Tensor:
         """Proxies where there are any, else originals, (B, 3, S, S) uint8: what ``compound`` starts from."""
-        images = self.originals(ids)
+        return self._replaced(self.originals(ids), self._proxy_row[ids])
+
+    def _standing(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The image of each slot, and the row of the proxy that stands there, or -1."""
+        ids = self.slot_ids[slots]
         rows = self._proxy_row[ids]
-        if (rows >= 0).any():
-            images[(rows >= 0).to(self.device)] = self.proxies.pixels[rows[rows >= 0].to(self.device)]
-        return images
+        return ids, torch.where(slots < len(self.train), -1, rows) if self.substitute == "add" else rows
+
+    def _replaced(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """The images, written over with the proxies of these rows where there is one."""
+        swapped = (rows >= 0).nonzero().flatten()
+        pixels = take(self.proxies.pixels, rows[swapped])
+        return images.index_copy_(0, swapped.to(self.device), pixels.to(self.device))
 
     def labels_of(self, ids: torch.Tensor) -> torch.Tensor:
         """Labels of these images, (B,), on the device."""
-        return self._labels[ids.to(self.device)]
+        return self._labels[ids.to(self._labels.device)]
 
     def epoch_order(self, seed: int, epoch: int) -> torch.Tensor:
         """A permutation of the slots: an added proxy never shifts the relative order of the originals."""
@@ -135,7 +165,3 @@ class TrainingSet:
             added = seeds.table(len(self._labels), columns, seed, "augment-added", epoch)[self.active_ids]
             rows = torch.cat([rows, added])
         return rows
-
-    def batches(self, order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-        """The slots in this order, cut into batches; the last may be smaller."""
-        yield from order.split(size)

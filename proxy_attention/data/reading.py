@@ -1,0 +1,229 @@
+"""The images of a data set are read, hashed and decoded, with a cache only once; knows no split and no device.
+
+Their content is read and hashed every time, so that a changed image is noticed.
+"""
+
+import hashlib
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from proxy_attention.data.cache import Entry
+from proxy_attention.data.decoding import UNREADABLE, decoder, to_square
+from proxy_attention.data.pixels import Streamed, ahead
+from proxy_attention.errors import DataError
+
+MAX_NAMED = 10
+CHUNK = 32
+"""Images that a thread reads and decodes at a time."""
+
+THREADS = min(8, os.cpu_count() or 1)
+Report = Callable[[int, int], None]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """A data set before any image is decoded; its order is part of what it is.
+
+    Attributes:
+        names: for people; unique.
+        labels: index into ``classes``.
+        own_test: True for the data set's own test split.
+        read: the content of image i, as hashed.
+        decode: content to RGB image; raises one of ``UNREADABLE``.
+        form: names what ``decode`` takes: the same content in another form is another image.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    own_test: tuple[bool, ...]
+    classes: tuple[str, ...]
+    read: Callable[[int], bytes]
+    decode: Callable[[bytes], Image.Image]
+    form: str = "file"
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was read: a digest of every content (empty where there was none), who is unreadable, and the others."""
+
+    digests: list[str]
+    unreadable: frozenset[int]
+    pixels: torch.Tensor | None
+
+
+def digest_of(catalogue: Catalogue, digests: list[str], numbers: Sequence[int]) -> str:
+    """SHA-256 over label, split and content of these images."""
+    sha = hashlib.sha256()
+    for i in numbers:
+        label = catalogue.classes[catalogue.labels[i]]
+        sha.update(f"{label}\0{int(catalogue.own_test[i])}\0{digests[i]}\n".encode())
+    return sha.hexdigest()
+
+
+def named(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
+def find(
+    catalogue: Catalogue,
+    size: int | None,
+    *,
+    cache: Path | None,
+    limit_mb: int,
+    verify: bool,
+    progress: Report | None,
+) -> Found:
+    """Everything about the images, from the cache where it knows; without pixels if they are too many for it."""
+    if cache is None:
+        return _in_memory(catalogue, size, progress)
+    if size is not None and len(catalogue.names) * 3 * size * size > limit_mb * 2**20:
+        size = None
+    try:
+        return _in_cache(catalogue, size, cache / "images", limit_mb=limit_mb, verify=verify, progress=progress)
+    except OSError as error:
+        log.warning("the image cache %s cannot be used (%s): the images are decoded without it", cache, error)
+        return _in_memory(catalogue, size, progress)
+
+
+def _in_memory(catalogue: Catalogue, size: int | None, progress: Report | None) -> Found:
+    """Read and decode every image."""
+    total, filled = len(catalogue.names), 0
+    array = None if size is None else np.empty((total, 3, size, size), dtype=np.uint8)
+    digests: list[str] = []
+    unreadable: set[int] = set()
+    for part in _parts(catalogue, range(total), size, progress):
+        digests += part.digests
+        unreadable |= part.unreadable
+        if array is not None:
+            array[filled : filled + len(part.pixels)] = part.pixels
+            filled += len(part.pixels)
+    return Found(digests, frozenset(unreadable), None if array is None else torch.from_numpy(array[:filled]))
+
+
+def _in_cache(
+    catalogue: Catalogue, size: int | None, folder: Path, *, limit_mb: int, verify: bool, progress: Report | None
+) -> Found:
+    """Read every image, and decode those that the cache does not know by their content.
+
+    Raises: OSError if the cache cannot be written to.
+    """
+    everything = range(len(catalogue.names))
+    parts = _parts(catalogue, everything, None, progress, decode=False)
+    digests = [digest for part in parts for digest in part.digests]
+    key = f"{digest_of(catalogue, digests, everything)}, {catalogue.form}, {decoder()}"
+    entry = Entry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
+
+    def look(verify: bool) -> Found | None:
+        unreadable = entry.unreadable()
+        if unreadable is None:
+            return None
+        pixels = None if size is None else entry.array(len(everything) - len(unreadable), size, verify=verify)
+        return Found(digests, unreadable, pixels) if size is None or pixels is not None else None
+
+    found = look(verify)
+    if found is None:
+        with entry.locked():
+            found = look(verify)  # another may have built it while this one waited
+            if found is None:
+                _build(entry, catalogue, digests, size, progress)
+                found = look(verify=False)
+    if found is None:
+        raise OSError("what was just written is gone")
+    return found
+
+
+def _build(entry: Entry, catalogue: Catalogue, digests: list[str], size: int | None, progress: Report | None) -> None:
+    """Decode every image once, into the entry if a size is given; memory does not grow with their number.
+
+    Raises: DataError if an image is no longer what was hashed.
+    """
+    unreadable = set(entry.unreadable() or ())
+    numbers = [i for i in range(len(digests)) if i not in unreadable]
+
+    def arrays() -> Iterator[np.ndarray]:
+        for part in _parts(catalogue, numbers, size, progress):
+            if changed := [
+                catalogue.names[i] for i, d in zip(part.numbers, part.digests, strict=True) if d != digests[i]
+            ]:
+                raise DataError(f"images must not change while they are read; these did: {named(changed)}")
+            unreadable.update(part.unreadable)
+            yield part.pixels
+
+    if size is None:
+        deque(arrays(), maxlen=0)
+    else:
+        entry.write_array(arrays(), at_most=len(numbers), size=size)
+    entry.write_checked(unreadable)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some images: their numbers, a digest of each content, which do not decode, the pixels of the others."""
+
+    numbers: Sequence[int]
+    digests: list[str]
+    unreadable: set[int]
+    pixels: np.ndarray
+
+
+def _parts(
+    catalogue: Catalogue, numbers: Sequence[int], size: int | None, progress: Report | None, *, decode: bool = True
+) -> Iterator[_Part]:
+    """The images with these numbers, in order and in chunks; they are read, hashed and decoded in threads."""
+
+    def work(chunk: Sequence[int]) -> _Part:
+        digests, unreadable, squares = [], set(), np.empty((len(chunk), 3, size or 0, size or 0), dtype=np.uint8)
+        for i in chunk:
+            digests.append("")
+            try:
+                content = catalogue.read(i)
+                digests[-1] = hashlib.sha256(content).hexdigest()
+                image = catalogue.decode(content) if decode else None
+            except UNREADABLE:
+                unreadable.add(i)
+                continue
+            if image is not None and size is not None:
+                squares[len(digests) - 1 - len(unreadable)] = to_square(image, size)
+        return _Part(chunk, digests, unreadable, squares[: len(chunk) - len(unreadable)])
+
+    done, total = 0, len(numbers)
+    chunks = (numbers[first : first + CHUNK] for first in range(0, total, CHUNK))
+    for part in ahead(work, chunks, threads=THREADS, depth=2 * THREADS):
+        for _ in part.numbers:
+            done += 1
+            if progress is not None and done % max(total // 100, 1) == 0:
+                progress(done, total)
+        yield part
+
+
+def streamed(catalogue: Catalogue, digests: list[str], kept: list[int], size: int) -> Streamed:
+    """Images that are decoded when they are asked for, in threads, and are still those that were hashed."""
+    pool = ThreadPoolExecutor(THREADS)
+
+    def one(number: int) -> np.ndarray:
+        try:
+            content = catalogue.read(number)
+        except UNREADABLE as error:
+            raise DataError(f"images must stay readable during a trial; {catalogue.names[number]} is not") from error
+        if hashlib.sha256(content).hexdigest() != digests[number]:
+            raise DataError(f"images must not change during a trial; {catalogue.names[number]} has")
+        return to_square(catalogue.decode(content), size)
+
+    def fill(ids: torch.Tensor, out: torch.Tensor) -> None:
+        target = out.numpy()
+        for row, square in enumerate(pool.map(one, [kept[i] for i in ids.tolist()])):
+            target[row] = square
+
+    return Streamed(fill, shape=(len(kept), 3, size, size), device=torch.device("cpu"))
