@@ -81,8 +81,17 @@ class Prepared:
         return Prefixes(self.request.caches / "prefixes", limit_mb=self.request.cache_gb * 1024)
 
 
-def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int, int], None] | None = None) -> Prepared:
+def prepare(
+    request: Request,
+    machine: Machine,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    caching: bool = True,
+) -> Prepared:
     """Build and check every trial; all bad input ends here.
+
+    Args:
+        caching: whether the images that are decoded for it may be kept for the trials; a dry run writes nothing.
 
     What ``auto`` became in an existing plan of this run is taken from it, so that a restore never measures again.
 
@@ -111,6 +120,8 @@ def prepare(request: Request, machine: Machine, *, progress: Callable[[str, int,
         device=resources.device,
         auto=partial(without_auto, measured=measured, resources=resources),
         progress=progress,
+        cache=request.caches if caching and "cache" not in request.without else None,
+        cache_mb=request.cache_gb * 1024,
     )
     trials = _planned(request, desk)
     asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}

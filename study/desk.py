@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from proxy_attention.config import TrialConfig
+from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import Inspection, inspect
 from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import open_source
@@ -30,6 +31,7 @@ class Desk:
         auto: plain values for the fields of a config that are still ``auto``.
         progress: called with (what is being done, images read, images in all) while a data set is read.
         cache: a folder in which decoded images are kept for the trials; None keeps none.
+        cache_mb: what they may take there.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class Desk:
         auto: Callable[[TrialConfig], dict[str, Any]],
         progress: Callable[[str, int, int], None] | None = None,
         cache: Path | None = None,
+        cache_mb: int = LIMIT_MB,
     ) -> None:
         self.study, self.data_root, self.device, self._auto, self._progress = study, data_root, device, auto, progress
-        self._cache = cache
+        self._cache, self._cache_mb = cache, cache_mb
         self._data: dict[tuple[Any, ...], tuple[Catalogue, Inspection]] = {}
         self._sizes: set[tuple[Any, ...]] = set()  # the data sets and sizes that lie in the cache
         self._splits: dict[tuple[Any, ...], Split] = {}
@@ -73,7 +76,15 @@ class Desk:
                 if self._progress is not None:
                     self._progress(f"checking {config.dataset}", done, total)
 
-            found = inspect(catalogue, config.on_bad_image, report, size=size, cache=self._cache, verify=True)
+            found = inspect(
+                catalogue,
+                config.on_bad_image,
+                report,
+                size=size,
+                cache=self._cache,
+                limit_mb=self._cache_mb,
+                verify=True,
+            )
             if known and found != known[1]:
                 raise DataError(f"the images of {config.dataset} must not change while a study is planned; they have")
             self._data[key] = catalogue, found

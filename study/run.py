@@ -159,7 +159,7 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
         def reading(what: str, done: int, total: int) -> None:
             status.update(f"{what}: {done}/{total} images")
 
-        prepared = prepare(request, machine, progress=reading)
+        prepared = prepare(request, machine, progress=reading, caching=not args.dry_run)
         trials_done = complete_trials(prepared)
         if trials_done < prepared.trial_count:
             status.update("measuring the speed of training")

@@ -131,7 +131,10 @@ def run_planned(planned: PlannedTrial, workplace: Workplace, report: Report) -> 
 
 def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Report) -> None:
     config = planned.config
-    images = _images(workplace.data_root, config.dataset, config.image_size, config.on_bad_image, config.label_function)
+    images = _images(
+        *(workplace.data_root, config.dataset, config.image_size, config.on_bad_image, config.label_function),
+        *(workplace.cache, workplace.cache_mb),
+    )
     if images.digest != planned.data_digest:
         raise DataError(
             f"the images of {config.dataset} must be those of the plan; they have changed since it was made"
@@ -170,9 +173,17 @@ def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images
 
 
 @lru_cache(maxsize=1)
-def _images(root: Path | None, dataset: str, size: int, on_bad_image: str, label_function: str) -> ImageSet:
+def _images(
+    root: Path | None,
+    dataset: str,
+    size: int,
+    on_bad_image: str,
+    label_function: str,
+    cache: Path | None,
+    cache_mb: int,
+) -> ImageSet:
     """The images, kept for the next trial of a reused worker; no trial writes to them."""
-    return load(open_source(dataset, root, label_function), size, on_bad_image)
+    return load(open_source(dataset, root, label_function), size, on_bad_image, cache=cache, limit_mb=cache_mb)
 
 
 def _complete_twin(planned: PlannedTrial, run: Path) -> Path | None:
