@@ -32,6 +32,7 @@ from proxy_attention.proxies import (
     COLLECT,
     ORDERS,
     Examples,
+    ProxyStep,
     Recipe,
     Scores,
     clean_scores,
@@ -265,13 +266,41 @@ def _proxies_again(
     recipes: list[Recipe], training_set: TrainingSet, split: Split, labels: np.ndarray, config: TrialConfig
 ) -> TrainingSet:
     """The training set with the proxies in use after these steps, made from their recipes."""
-    steps = [planned for planned in config.planned.epochs() if planned.ends_with_proxy_step]
     alone = config.clear_every_step and not config.compound  # then a step leaves nothing of those before it
     for recipe in recipes[-1:] if alone else recipes:
-        if config.split == "redrawn":
-            training_set = training_set.with_train(redraw(split, labels, config, steps[recipe.step].item).train)
-        training_set = follow(recipe, training_set, config).training_set
+        at_step = _at_step(recipe, training_set, split, labels, config)
+        training_set = follow(recipe, at_step, config).training_set
     return training_set
+
+
+def remake(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iterator[ProxyStep]:
+    """The proxy steps of a complete trial once more, from what it kept of them: the same proxies, bit for bit.
+
+    Args:
+        recipes: as ``read_recipes`` gives them.
+    """
+    labels = images.labels.numpy()
+    split = draw_split(labels, images.own_test.numpy(), config)
+    training_set = TrainingSet(
+        images.images,
+        images.labels,
+        train=split.train,
+        proxies=Proxies.none(images.images),
+        substitute=config.substitute,
+    )
+    for number in range(len(recipes)):
+        before = _proxies_again(recipes[:number], training_set, split, labels, config)
+        yield follow(recipes[number], _at_step(recipes[number], before, split, labels, config), config)
+
+
+def _at_step(
+    recipe: Recipe, training_set: TrainingSet, split: Split, labels: np.ndarray, config: TrialConfig
+) -> TrainingSet:
+    """The training images of a step, which an audit draws again at every item of the schedule."""
+    if config.split != "redrawn":
+        return training_set
+    steps = [planned for planned in config.planned.epochs() if planned.ends_with_proxy_step]
+    return training_set.with_train(redraw(split, labels, config, steps[recipe.step].item).train)
 
 
 def _scores(

@@ -1,6 +1,7 @@
 """Command line: what a run, or all runs of a study, have to say.
 
 python study/analyse.py PATH [--query EXPR] [--group-by COL[,COL]] [--format table|csv|latex] [--publish]
+    [--export-proxies DIR]
 """
 
 import shutil
@@ -32,6 +33,7 @@ def parser() -> Parser:
     options.add_argument("--query", metavar="EXPR", help="only rows for which a pandas query holds: 'threshold > 0.5'")
     options.add_argument("--group-by", metavar="COL[,COL]", help="one table by these columns, instead of one a factor")
     options.add_argument("--format", metavar="|".join(FORMATS), default="table", help="default: table")
+    options.add_argument("--export-proxies", metavar="DIR", help="write the proxies of complete trials as PNG files")
     options.add_argument("--publish", action="store_true", help="copy the results up to the study's tracked folder")
     return options
 
@@ -47,6 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(run, expression=args.query, columns=args.group_by, form=args.format)
             if args.publish:
                 publish(run)
+            if args.export_proxies is not None:
+                from study.export import export_proxies  # here: tables need no torch
+
+                rows = with_baselines(load_results(run))
+                chosen = query(rows, args.query) if args.query else rows
+                folder = Path(args.export_proxies).expanduser() / (run.name if len(runs) > 1 else "")
+                count = export_proxies(run, list(chosen["trial_id"]), folder)
+                print(f"wrote {count} proxies below {folder}")
     except ProxyAttentionError as error:
         fail("analyse.py", error)
         return BAD_INPUT

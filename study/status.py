@@ -4,10 +4,12 @@ import json
 import math
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.plan import LOCK, Plan, folder_of, read_json
+from proxy_attention.prefixes import road
+from study.plan import LOCK, Plan, PlannedTrial, folder_of, read_json
 from study.results import COMPLETE, FAILED, INTERRUPTED, status_of, trials_of
 
 
@@ -63,7 +65,10 @@ def status(run: Path) -> Status:
     seconds = [
         row["train_seconds"] + row["proxy_seconds"] + row["eval_seconds"] for rows in epochs.values() for row in rows
     ]
-    left = planned * total - sum(map(len, epochs.values()))
+    done = {trial_id: len(rows) for trial_id, rows in epochs.items()}
+    left = _epochs_left(
+        known, done, unknown=planned - len(known), sharing="sharing" not in plan.options.get("without", ())
+    )
     at_once = max(len(running), 1)
     return Status(
         name=plan.name,
@@ -75,6 +80,16 @@ def status(run: Path) -> Status:
         failed=tuple((trial_id, error) for trial_id, (state, error) in states.items() if state == FAILED),
         seconds_left=sum(seconds) / len(seconds) * left / at_once if seconds else math.nan,
     )
+
+
+def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknown: int, sharing: bool) -> float:
+    """Epochs still to be trained, each once where trials share it; a trial that is not known yet costs the mean."""
+    roads = {trial.trial_id: road(trial.config, data=trial.data_digest, weights=None) for trial in trials}
+    if not sharing:
+        roads = {trial_id: tuple(f"{trial_id} {name}" for name in names) for trial_id, names in roads.items()}
+    every = {name for names in roads.values() for name in names}
+    seen = {name for trial_id, names in roads.items() for name in names[: done[trial_id]]}
+    return len(every - seen) + unknown * len(every) / max(len(trials), 1)
 
 
 def driver_of(run: Path) -> str:

@@ -131,14 +131,7 @@ def run_planned(planned: PlannedTrial, workplace: Workplace, report: Report) -> 
 
 def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Report) -> None:
     config = planned.config
-    images = _images(
-        *(workplace.data_root, config.dataset, config.image_size, config.on_bad_image, config.label_function),
-        *(workplace.cache, workplace.cache_mb),
-    )
-    if images.digest != planned.data_digest:
-        raise DataError(
-            f"the images of {config.dataset} must be those of the plan; they have changed since it was made"
-        )
+    images = images_of(planned, workplace.data_root, cache=workplace.cache, cache_mb=workplace.cache_mb)
     reported = False
     with Scalars(folder) as scalars:
         running = run_trial(config, images, device=workplace.device, directory=folder, prefixes=workplace.prefixes)
@@ -155,6 +148,23 @@ def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Re
                 trained = progress.report is None and not progress.borrowed
                 report(metrics(planned, progress.record, trained=trained))
                 reported = True
+
+
+def images_of(
+    planned: PlannedTrial, data_root: Path | None, *, cache: Path | None = None, cache_mb: int = 0
+) -> ImageSet:
+    """The images that the trial was planned for.
+
+    Raises: DataError if they are not what they were then.
+    """
+    config = planned.config
+    about = (config.dataset, config.image_size, config.on_bad_image, config.label_function)
+    images = _images(data_root, *about, cache, cache_mb)
+    if images.digest != planned.data_digest:
+        raise DataError(
+            f"the images of {config.dataset} must be those of the plan; they have changed since it was made"
+        )
+    return images
 
 
 def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images: ImageSet) -> None:

@@ -299,11 +299,11 @@ def command(tmp_path_factory, home, image_folder, study_text):
     """Run ``study/run.py`` on the small study to its end; None for the storage takes a new one."""
     from driving import end, start
 
-    def run(search, *argv, text=study_text, storage=None):
+    def run(search, *argv, text=study_text, storage=None, data=("--data-root", image_folder)):
         storage = storage or tmp_path_factory.mktemp("storage")
         (storage / "asked").mkdir(exist_ok=True)
         (storage / "asked" / "study.toml").write_text(text)
-        usual = ("--experiment", storage / "asked", "--data-root", image_folder, "--no-dashboard", "--name", "small")
+        usual = ("--experiment", storage / "asked", *data, "--no-dashboard", "--name", "small")
         mark, process = start(storage, home, "--search", search, *usual, *argv)
         return end(process, mark, storage / "small" / search)
 

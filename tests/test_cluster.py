@@ -1,10 +1,11 @@
+import dataclasses
 import os
 import time
 
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.cluster import ENVIRONMENT, Machine, _ensure_token, decide, ray_session, this_machine
+from study.cluster import ENVIRONMENT, Machine, Resources, _ensure_token, decide, packed, ray_session, this_machine
 
 LAPTOP = Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0)
 SERVER = Machine(cpus=16, gpus=1, total_cpus=16, total_gpus=1)
@@ -121,3 +122,27 @@ def test_no_token_is_made_where_the_user_has_set_one(token, monkeypatch, name):
     _ensure_token()
 
     assert not token.exists()
+
+
+ALONE = Resources(cpus=1, gpus=1.0, concurrency=2, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("peak_mb", "memory_mb", "cpus", "expected"),
+    [
+        (400, 10_000, 16, (1 / 9, 18)),  # 9,000 MB for trials of 400 and a context of 600 each
+        (400, 10_000, 3, (1 / 3, 6)),  # no more than there are CPUs for
+        (5_000, 10_000, 16, (1.0, 2)),  # only one fits
+        (0, 10_000, 16, (1.0, 2)),  # nothing was measured
+    ],
+)
+def test_as_many_trials_share_a_gpu_as_fit(peak_mb, memory_mb, cpus, expected):
+    found = packed(ALONE, peak_mb=peak_mb, memory_mb=memory_mb, cpus=cpus)
+
+    assert (found.gpus, found.concurrency) == expected
+
+
+def test_a_share_that_the_user_has_set_is_left_as_it_is():
+    half = dataclasses.replace(ALONE, gpus=0.5)
+
+    assert packed(half, peak_mb=10, memory_mb=80_000, cpus=64) == half

@@ -113,6 +113,7 @@ CHANGED = {
     "augment": "none",
     "precision": "bf16",
     "threads": 2,
+    "compile": True,
     "train_fraction": 0.5,
     "val_fraction": 0.1,
     "test_fraction": 0.1,

@@ -3,9 +3,10 @@ import math
 
 import pytest
 
+from proxy_attention.prefixes import forks, road
 from study.desk import Desk
 from study.experiment import parse_study
-from study.search import confirmation_plan, grid_plan, random_plan
+from study.search import confirmation_plan, expected_configs, grid_plan, leaders_first, random_plan
 
 
 @pytest.fixture
@@ -185,3 +186,31 @@ def test_a_confirmed_setting_is_its_suggestion_on_another_seed(first_seed):
     proxy = next(trial for trial in found if trial.arm == "proxy")
 
     assert dataclasses.replace(proxy.config, seed=0, split_seed=0) == trials[3].config
+
+
+def test_of_trials_that_share_a_prefix_one_leads_well_before_the_others_follow(study_text, desk_of):
+    study = parse_study(study_text.replace('"2", "1,p"', '"4", "1,p,2"').replace('"1,p"', '"1,p,2"'), seeds=(0, 1, 2))
+    trials = grid_plan(study, desk_of(study))
+    roads = [road(trial.config, data=trial.data_digest, weights=None) for trial in trials]
+
+    order = leaders_first(trials, roads, forks(roads), 2)
+
+    assert sorted(trial.number for trial in order) == list(range(12))
+    assert [trial.number for trial in order] == [0, 4, 1, 2, 3, 8, 5, 6, 7, 9, 10, 11]
+
+
+def test_trials_that_share_nothing_keep_their_order(study_text, desk_of):
+    study = parse_study(study_text)
+    trials = grid_plan(study, desk_of(study))
+
+    assert leaders_first(trials, [()] * 8, frozenset(), 2) == list(trials)
+
+
+def test_what_a_search_is_going_to_try_is_drawn_for_its_price(study_text):
+    study = parse_study(study_text, seeds=(0, 1, 2))
+
+    drawn = expected_configs(study, suggestions=5, confirm=2, searched=True)
+
+    assert [config.seed for config in drawn] == [0] * 5 + [1] * 4 + [2] * 4
+    assert [config.has_proxies for config in drawn[:5]] == [False, True, True, True, True]
+    assert drawn == expected_configs(study, suggestions=5, confirm=2, searched=True)

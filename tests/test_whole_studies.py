@@ -9,7 +9,7 @@ import time
 import optuna
 import pandas as pd
 import pytest
-from driving import TIMEOUT, VOLATILE, end, left_over, start
+from driving import ROOT, TIMEOUT, VOLATILE, end, left_over, start
 
 from study.plan import Plan, folder_of
 from study.results import load_epochs, load_results
@@ -42,7 +42,8 @@ def test_a_grid_completes_every_trial(grid):
 
 def test_a_grid_prints_plan_progress_tables_and_answers(grid):
     assert "trials       8: 2 baseline + 4 proxy + 2 random-mask" in grid.out
-    assert re.search(r"8/8 trials · 16/16 epochs", grid.out)
+    assert "epochs       16 (2 a trial), 4 to train" in grid.out  # they part after their last
+    assert re.search(r"8/8 trials · 4/4 epochs", grid.out)
     assert "proxies - baseline" in grid.out
     for trial_id in load_results(grid.run)["trial_id"]:
         assert f"{trial_id}: val " in grid.out
@@ -52,7 +53,8 @@ def test_a_run_writes_into_its_own_folder_alone(grid):
     names = {path.name for path in grid.run.iterdir()}
 
     assert names == {".lock", "plan.json", "study.toml", "results.csv", "report.html", "arms.svg", "trials", "ray"}
-    assert {path.name for path in grid.run.parent.parent.iterdir()} == {"asked", "small"}
+    assert {path.name for path in grid.run.parent.parent.iterdir()} == {"asked", "small", ".cache"}
+    assert {path.name for path in (grid.run.parent.parent / ".cache").iterdir()} == {"images", "prefixes"}
 
 
 def test_trials_under_ray_equal_trials_without_it_bit_for_bit(grid, finished_run):
@@ -63,6 +65,40 @@ def test_trials_under_ray_equal_trials_without_it_bit_for_bit(grid, finished_run
     for trial in Plan.read(finished_run).trials:
         one, two = (folder_of(run, trial.trial_id) / "weights.safetensors" for run in (grid.run, finished_run))
         assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """The quick study on one seed and few small images."""
+    text = (ROOT / "experiments" / "quick" / "study.toml").read_text()
+    return (
+        text.replace("seeds = [0, 1]", "seeds = [0]")
+        .replace("image_size = 64", "image_size = 32")
+        .replace("[search]", "train_fraction = 0.05\n[search]")
+    )
+
+
+def test_sharing_caching_reuse_and_packing_change_no_number(command, quick):
+    usual = ("--without", "cache,sharing,reuse,packing")
+    plain, fast = (command("grid", *more, text=quick, data=()) for more in (usual, ()))
+
+    assert (plain.code, fast.code) == (0, 0), (plain.err, fast.err)
+    assert "epochs       60 (6 a trial), 60 to train" in plain.out
+    assert "epochs       60 (6 a trial), 24 to train" in fast.out
+    assert not (plain.run.parent.parent / ".cache").exists()
+    pd.testing.assert_frame_equal(lasting(load_results(plain.run)), lasting(load_results(fast.run)))
+    clocks = ["train_seconds", "proxy_seconds", "eval_seconds", "peak_memory_mb"]
+    one, two = (load_epochs(run).drop(columns=clocks) for run in (plain.run, fast.run))
+    pd.testing.assert_frame_equal(one, two)
+    trials = Plan.read(fast.run).trials
+    assert len(trials) == 10
+    for trial in trials:
+        for kept in ("weights.safetensors", "recipes.safetensors"):
+            one, two = (folder_of(run, trial.trial_id) / kept for run in (plain.run, fast.run))
+            assert one.exists() == two.exists() == (kept.startswith("weights") or trial.config.has_proxies)
+            assert not one.exists() or one.read_bytes() == two.read_bytes()
+    seconds = load_epochs(fast.run).query("epoch < 4")["train_seconds"]
+    assert seconds.nunique() == 4  # ten trials, and each of the first four epochs was trained once
 
 
 def test_nothing_of_ray_is_left_running_after_a_grid(grid):

@@ -1,0 +1,98 @@
+import pytest
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.prefixes import Prefixes, forks
+from study.measure import Speed
+from study.price import START_SECONDS, TRIAL_SECONDS, Passage, Price, Work, work
+
+
+def passage(schedule="40", *, done=0, complete=False, **fields):
+    config = TrialConfig(schedule=schedule, precision="fp32", threads=1, **fields)
+    return Passage.of(config, data="images", weights=None, done=done, complete=complete)
+
+
+def grid(schedule="20,p,19", alone="40", **fields):
+    """One baseline and 24 settings."""
+    values = [(t, w, s) for t in (0.2, 0.4, 0.6, 0.8) for w in (0.5, 0.75, 1.0) for s in (0.5, 1.0)]
+    return [passage(alone)] + [passage(schedule, threshold=t, weight=w, subset=s, **fields) for t, w, s in values]
+
+
+@pytest.fixture
+def prefixes(tmp_path):
+    return Prefixes(tmp_path / "prefixes")
+
+
+def test_the_grid_of_the_thesis_trains_496_of_its_1000_epochs(prefixes):
+    found = work(grid(), prefixes, device="cpu")
+
+    assert (found.trials, found.nominal, found.epochs, found.longest) == (25, 1000, 496, 40)
+    assert (found.steps, found.scorings, found.states) == (24, 1, 1)
+
+
+def test_without_sharing_every_trial_trains_all_its_epochs():
+    found = work(grid(), None, device="cpu")
+
+    assert (found.nominal, found.epochs, found.steps, found.scorings, found.states) == (1000, 1000, 24, 24, 0)
+
+
+def test_online_scores_are_no_pass_that_settings_share(prefixes):
+    assert work(grid(collect="online"), prefixes, device="cpu").scorings == 24
+
+
+def test_each_explanation_needs_a_pass_of_its_own(prefixes):
+    settings = [passage("1,p,1", saliency=name, weight=w) for name in ("gradcam", "gradcam++") for w in (0.5, 1.0)]
+
+    found = work(settings, prefixes, device="cpu")
+
+    assert (found.steps, found.scorings) == (4, 2)
+
+
+def test_seeds_share_nothing(prefixes):
+    found = work([passage("4", seed=0), passage("4", seed=1)], prefixes, device="cpu")
+
+    assert (found.epochs, found.states) == (8, 0)
+
+
+def test_what_is_complete_or_done_is_not_trained_again(prefixes):
+    found = work([passage("4", complete=True), passage("1,p,2", done=3)], prefixes, device="cpu")
+
+    assert (found.trials, found.epochs, found.nominal, found.steps) == (1, 1, 1, 0)
+
+
+def test_a_shared_state_that_is_there_already_is_not_trained_again(prefixes):
+    settings = [passage("1,p,2", weight=w) for w in (0.5, 1.0)]
+    (name,) = forks(each.names for each in settings)
+    path = prefixes.path(name, device="cpu")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+
+    assert work(settings, prefixes, device="cpu").epochs == 4
+
+
+SPEED = Speed(train_seconds=0.01, look_seconds=0.001, weights_mb=2.0)
+
+
+def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2):
+    todo = Work(trials, epochs, nominal=epochs, longest=longest, steps=3, scorings=scorings, states=states)
+    return Price(todo, SPEED, train=100, val=50, test=20, concurrency=concurrency)
+
+
+def test_a_price_is_the_work_at_the_measured_speed():
+    one = 100 * 0.01 + 50 * 0.001
+    total = 40 * one + (2 * 100 + 4 * 20) * 0.001 + 4 * TRIAL_SECONDS
+
+    assert price().seconds_per_epoch == pytest.approx(one)
+    assert price().seconds() == pytest.approx(START_SECONDS + total / 2)
+
+
+def test_no_number_of_machines_is_faster_than_the_longest_trial():
+    assert price(trials=40).seconds(100) == pytest.approx(START_SECONDS + 10 * price().seconds_per_epoch)
+    assert price().seconds(2) < price().seconds(1)
+
+
+def test_nothing_left_costs_nothing():
+    assert price(trials=0, epochs=0, longest=0).seconds() == 0
+
+
+def test_disk_holds_the_weights_of_every_trial_and_shared_states_with_their_moments():
+    assert price(concurrency=1).disk_mb == (4 + 3 + 6) * 2
