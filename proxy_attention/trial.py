@@ -56,6 +56,8 @@ from proxy_attention.storage import (
 from proxy_attention.training import EpochTotals, TrainState, new_state, train_epoch
 
 RECIPES = "recipes.safetensors"
+FORMAT = 2
+"""Of what a checkpoint holds; one of another format is as if it were not there."""
 log = logging.getLogger(__name__)
 
 CHOICES: dict[str, Collection[str]] = {
@@ -156,7 +158,7 @@ def run_trial(
     plan = list(config.planned.epochs())
     saved = newest_checkpoint(directory / "checkpoints", identity=identity) if directory is not None else None
     done, wall_before = _Done(records=[], recipes=[]), 0.0
-    if saved is not None:
+    if saved is not None and saved.get("format") == FORMAT:
         done, wall_before = _go_to(saved, state), float(saved["wall_seconds"])
         training_set = _proxies_again(done.recipes, training_set, split, labels, config)
         log.info("resuming after epoch %d", len(done.records) - 1)
@@ -246,6 +248,7 @@ def _go_to(saved: dict[str, Any], state: TrainState) -> _Done:
 def _cut(done: _Done, state: TrainState) -> dict[str, Any]:
     """Everything that the rest of the trial depends on, copied: training goes on while it is written."""
     return {
+        "format": FORMAT,
         "training": snapshot(state.state_dict()),
         "recipes": [vars(recipe) for recipe in done.recipes],
         "records": json.dumps([as_json(record) for record in done.records]),

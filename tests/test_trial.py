@@ -364,6 +364,21 @@ def test_a_truncated_checkpoint_costs_one_epoch_and_nothing_else(
     assert_equal_weights(cut, whole)
 
 
+def test_a_checkpoint_of_another_format_costs_its_epochs_and_nothing_else(
+    config, small, finish, metrics, uninterrupted, tmp_path
+):
+    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
+    _, report, _, copies = uninterrupted(**fields)
+    cut = shutil.copytree(copies[3], tmp_path / "cut")
+    for file in (cut / "checkpoints").iterdir():
+        torch.save({**torch.load(file, weights_only=True), "format": 1}, file)
+
+    rest, again = finish(config(**fields), small, cut)
+
+    assert [record.epoch for record in rest] == [0, 1, 2, 3, 4, 5]
+    assert metrics(again) == metrics(report)
+
+
 def test_a_checkpoint_of_another_trial_is_refused(config, small, uninterrupted, tmp_path):
     fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
     cut = shutil.copytree(uninterrupted(**fields)[3][2], tmp_path / "cut")
