@@ -22,9 +22,11 @@ from typing import Any
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.storage import read_state, write_atomic
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
 POLL_SECONDS = 0.05
 STALE_SECONDS = 3600
+PROCESSOR = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU", "Features")
+"""Lines of /proc/cpuinfo that tell processors apart: virtual ones of several generations share a model name."""
 LIMIT_MB = 20 * 1024
 LATER_FIELDS = ("clear_every_step", "compound")
 """Proxy fields that mean something only where earlier proxies exist."""
@@ -93,9 +95,9 @@ def _processor() -> str:
     import torch
 
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()} {torch.backends.cpu.get_cpu_capability()}"
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+        lines = [line for line in first.splitlines() if line.startswith(PROCESSOR)]
+        return " ".join([*lines, torch.backends.cpu.get_cpu_capability()])
     return f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
 
 
@@ -158,6 +160,8 @@ class Road:
         for n in reversed(ahead):
             state = self._read(self._path(n))
             if state is not None:
+                for passed in ahead[: ahead.index(n) + 1]:
+                    self._release(self._path(passed))  # this trial will not make them any more
                 return state
         return self._claim(self._path(ahead[0])) if ahead else None
 
@@ -195,7 +199,8 @@ class Road:
             try:
                 handle = self._lock(path)
             except OSError as error:  # a file system without locks, or one that cannot be written
-                log.warning("a shared prefix could not be locked (%s); this trial trains it itself", error)
+                log.warning("a shared prefix could not be locked (%s); this trial shares nothing", error)
+                self.names.clear()
                 return None
             if handle is None:
                 time.sleep(POLL_SECONDS)
@@ -230,19 +235,21 @@ class Road:
             os.close(handle)
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        state = read_state(path) if path.exists() else None
-        if state is not None:
-            with suppress(OSError):
-                os.utime(path)  # used now: the last to be removed
+        found = read_state(path)
+        if found is None or found.get("of") != path.name:
+            return None
+        with suppress(OSError):
+            os.utime(path)  # used now: the last to be removed
+        state: dict[str, Any] = found["state"]
         return state
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
         import torch
 
         try:
-            write_atomic(path, lambda temporary: torch.save(state, temporary))
+            write_atomic(path, lambda temporary: torch.save({"of": path.name, "state": state}, temporary))
             _keep_below(path.parent, self.prefixes.limit_mb << 20, newest=path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch.save raises the latter on a full disk
             log.warning("a shared prefix could not be kept (%s); every trial trains it", error)
         finally:
             self._release(path)
@@ -251,7 +258,7 @@ class Road:
 def _keep_below(folder: Path, limit: int, *, newest: Path) -> None:
     """Remove what was not used for longest until the folder is within its limit; the newest goes last of all."""
     for path in folder.glob(".*"):  # half-written by a process that was killed
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # just gone, or not ours to remove
             if path.stat().st_mtime < time.time() - STALE_SECONDS:
                 path.unlink()
     found = []

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -116,7 +116,7 @@ def run_trial(
     device: str = "cpu",
     directory: Path | None = None,
     prefixes: Prefixes | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Run a trial, epoch by epoch: a pure function of the config and the images, cut and resumed at any epoch.
 
     Args:
@@ -125,6 +125,7 @@ def run_trial(
         directory: where checkpoints, ``epochs.json``, ``weights.safetensors``, ``recipes.safetensors`` and
             ``report.json`` go; a trial found there goes on after its newest readable checkpoint. None keeps nothing.
         prefixes: what the trial shares with others: an epoch that one of them has trained is not trained again.
+            Close the trial if it is not run to its end: until then it holds what it is to make for them.
     Yields: Progress after every epoch that was not done before, then one item with the report.
     Raises: ConfigError, DataError, DivergedError, CheckpointError.
     """
@@ -162,14 +163,16 @@ def run_trial(
         done, wall_before = _go_to(saved, state), float(saved["wall_seconds"])
         training_set = _proxies_again(done.recipes, training_set, split, labels, config)
         log.info("resuming after epoch %d", len(done.records) - 1)
+    del saved
     shared = (prefixes or Prefixes(Path())).of(config, data=images.digest, weights=weights, device=device)
 
-    with Background() as writer, shared:
+    with shared, Background() as writer:  # a state is written before its lock is released
         while len(done.records) < len(plan):
             handed_out = len(done.records)
             borrowed = shared.take(after=handed_out)
             if borrowed is not None:
-                done = _go_to(borrowed, state)
+                own, done = done.records, _go_to(borrowed, state)
+                done.records[:handed_out] = own  # what was told of them stands
                 training_set = _proxies_again(done.recipes, training_set, split, labels, config)
                 done.records[:] = map(_restated, done.records, plan)
                 totals = EpochTotals(**borrowed["totals"])
@@ -184,8 +187,9 @@ def run_trial(
                 seconds = time.perf_counter() - evaluated
                 done.records.append(_record(planned, totals, val, training_set, seconds, _peak(where, done)))
                 if shared.is_fork(len(done.records)):
-                    handed_on = {**_cut(done, state), "totals": snapshot(dataclasses.asdict(totals))}
-                    writer.submit(partial(shared.publish, len(done.records), handed_on))
+                    totals_too = {**_cut(done, state), "totals": snapshot(dataclasses.asdict(totals))}
+                    writer.submit(partial(shared.publish, len(done.records), totals_too))
+                    del totals_too  # the writer has it, and memory holds one such state
             step = None
             if planned.ends_with_proxy_step:
                 clear_caches(where)
@@ -270,6 +274,7 @@ def _proxies_again(
 ) -> TrainingSet:
     """The training set with the proxies in use after these steps, made from their recipes."""
     alone = config.clear_every_step and not config.compound  # then a step leaves nothing of those before it
+    training_set = training_set.with_proxies(training_set.proxies.emptied())  # the first recipe is of originals
     for recipe in recipes[-1:] if alone else recipes:
         at_step = _at_step(recipe, training_set, split, labels, config)
         training_set = follow(recipe, at_step, config).training_set

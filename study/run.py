@@ -87,7 +87,7 @@ def parser() -> Parser:
     add(
         "--cache-gb",
         metavar="N",
-        type=whole("--cache-gb", low=0),
+        type=whole("--cache-gb", low=1),
         help=f"disk for decoded images, and for shared prefixes, each (default: {CACHE_GB})",
     )
     add("--address", metavar="ADDRESS", help="join a Ray cluster (auto, or its address) instead of starting Ray")

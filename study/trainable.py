@@ -4,7 +4,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -133,8 +133,9 @@ def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Re
     config = planned.config
     images = images_of(planned, workplace.data_root, cache=workplace.cache, cache_mb=workplace.cache_mb)
     reported = False
-    with Scalars(folder) as scalars:
-        running = run_trial(config, images, device=workplace.device, directory=folder, prefixes=workplace.prefixes)
+    trial = run_trial(config, images, device=workplace.device, directory=folder, prefixes=workplace.prefixes)
+    # closed even if interrupted: the traceback would keep the trial alive, and with it the locks that others wait for
+    with Scalars(folder) as scalars, closing(trial) as running:
         for progress in running:
             if progress.report is None:
                 for record in (*progress.earlier, progress.record):

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ import torch
 from proxy_attention.errors import CheckpointError
 from proxy_attention.storage import (
     KEPT,
+    Background,
     drop_checkpoints,
     newest_checkpoint,
+    read_state,
     save_checkpoint,
+    snapshot,
     write_atomic,
     write_json,
     write_text,
@@ -102,11 +106,12 @@ def damaged(content, kind):
         "truncated": content[: len(content) // 2],
         "without its end": content[:-10],
         "garbage": b"x" * len(content),
+        "text": b"hello",
         "zeros": bytes(len(content)),
     }[kind]
 
 
-@pytest.mark.parametrize("kind", ["empty", "truncated", "without its end", "garbage", "zeros"])
+@pytest.mark.parametrize("kind", ["empty", "truncated", "without its end", "garbage", "text", "zeros"])
 def test_of_a_damaged_checkpoint_the_one_before_is_used_and_the_log_says_so(tmp_path, caplog, kind):
     newest = saved(tmp_path, 1, 2) / "epoch-000002.pt"
     newest.write_bytes(damaged(newest.read_bytes(), kind))
@@ -145,3 +150,184 @@ def test_dropping_checkpoints_deletes_nothing_else(tmp_path):
     drop_checkpoints(tmp_path)
 
     assert files(tmp_path) == ["epoch-1.txt", "notes", "weights.pt"]
+
+
+# ---- reading what may be anything
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"hello", b"PK\x03\x04", b"\x80\x02}q\x00.", b"\x80\x02]q\x00.", bytes(range(256)) * 9],
+    ids=lambda content: repr(content[:8]),
+)
+def test_a_file_that_is_no_state_is_read_as_none(tmp_path, content):
+    (tmp_path / "state.pt").write_bytes(content)
+
+    assert read_state(tmp_path / "state.pt") is None
+
+
+def test_a_state_cut_anywhere_is_read_as_none(tmp_path):
+    torch.save({"weights": torch.arange(300), "epochs": 2, "parts": [1.5, (2, None)]}, tmp_path / "whole.pt")
+    content = (tmp_path / "whole.pt").read_bytes()
+    lengths = range(0, len(content), 41)
+
+    read = []
+    for length in lengths:
+        (tmp_path / "cut.pt").write_bytes(content[:length])
+        read.append(read_state(tmp_path / "cut.pt"))
+
+    assert len(read) > 20
+    assert read == [None] * len(read)
+    assert read_state(tmp_path / "whole.pt")["parts"] == [1.5, (2, None)]
+
+
+def test_what_is_not_there_and_what_is_no_dict_is_read_as_none(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pt")
+
+    assert read_state(tmp_path / "list.pt") is None
+    assert read_state(tmp_path / "nowhere.pt") is None
+    assert read_state(tmp_path) is None
+    assert read_state(tmp_path / "list.pt" / "below a file") is None
+    assert read_state(tmp_path / ("x" * 300)) is None
+
+
+def test_nothing_is_run_that_a_file_asks_to_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"state": Trap()}, tmp_path / "trap.pt")
+
+    assert read_state(tmp_path / "trap.pt") is None
+    assert not (tmp_path / "ran").exists()
+
+
+# ---- writing beside the training
+
+
+def test_the_one_who_hands_over_a_job_goes_on_meanwhile():
+    going_on, done = threading.Event(), []
+
+    def job():
+        assert going_on.wait(10)
+        done.append(threading.current_thread())
+
+    with Background() as writer:
+        writer.submit(job)
+        assert done == []
+        going_on.set()
+        writer.wait()
+        assert len(done) == 1
+        assert done[0] is not threading.current_thread()
+        writer.wait()  # there is nothing more to wait for
+
+
+def test_jobs_are_done_one_at_a_time_and_in_their_order():
+    told = []
+
+    def job(number):
+        told.append(f"{number} begins")
+        threading.Event().wait(0.01)
+        told.append(f"{number} ends")
+
+    with Background() as writer:
+        for number in range(3):
+            writer.submit(lambda number=number: job(number))
+
+    assert told == [f"{number} {what}" for number in range(3) for what in ("begins", "ends")]
+
+
+def full():
+    raise OSError("disk full")
+
+
+def test_a_job_that_failed_is_told_by_the_next_one_which_is_not_begun():
+    done = []
+
+    with Background() as writer:
+        writer.submit(full)
+        with pytest.raises(OSError, match="disk full"):
+            writer.submit(lambda: done.append(1))
+        writer.submit(lambda: done.append(2))  # told once
+
+    assert done == [2]
+
+
+def test_the_last_job_that_failed_is_told_on_leaving():
+    def leave():
+        with Background() as writer:
+            writer.submit(full)
+
+    with pytest.raises(OSError, match="disk full"):
+        leave()
+
+
+def test_a_generator_that_is_closed_waits_for_its_last_job():
+    done = []
+
+    def work():
+        with Background() as writer:
+            writer.submit(lambda: (threading.Event().wait(0.05), done.append(1)))
+            yield
+
+    running = work()
+    next(running)
+    running.close()
+
+    assert done == [1]
+
+
+def test_an_error_between_jobs_is_the_one_that_is_told_and_the_job_is_ended():
+    done = []
+
+    def leave():
+        with Background() as writer:
+            writer.submit(lambda: (threading.Event().wait(0.05), done.append(1), full()))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        leave()
+    assert done == [1]
+
+
+# ---- a copy that training cannot reach
+
+
+def test_a_snapshot_keeps_what_was_there_when_it_was_taken():
+    weights = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
+    state = {"model": {"weights": weights}, "optimizer": [{"step": torch.tensor(3.0), "betas": (0.9, 0.99)}], "n": 1}
+
+    kept = snapshot(state)
+    with torch.no_grad():
+        weights.zero_()
+    state["optimizer"][0]["step"] += 1
+    state["optimizer"].append("more")
+    state["n"] = 2
+
+    assert kept["model"]["weights"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert kept["optimizer"] == [{"step": torch.tensor(3.0), "betas": (0.9, 0.99)}]
+    assert kept["n"] == 1
+    assert not kept["model"]["weights"].requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.uint8])
+def test_a_snapshot_keeps_type_and_value(dtype):
+    tensor = (torch.arange(12) % 3).to(dtype).reshape(3, 4)
+
+    kept = snapshot({"a": tensor, "none": tensor[:0], "scalar": tensor[2, 2]})
+
+    for name, value in {"a": tensor, "none": tensor[:0], "scalar": tensor[2, 2]}.items():
+        assert kept[name].dtype == dtype
+        assert torch.equal(kept[name], value)
+
+
+def test_a_snapshot_keeps_the_layout_because_it_decides_the_last_bit():
+    tensor = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
+
+    assert snapshot(tensor).stride() == tensor.stride()
+
+
+def test_a_snapshot_of_a_part_does_not_hold_the_whole():
+    kept = snapshot(torch.zeros(1000, 10)[:3])
+
+    assert kept.untyped_storage().nbytes() == 3 * 10 * 4

@@ -33,6 +33,10 @@ class Proxies:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def emptied(self) -> "Proxies":
+        """No proxies."""
+        return Proxies(ids=self.ids[:0], pixels=self.pixels[:0])
+
     def joined(self, newer: "Proxies") -> "Proxies":
         """These and the newer; of one image, the newer."""
         kept = ~torch.isin(self.ids, newer.ids)
