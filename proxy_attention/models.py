@@ -93,7 +93,7 @@ class Classifier:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes) of images (B, 3, H, W) float in [0, 1], in whatever mode the module is."""
-        normalised = ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        normalised = (images - self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
         logits: torch.Tensor = self.module(normalised)
         return logits
 
@@ -167,7 +167,7 @@ def eval_batch(image_size: int) -> int:
 
 def as_float(images: torch.Tensor) -> torch.Tensor:
     """uint8 images as float in [0, 1]."""
-    return images.to(torch.float32) / 255
+    return images.to(torch.float32, copy=True).div_(255)
 
 
 def family_of(name: str) -> Family:

@@ -96,12 +96,12 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
     ids = training_set.train
     predicted, losses, maps = [], [], []
     model.module.eval()
-    for part in ids.split(eval_batch(config.image_size)):
+    for part, images in training_set.stream_originals(ids, eval_batch(config.image_size)):
         labels = training_set.labels_of(part)
         with autocast(training_set.device, config.precision):
             logits, looked = look_and_explain(
                 model,
-                as_float(training_set.originals(part)),
+                as_float(images),
                 true=labels,
                 saliency=config.saliency,
                 explain=config.explain,
@@ -304,6 +304,6 @@ def _dataset_statistics(training_set: TrainingSet, config: TrialConfig) -> Stati
     """Per-channel statistics over the training originals, if the configuration needs them."""
     if config.scope != "dataset":
         return None
-    batches = training_set.train.split(eval_batch(config.image_size))
-    parts = [Statistics.per_image(as_float(training_set.originals(part))) for part in batches]
-    return Statistics.over(parts, [len(part) for part in batches])
+    stream = training_set.stream_originals(training_set.train, eval_batch(config.image_size))
+    parts = [Statistics.per_image(as_float(images)) for _, images in stream]
+    return Statistics.over(parts, [len(part.mean) for part in parts])

@@ -13,6 +13,7 @@ import pandas as pd
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.models import weights_digest
 from proxy_attention.prefixes import Prefixes, forks
+from proxy_attention.schedule import Schedule
 from proxy_attention.storage import write_text
 from study.cluster import Machine, Resources, decide, packed
 from study.desk import Desk, fingerprint
@@ -24,7 +25,7 @@ from study.price import Passage, Price, work
 from study.report import NOT_DRAWN, write_report
 from study.request import Request
 from study.results import COMPLETE, load_results, trials_of
-from study.search import confirmation_plan, expected_configs, grid_plan, leaders_first, random_plan
+from study.search import confirmation_plan, expected_configs, grid_plan, leaders_first, random_plan, schedules_of
 from study.trainable import Workplace, write_error
 
 log = logging.getLogger(__name__)
@@ -280,8 +281,8 @@ def _partings(study: Study) -> frozenset[int]:
     """Epochs after which suggestions may part from the baseline; none if the search changes how they are trained."""
     if set(study.search) - {"schedule", *PROXY_FIELDS}:
         return frozenset()
-    configs = expected_configs(study, suggestions=0, confirm=0, searched=False)
-    steps = ([e.index + 1 for e in config.planned.epochs() if e.ends_with_proxy_step] for config in configs)
+    schedules = (Schedule.parse(text) for text in schedules_of(study))
+    steps = ([epoch.index + 1 for epoch in schedule.epochs() if epoch.ends_with_proxy_step] for schedule in schedules)
     return frozenset(found[0] for found in steps if found)
 
 

@@ -53,6 +53,7 @@ def _measure(config: TrialConfig, classes: int, device: str) -> Speed:
     torch.set_num_threads(int(config.threads))
     where = torch.device(device)
     try:
+        config = dataclasses.replace(config, compile=False)  # else a few steps would measure the compiler
         model = build(
             config.model, classes=classes, image_size=config.image_size, weights=config.weights, seed=config.seed
         )

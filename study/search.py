@@ -45,7 +45,7 @@ def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: 
         return [study.config(values, seed) for seed in study.seeds for _, values in study.grid()]
     baseline = {"schedule": study.baseline_schedule}
     rng = np.random.default_rng(derive_seed(study.seeds[0], "expected"))
-    schedules = [text for text in _choices(study) if Schedule.parse(text).proxy_steps] or _choices(study)
+    schedules = [text for text in schedules_of(study) if Schedule.parse(text).proxy_steps] or schedules_of(study)
     drawn = [
         {field: _draw(value, rng) for field, value in study.search.items()}
         | {"schedule": schedules[n % len(schedules)]}
@@ -58,7 +58,8 @@ def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: 
     ]
 
 
-def _choices(study: Study) -> list[str]:
+def schedules_of(study: Study) -> list[str]:
+    """The schedules that a search may suggest."""
     dimension = study.search.get("schedule", ())
     return list(dimension) if isinstance(dimension, tuple) and dimension else [study.baseline_schedule]
 

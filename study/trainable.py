@@ -1,6 +1,7 @@
 """One Tune trial: run the library's trial in this worker, report every epoch, give the memory back."""
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import ImageSet, load
 from proxy_attention.data.sources import open_source
 from proxy_attention.errors import DataError
@@ -52,7 +54,7 @@ class Workplace:
     commit: str
     prefixes: Prefixes | None = None
     cache: Path | None = None
-    cache_mb: int = 0
+    cache_mb: int = LIMIT_MB
     reuse: bool = True
 
 
@@ -133,6 +135,8 @@ def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Re
     config = planned.config
     images = images_of(planned, workplace.data_root, cache=workplace.cache, cache_mb=workplace.cache_mb)
     reported = False
+    if config.compile and workplace.cache is not None:  # else it writes to the system's temporary folder
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(workplace.cache / "compiled"))
     trial = run_trial(config, images, device=workplace.device, directory=folder, prefixes=workplace.prefixes)
     # closed even if interrupted: the traceback would keep the trial alive, and with it the locks that others wait for
     with Scalars(folder) as scalars, closing(trial) as running:
@@ -152,7 +156,7 @@ def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Re
 
 
 def images_of(
-    planned: PlannedTrial, data_root: Path | None, *, cache: Path | None = None, cache_mb: int = 0
+    planned: PlannedTrial, data_root: Path | None, *, cache: Path | None = None, cache_mb: int = LIMIT_MB
 ) -> ImageSet:
     """The images that the trial was planned for.
 

@@ -27,6 +27,7 @@ OUT_OF_RANGE = {
     "lr": [0, 0.0, -1e-3, math.inf, 10**400],
     "weight_decay": [-1e-5, math.inf, 10**400],
     "threads": [0, -1, 1025, "many", ""],
+    "compile": ["yes", "", 2],
     "val_fraction": [0.0, 1.0, -0.2, 1],
     "test_fraction": [0.0, 1.0, -0.2, 1],
     "train_fraction": [0.0, 1.5],

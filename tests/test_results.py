@@ -44,6 +44,7 @@ PROMISED = [
     "weight_decay",
     "precision",
     "threads",
+    "compile",
     "val_fraction",
     "test_fraction",
     "train_fraction",

@@ -1,6 +1,7 @@
 """The command line, in this process: what it refuses, in one line, and what it shows without starting anything."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -26,7 +27,7 @@ def study_file(study_text, tmp_path):
 
 @pytest.fixture
 def refused(capsys, monkeypatch, tmp_path, image_folder, study_file):
-    """Run a command line that must be refused; returns its one line. Nothing may be written or started."""
+    """Run a command line that must be refused; returns its one line. Nothing is started, nor written but a cache."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     storage = tmp_path / "storage"
 
@@ -41,7 +42,7 @@ def refused(capsys, monkeypatch, tmp_path, image_folder, study_file):
         assert err.startswith("run.py: ")
         assert err.endswith("\n")
         assert err.count("\n") == 1
-        assert not storage.exists()
+        assert not storage.exists() or [path.name for path in storage.iterdir()] == [".cache"]
         return err
 
     return run
@@ -238,7 +239,11 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(capsys, study_file, image_f
 def test_a_dry_run_tells_epochs_and_time(capsys, study_file, image_folder, tmp_path):
     main([*GRID, *asked(study_file, image_folder, tmp_path / "storage"), "--dry-run", "--cpus-per-trial", "1"])
 
-    assert "epochs       16 (2 a trial), 16 to train, about 0:1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "epochs       16 (2 a trial), 4 to train, about 0:1" in out
+    assert "12 of 16 epochs are shared; 6 proxy steps need 2 passes over the training images" in out
+    assert re.search(r"speed +\d+ images/s trained, \d+ images/s scored and explained", out)
+    assert re.search(r"wall time +0:1\d on this machine; 0:1\d on 2, 0:1\d on 4, 0:1\d on 8 like it", out)
 
 
 def test_a_dry_run_of_a_run_that_was_begun_tells_what_is_left(capsys, study_file, image_folder, complete):
@@ -288,7 +293,7 @@ def test_the_rows_of_a_run_are_written_beside_it(study_file, image_folder, compl
 
 
 def test_another_plan_under_the_same_name_ends_in_one_line(capsys, study_file, image_folder, complete):
-    before = contents(complete)
+    before = contents(complete / "small")
 
     code = main([*GRID, *asked(study_file, image_folder, complete), "--set", "threshold=0.9"])
 
@@ -297,7 +302,19 @@ def test_another_plan_under_the_same_name_ends_in_one_line(capsys, study_file, i
     assert err.startswith("run.py: --name must be new for another plan: 'small' already holds a grid of 8 trials")
     assert "they differ in threshold" in err
     assert err.count("\n") == 1
-    assert contents(complete) == before
+    assert contents(complete / "small") == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "law"),
+    [
+        ("--without", "speed", "--without must be one of cache, packing, reuse, sharing; got 'speed'"),
+        ("--without", "", "--without must be one of cache, packing, reuse, sharing; got ''"),
+        ("--cache-gb", "0", "--cache-gb must be a whole number in [1, 1000000]; got '0'"),
+    ],
+)
+def test_what_is_left_out_must_be_known(refused, option, value, law):
+    assert law in refused(*GRID, option, value)
 
 
 def test_another_plan_under_another_name_is_shown(capsys, study_file, image_folder, complete):
