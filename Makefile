@@ -8,7 +8,7 @@ SEARCH ?= grid
 help:
 	@echo "make study   install, run the quick study (SEARCH=grid|optuna|random), print its tables"
 	@echo "make test    install, check style and types, run every test with coverage"
-	@echo "make faults  kill and break whole studies, and see that nothing is lost (minutes; CI runs it, too)"
+	@echo "make faults  kill and break whole studies, run one twice: nothing is lost, no number changes (minutes; CI, too)"
 	@echo "make .venv   install only"
 	@echo "make clean   remove the environment; runs stay"
 

@@ -78,6 +78,7 @@ def quick():
     )
 
 
+@pytest.mark.fault
 def test_sharing_caching_reuse_and_packing_change_no_number(command, quick):
     usual = ("--without", "cache,sharing,reuse,packing")
     plain, fast = (command("grid", *more, text=quick, data=()) for more in (usual, ()))
