@@ -149,13 +149,7 @@ def run_trial(
     )
     log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)
     state = new_state(model.to(where), config, images=len(split.train), device=where)
-    training_set = TrainingSet(
-        images.images,
-        images.labels,
-        train=split.train,
-        proxies=Proxies.none(images.images),
-        substitute=config.substitute,
-    )
+    training_set = _originals(images, split, config)
     plan = list(config.planned.epochs())
     saved = newest_checkpoint(directory / "checkpoints", identity=identity) if directory is not None else None
     done, wall_before = _Done(records=[], recipes=[]), 0.0
@@ -289,16 +283,16 @@ def remake(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iter
     """
     labels = images.labels.numpy()
     split = draw_split(labels, images.own_test.numpy(), config)
-    training_set = TrainingSet(
-        images.images,
-        images.labels,
-        train=split.train,
-        proxies=Proxies.none(images.images),
-        substitute=config.substitute,
-    )
+    training_set = _originals(images, split, config)
     for number in range(len(recipes)):
         before = _proxies_again(recipes[:number], training_set, split, labels, config)
         yield follow(recipes[number], _at_step(recipes[number], before, split, labels, config), config)
+
+
+def _originals(images: ImageSet, split: Split, config: TrialConfig) -> TrainingSet:
+    """The training images before any proxy step."""
+    none = Proxies.none(images.images)
+    return TrainingSet(images.images, images.labels, train=split.train, proxies=none, substitute=config.substitute)
 
 
 def _at_step(
