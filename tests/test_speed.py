@@ -84,7 +84,7 @@ def test_a_step_is_raced_against_a_forward_pass_and_against_libraries_of_maps(be
 
 def test_maps_alone_are_raced_against_grad_cam_and_captum(bench):
     pytest.importorskip("pytorch_grad_cam")
-    check(proxy_speed.maps_alone(bench), count=2)
+    check(proxy_speed.maps_alone(bench), count=4)
 
 
 def test_the_libraries_make_the_maps_that_we_make(bench):
@@ -125,6 +125,7 @@ def test_an_epoch_is_raced_against_a_bare_loop():
     check([row], count=1)
 
 
+@pytest.mark.filterwarnings("ignore")  # of forks and cores, where there are few
 def test_an_epoch_is_raced_against_timms_loader_and_step():
     row, decode = training_speed.against_timm(training_speed.TINY, QUICK)
     check([row], count=1)
@@ -155,9 +156,23 @@ def test_rows_are_read_from_our_files_and_from_event_files():
     check(rows, count=2)
 
 
-def test_the_gpu_table_is_made_by_the_same_code_on_a_cpu(capsys):
-    assert main(["--gpu", "--tiny", "--rounds", "1", "--threads", "1", "--only", "training"]) == 0
-    assert "epoch against a bare loop" in capsys.readouterr().out
+@pytest.mark.parametrize("model", proxy_speed.TINY_MODELS_ON_GPU)
+def test_grad_cam_makes_our_maps_of_every_family_on_the_gpus_list(model):
+    pytest.importorskip("pytorch_grad_cam")
+    with proxy_speed.bench(proxy_speed.Size(model, 32, 20, 10, 1, 4), QUICK) as ready:
+        images, labels = ready.ready(4)
+        theirs = rivals.grad_cam(ready.classifier)(images, labels)
+        assert (theirs - proxy_speed.our_maps(ready, images, labels)).abs().max() < 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries, whatever they are
+def test_the_gpu_table_is_made_by_the_same_code_on_a_cpu(tmp_path):
+    pytest.importorskip("pytorch_grad_cam")
+    assert main(["--gpu", "--tiny", "--rounds", "1", "--threads", "1", "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "README-gpu.md").read_text()
+    for model in proxy_speed.TINY_MODELS_ON_GPU:
+        assert f"{model}, 32 px: step, 30% wrong, against one forward pass" in text
+        assert f"{model}, 32 px, batches of 10, bf16: epoch against a bare loop" in text
 
 
 @pytest.mark.parametrize("asked", [["--only", "nothing"], ["--gpu", "--only", "growth"]])
