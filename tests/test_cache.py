@@ -1,6 +1,7 @@
 """Decoded images on disk: made once, shared, bounded, and never anything but what decoding gives."""
 
 import dataclasses
+import logging
 import os
 import resource
 import shutil
@@ -293,6 +294,7 @@ def test_images_that_change_while_they_are_read_are_an_error(images, cache):
 
 def test_a_cache_that_cannot_be_written_to_does_not_stop_anyone(images, cache, caplog):
     cache.write_text("a file where a folder should be")
+    caplog.set_level(logging.INFO)
 
     assert same(load(images, SIZE, cache=cache), load(images, SIZE))
     assert inspect(images, size=SIZE, cache=cache) == inspect(images)
@@ -302,6 +304,7 @@ def test_a_cache_that_cannot_be_written_to_does_not_stop_anyone(images, cache, c
 def test_a_full_disk_leaves_nothing_behind_and_does_not_stop_anyone(images, cache, caplog):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     plain = load(images, SIZE)
+    caplog.set_level(logging.INFO)
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # a longer file is refused, as by a full disk
     try:

@@ -1,5 +1,6 @@
 """Studies that are killed, broken and starved: what is complete stays, and a restore ends with the same rows."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -68,9 +69,18 @@ def wait_until(holds, run: Path, process) -> None:
 
 def kill(process, mark: str) -> None:
     """SIGKILL for the process group, as a power cut; Ray's own processes notice that their driver is gone."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
     assert left_over(mark, seconds=30) == []
+
+
+def cut_power(process, mark: str) -> None:
+    """SIGKILL for every process of the study at once: its workers do not live to finish what they are at."""
+    for pid in marked(mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    kill(process, mark)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +221,7 @@ def test_a_truncated_checkpoint_and_a_truncated_report_cost_only_themselves(whol
     run = tmp_path / "long" / "grid"
     mark, process = start(tmp_path, home, *asked(tmp_path))
     wait_until(lambda run: len(complete(run)) >= 1 and longest_cut(run) >= 4, run, process)
-    kill(process, mark)
+    cut_power(process, mark)
     newest = max((run / "trials").glob("*/checkpoints/epoch-*.pt"))
     newest.write_bytes(newest.read_bytes()[:1000])
     report = complete(run)[0] / "report.json"

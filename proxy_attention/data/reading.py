@@ -93,7 +93,7 @@ def find(
     try:
         return _in_cache(catalogue, size, cache / "images", limit_mb=limit_mb, verify=verify, progress=progress)
     except OSError as error:
-        log.warning("the image cache %s cannot be used (%s): the images are decoded without it", cache, error)
+        log.info("the image cache %s cannot be used (%s): the images are decoded without it", cache, error)
         return _in_memory(catalogue, size, progress)
 
 
