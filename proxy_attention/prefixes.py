@@ -124,8 +124,8 @@ class Prefixes:
     def of(self, config: TrialConfig, *, data: str, weights: str | None, device: str) -> "Road":
         """The road of one trial."""
         names = road(config, data=data, weights=weights)
-        steps = [planned.index + 1 for planned in config.planned.epochs() if planned.ends_with_proxy_step]
-        before_proxies = steps[0] if steps else len(names)
+        steps = config.planned.steps
+        before_proxies = steps[0].index + 1 if steps else len(names)
         shared = {n for n, name in enumerate(names, start=1) if name in self.names}
         shared |= {n for n in self.epochs if n <= before_proxies}
         return Road(self, {n: names[n - 1] for n in sorted(shared)}, device)

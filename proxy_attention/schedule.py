@@ -67,6 +67,11 @@ class Schedule:
         """How many proxy steps the schedule asks for."""
         return self.items.count(0)
 
+    @property
+    def steps(self) -> tuple[PlannedEpoch, ...]:
+        """The epochs that end with a proxy step, in order."""
+        return tuple(epoch for epoch in self.epochs() if epoch.ends_with_proxy_step)
+
     def epochs(self) -> Iterator[PlannedEpoch]:
         """Every epoch in order."""
         index = 0

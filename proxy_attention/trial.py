@@ -301,8 +301,8 @@ def _at_step(
     """The training images of a step, which an audit draws again at every item of the schedule."""
     if config.split != "redrawn":
         return training_set
-    steps = [planned for planned in config.planned.epochs() if planned.ends_with_proxy_step]
-    return training_set.with_train(redraw(split, labels, config, steps[recipe.step].item).train)
+    item = config.planned.steps[recipe.step].item
+    return training_set.with_train(redraw(split, labels, config, item).train)
 
 
 def _scores(

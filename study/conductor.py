@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
-from proxy_attention.models import weights_digest
-from proxy_attention.prefixes import Prefixes, forks
+from proxy_attention.prefixes import Prefixes, forks, road
 from proxy_attention.schedule import Schedule
 from proxy_attention.storage import write_text
 from study.cluster import Machine, Resources, decide, packed
@@ -169,22 +168,26 @@ def passages(prepared: Prepared) -> list[Passage]:
     """Every trial of the run with what its files hold of it; of a search, what is not known yet is drawn at random."""
     plan, run, desk = prepared.plan, prepared.request.run, prepared.desk
     known = trials_of(Plan.read(run), run) if (run / "plan.json").exists() else list(plan.trials)
-    found = [_passage(trial, run) for trial in known]
+    found = [_passage(trial, run, desk) for trial in known]
     drawn = expected_configs(
         prepared.request.study, suggestions=plan.suggestions, confirm=plan.confirm, searched=plan.search != "grid"
     )
     return found + [
-        Passage.of(config, data=desk.data(config).digest, weights=weights_digest(config.weights))
+        Passage.of(config, data=desk.data(config).digest, weights=desk.weights(config))
         for config in map(desk.resolved, drawn[len(known) : prepared.trial_count])
     ]
 
 
-def _passage(trial: PlannedTrial, run: Path) -> Passage:
+def _road(trial: PlannedTrial, desk: Desk) -> tuple[str, ...]:
+    return road(trial.config, data=trial.data_digest, weights=desk.weights(trial.config))
+
+
+def _passage(trial: PlannedTrial, run: Path, desk: Desk) -> Passage:
     epochs = read_json(folder_of(run, trial.trial_id) / "epochs.json") or []
     return Passage.of(
         trial.config,
         data=trial.data_digest,
-        weights=weights_digest(trial.config.weights),
+        weights=desk.weights(trial.config),
         done=len(epochs),
         complete=is_complete(run, trial.trial_id),
     )
@@ -206,11 +209,8 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
     Returns: whether it was interrupted.
     Raises: ConfigError if the folder holds another plan.
     """
-    from study.tuner import (
-        Outcome,
-        run_optuna,
-        run_trials,
-    )  # here: ray must find its environment, which cluster.py sets, ready
+    # here: ray must find its environment, which cluster.py sets, ready
+    from study.tuner import Outcome, run_optuna, run_trials
 
     request, desk = prepared.request, prepared.desk
     run = request.run
@@ -221,7 +221,7 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
         missing = [trial for trial in trials if not is_complete(run, trial.trial_id)]
         workplace = workplace_of(prepared, known=trials)
         shared = workplace.prefixes.names if workplace.prefixes is not None else frozenset()
-        roads = [_passage(trial, run).names for trial in missing]
+        roads = [_road(trial, desk) for trial in missing]
         return run_trials(leaders_first(missing, roads, shared, resources.concurrency), workplace, resources, watcher)
 
     def search(suggestions: int, resources: Resources) -> Outcome:
@@ -263,7 +263,7 @@ def workplace_of(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Workpl
     """Where trials run, and what they share: of known trials the forks of their roads, of others their schedules'."""
     request, prefixes = prepared.request, prepared.prefixes
     if prefixes is not None:
-        names = forks(_passage(trial, request.run).names for trial in known)
+        names = forks(_road(trial, prepared.desk) for trial in known)
         prefixes = dataclasses.replace(prefixes, names=names, epochs=frozenset() if known else _partings(request.study))
     return Workplace(
         run=request.run,
@@ -281,9 +281,8 @@ def _partings(study: Study) -> frozenset[int]:
     """Epochs after which suggestions may part from the baseline; none if the search changes how they are trained."""
     if set(study.search) - {"schedule", *PROXY_FIELDS}:
         return frozenset()
-    schedules = (Schedule.parse(text) for text in schedules_of(study))
-    steps = ([epoch.index + 1 for epoch in schedule.epochs() if epoch.ends_with_proxy_step] for schedule in schedules)
-    return frozenset(found[0] for found in steps if found)
+    steps = (Schedule.parse(text).steps for text in schedules_of(study))
+    return frozenset(found[0].index + 1 for found in steps if found)
 
 
 def _may_pack(request: Request, resources: Resources) -> bool:

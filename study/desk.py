@@ -91,12 +91,20 @@ class Desk:
             self._sizes.add((*key, size))
         return self._data[key]
 
+    def weights(self, config: TrialConfig) -> str | None:
+        """Content digest of the config's weights file, which is read once; None where the weights are a name.
+
+        Raises: ConfigError if there is no such file.
+        """
+        if config.weights not in self._weights:
+            self._weights[config.weights] = weights_digest(config.weights)
+        return self._weights[config.weights]
+
     def resolved(self, config: TrialConfig) -> TrialConfig:
         """The config as it will be trained: a weights path made absolute, nothing left ``auto``."""
         if config.weights not in ("none", "imagenet"):
             config = dataclasses.replace(config, weights=str(Path(config.weights).expanduser().absolute()))
-        if config.weights not in self._weights:
-            self._weights[config.weights] = weights_digest(config.weights)
+        self.weights(config)  # a file that is not there ends here
         return dataclasses.replace(config, **self._auto(config))
 
     def trial(self, number: int, arm: str, config: TrialConfig) -> PlannedTrial:
@@ -117,7 +125,7 @@ class Desk:
                 seed=config.seed,
             )
             self.notes[model] = f"map {built.grid[0]}x{built.grid[1]}, {built.note}"
-        digest = config.digest(data=inspection.digest, weights=self._weights[config.weights])
+        digest = config.digest(data=inspection.digest, weights=self.weights(config))
         return PlannedTrial(
             trial_id=f"{number:04d}-{arm}-seed{config.seed}-{digest[:8]}",
             arm=arm,

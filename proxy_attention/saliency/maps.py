@@ -30,26 +30,15 @@ class CutModel(Protocol):
         """Features or gradients as (N, K, h, w)."""
 
 
-def _predicted(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    return predicted
+def _one_hot(named: torch.Tensor, classes: int) -> torch.Tensor:
+    return F.one_hot(named, classes).float()
 
 
-def _true(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    return true
-
-
-def _one_hot(named: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Score:
-    def score(predicted: torch.Tensor, true: torch.Tensor, classes: int) -> torch.Tensor:
-        return F.one_hot(named(predicted, true), classes).float()
-
-    return score
-
-
-def _contrast(predicted: torch.Tensor, true: torch.Tensor, classes: int) -> torch.Tensor:
-    return F.one_hot(predicted, classes).float() - F.one_hot(true, classes).float()
-
-
-EXPLAIN: dict[str, Score] = {"predicted": _one_hot(_predicted), "true": _one_hot(_true), "contrast": _contrast}
+EXPLAIN: dict[str, Score] = {
+    "predicted": lambda predicted, true, classes: _one_hot(predicted, classes),
+    "true": lambda predicted, true, classes: _one_hot(true, classes),
+    "contrast": lambda predicted, true, classes: _one_hot(predicted, classes) - _one_hot(true, classes),
+}
 """Which score is explained, as its coefficients (N, C) on the logits, from the predicted and true classes (N,)."""
 
 
