@@ -18,6 +18,8 @@ from proxy_attention.errors import ConfigError
 from proxy_attention.schedule import Schedule
 
 AUTO = "auto"
+LAST = "last"
+"""The feature layer that is found: the last whose output is a map."""
 LEAKING = frozenset({"redrawn", "merged"})
 """Audit splits that train on validation images; whatever shows them says LEAKING."""
 
@@ -38,7 +40,11 @@ class TrialConfig:
     threshold: float = 0.5
     weight: float = 0.5
     subset: float = 1.0
+    subset_decay: float = 1.0
+    patience: int = 2
     saliency: str = "gradcam"
+    feature_layer: str = LAST
+    eigen_smooth: bool = False
     explain: str = "predicted"
     mask: str = "saliency"
     replacement: str = "multiply"
@@ -58,6 +64,7 @@ class TrialConfig:
     precision: str = AUTO
     threads: int | str = AUTO
     compile: bool = False
+    freeze_trunk: bool = False
     # which images it sees
     val_fraction: float = 0.2
     test_fraction: float = 0.2
@@ -141,7 +148,11 @@ PROXY_FIELDS = (
     "threshold",
     "weight",
     "subset",
+    "subset_decay",
+    "patience",
     "saliency",
+    "feature_layer",
+    "eigen_smooth",
     "explain",
     "mask",
     "replacement",
@@ -156,7 +167,14 @@ PROXY_FIELDS = (
 )
 """The fields that mean something only where the schedule has a ``p``."""
 
-LATER: dict[str, Any] = {"compile": False}
+LATER: dict[str, Any] = {
+    "compile": False,
+    "subset_decay": 1.0,
+    "patience": 2,
+    "feature_layer": LAST,
+    "eigen_smooth": False,
+    "freeze_trunk": False,
+}
 """Fields that joined later, with the value at which a trial is what it was before: it keeps its digest."""
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TrialConfig)}
@@ -219,7 +237,11 @@ LAWS: dict[str, Law] = {
     "threshold": _fraction(),
     "weight": _fraction(),
     "subset": _part(),
+    "subset_decay": _part(),
+    "patience": _count(1, 1000),
     "saliency": _name(),
+    "feature_layer": _name(),
+    "eigen_smooth": _flag(),
     "explain": _name(),
     "mask": _name(),
     "replacement": _name(),
@@ -242,6 +264,7 @@ LAWS: dict[str, Law] = {
         lambda value: value == AUTO if isinstance(value, str) else 1 <= value <= 1024,
     ),
     "compile": _flag(),
+    "freeze_trunk": _flag(),
     "val_fraction": _share(),
     "test_fraction": _share(),
     "train_fraction": _part(),

@@ -47,6 +47,8 @@ class Classifier:
     Attributes:
         module: the timm model. Its ``feature_layer`` (a name for ``get_submodule``) gives the map that is explained.
         grid: (h, w) of that map.
+        channels: K of that map.
+        classes: C, how many logits there are.
         linear_head: the head, where logits are a linear function of the feature map's mean over positions; else None.
         note: what was chosen for this image size, for the log.
     """
@@ -58,10 +60,10 @@ class Classifier:
         mean, std = (torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in normalisation)
         self._mean, self._std = mean, std
         self._prefix_tokens = int(getattr(module, "num_prefix_tokens", 0))
-        self.grid, self.linear_head = self._probe(image_size)
+        self.grid, self.channels, self.classes, self.linear_head = self._probe(image_size)
 
-    def _probe(self, image_size: int) -> tuple[tuple[int, int], nn.Linear | None]:
-        """The size of the map, and the head if it is linear: seen by trying, not by knowing every architecture."""
+    def _probe(self, image_size: int) -> tuple[tuple[int, int], int, int, nn.Linear | None]:
+        """The map's size and channels, the classes, the head if it is linear: seen by trying, not by knowing names."""
         draws = torch.Generator().manual_seed(0)
         images = torch.rand(1, 3, image_size, image_size, generator=draws)
         training = self.module.training
@@ -70,15 +72,15 @@ class Classifier:
         self.module.train(training)
         if features.ndim != 4:
             side = round((features.shape[1] - self._prefix_tokens) ** 0.5)
-            return (side, side), None
-        grid = (features.shape[2], features.shape[3])
+            return (side, side), features.shape[2], logits.shape[1], None
+        sizes = (features.shape[2], features.shape[3]), features.shape[1], logits.shape[1]
         module: Any = self.module
         head = module.get_classifier()
         if not isinstance(head, nn.Linear) or head.in_features != features.shape[1] or not head.weight.any():
-            return grid, None
+            return *sizes, None
         with torch.no_grad():
             pooled = head(features.mean((2, 3)))
-        return grid, head if torch.allclose(pooled, logits, rtol=1e-4, atol=1e-5) else None
+        return *sizes, head if torch.allclose(pooled, logits, rtol=1e-4, atol=1e-5) else None
 
     def to(self, device: torch.device) -> "Classifier":
         """Move in place; channels_last, which is the faster layout for convolutions on both CPU and GPU."""
@@ -153,6 +155,20 @@ class Classifier:
         patches = features[:, self._prefix_tokens :]
         return patches.transpose(1, 2).reshape(len(features), -1, *self.grid)
 
+    def with_zeroed(self, features: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
+        """The feature layer's output with one channel of each image set to zero at every position of the map.
+
+        Args:
+            features: (B, K, h, w) or (B, tokens, K). Not modified.
+            channel: (B,) int64.
+        """
+        zeroed, image = features.clone(), torch.arange(len(features), device=features.device)
+        if features.ndim == 4:
+            zeroed[image, channel] = 0
+        else:
+            zeroed[image, self._prefix_tokens :, channel] = 0
+        return zeroed
+
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context in which a forward pass has this precision."""
@@ -191,19 +207,33 @@ def build(name: str, *, classes: int, image_size: int, weights: str, seed: int) 
         seed: the trial's seed; decides every random weight, whatever was drawn before.
     Raises: ConfigError for an unknown model, an image size that it cannot take, or weights that do not fit.
     """
+    return _assemble(name, classes, image_size, weights, derive_seed(seed, "init"), load=weights != "none")
+
+
+def untrained(name: str, *, classes: int, image_size: int, weights: str, seed: int) -> Classifier:
+    """The architecture that ``build`` gives for the same arguments, at random weights from a stream of their own.
+
+    Args:
+        weights: decides the architecture (how it fits small images) and the normalisation; none are loaded.
+    Raises: ConfigError as ``build`` does.
+    """
+    return _assemble(name, classes, image_size, weights, derive_seed(seed, "untrained"), load=False)
+
+
+def _assemble(name: str, classes: int, image_size: int, weights: str, init_seed: int, *, load: bool) -> Classifier:
     family = family_of(name)
     fit = family.fit(name, image_size, weights != "none")
     arguments: dict[str, Any] = {"num_classes": classes, **fit.arguments}
-    if weights != "none":
+    if load:
         arguments["pretrained"] = True
         if weights != "imagenet":
             arguments["pretrained_cfg_overlay"] = {"file": str(_weights_file(weights))}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "init"))
+        torch.manual_seed(init_seed)
         try:
             module = timm.create_model(name, **arguments)
         except Exception as error:  # timm, the hub and the unpickler raise what they like: a person needs one line
-            if weights == "none":
+            if not load:
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ConfigError(

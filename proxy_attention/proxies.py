@@ -4,22 +4,25 @@ It reaches pixels through a TrainingSet only, so it cannot see a validation or t
 """
 
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 
 from proxy_attention import seeds
-from proxy_attention.augment.masks import MASKS, changed_pixels, partners
+from proxy_attention.augment.masks import MASKS, UNTRAINED, changed_pixels, partners
 from proxy_attention.augment.replacement import Statistics, replace, smooth, statistics
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models import Classifier, as_float, autocast, eval_batch
+from proxy_attention.models import Classifier, as_float, autocast, eval_batch, untrained
 from proxy_attention.saliency.maps import look_and_explain, low_resolution_maps, scale, upsample
+from proxy_attention.saliency.methods import METHODS
 
 EXAMPLES = 8
 
@@ -30,7 +33,7 @@ class Scores:
 
     Attributes:
         maps: (N, h, w) float32 on the CPU, where the pass that scored also explained; None where it did not. They
-            depend on ``collect``, ``saliency`` and ``explain``, and on no other field of a proxy.
+            depend on the fields that ``scores_part`` names, and on no other of a proxy.
         seconds: what scoring (and explaining) took.
     """
 
@@ -50,7 +53,7 @@ class Recipe:
         step: number of the proxy step in the trial, from 0; it names the random streams.
         ids: (P,) int64 ascending, the chosen images.
         predicted: (P,) int64, the classes they were taken for.
-        maps: (P, h, w) float32, positive part only, not yet scaled.
+        maps: (P, h, w) float32, positive part only, not yet scaled; or (P, S, S) float16, scaled to [0, 1].
     """
 
     step: int
@@ -90,29 +93,47 @@ class ProxyStep:
 def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConfig) -> Scores:
     """``collect = clean``: one eval-mode pass over the originals, without augmentation, that scores and explains.
 
-    Which images are wrong is known at its end only; by then each has its map, which costs less than asking.
+    Which images are wrong is known at its end only; by then each has its map, which costs less than asking. A method
+    that needs passes of its own is asked about the chosen images only, later.
     """
     started = time.perf_counter()
-    ids = training_set.train
+    ids, explains = training_set.train, explained_while_scored(config)
     predicted, losses, maps = [], [], []
     model.module.eval()
     for part, images in training_set.stream_originals(ids, eval_batch(config.image_size)):
         labels = training_set.labels_of(part)
         with autocast(training_set.device, config.precision):
-            logits, looked = look_and_explain(
-                model,
-                as_float(images),
-                true=labels,
-                saliency=config.saliency,
-                explain=config.explain,
-            )
+            if explains:
+                logits, looked = look_and_explain(
+                    model,
+                    as_float(images),
+                    true=labels,
+                    saliency=config.saliency,
+                    explain=config.explain,
+                    eigen_smooth=config.eigen_smooth,
+                )
+                maps.append(looked)
+            else:
+                with torch.no_grad():
+                    logits = model(as_float(images)).float()
         predicted.append(logits.argmax(dim=1))
         losses.append(F.cross_entropy(logits, labels, reduction="none"))
-        maps.append(looked)
     guesses = torch.cat(predicted)
     wrong = (guesses != training_set.labels_of(ids)).cpu()
-    found = torch.cat(losses).cpu(), wrong, torch.cat(maps).cpu()
+    found = torch.cat(losses).cpu(), wrong, torch.cat(maps).cpu() if explains else None
     return Scores(ids, guesses.cpu(), *found, seconds=time.perf_counter() - started)
+
+
+def explained_while_scored(config: TrialConfig) -> bool:
+    """Whether the clean pass gives the maps, too: by one pass, and of the model that is scored."""
+    return METHODS[config.saliency].one_pass and config.mask != UNTRAINED
+
+
+def scores_part(config: TrialConfig) -> str:
+    """A name for what clean scores depend on beside the state of the trial: trials that agree in it may share them."""
+    if not explained_while_scored(config):
+        return "scores"
+    return f"scores {config.saliency} {config.explain} {config.feature_layer} {config.eigen_smooth}"
 
 
 def online_scores(
@@ -167,8 +188,18 @@ def choose(scores: Scores, config: TrialConfig, *, step: int) -> torch.Tensor:
     return wrong[torch.argsort(keys, stable=True)[:count]].sort().values
 
 
+Once: TypeAlias = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+"""From a part's name and how it is made to what it holds; whoever shares it with other trials makes it once."""
+
+
 def proxy_step(
-    model: Classifier, training_set: TrainingSet, scores: Scores, config: TrialConfig, *, step: int
+    model: Classifier,
+    training_set: TrainingSet,
+    scores: Scores,
+    config: TrialConfig,
+    *,
+    step: int,
+    once: Once = lambda part, make: make(),
 ) -> ProxyStep:
     """Make proxies of training images that the model got wrong, and put them into the training set.
 
@@ -176,6 +207,7 @@ def proxy_step(
         model: left in eval mode; its weights are not changed.
         scores: of every training image, by ``clean_scores`` or ``online_scores``.
         step: number of this proxy step in the trial, from 0; it names the random streams.
+        once: how maps that need passes of their own are made, so that trials which agree may share them.
     """
     started = time.perf_counter()
     model.module.eval()
@@ -185,7 +217,10 @@ def proxy_step(
     if scores.maps is not None and not (config.compound and len(training_set.proxies)):
         maps = scores.maps[chosen]
     else:
-        maps = _maps(model, training_set, ids, guesses, config)
+        maps = once(
+            maps_part(config, ids, step=step),
+            lambda: {"maps": _maps(model, training_set, ids, guesses, config, step=step)},
+        )["maps"]
     recipe = Recipe(step=step, ids=ids, predicted=guesses, maps=maps)
     made = follow(recipe, training_set, config)
     seconds = scores.seconds + time.perf_counter() - started
@@ -202,7 +237,7 @@ def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> Pr
     started = time.perf_counter()
     ids, step = recipe.ids, recipe.step
     source = _source(training_set, config)
-    maps = _controlled(recipe, training_set, config).to(training_set.device)
+    maps = _controlled(recipe, training_set, config).to(training_set.device, torch.float32)
     made: list[torch.Tensor] = []
     shown: list[torch.Tensor] = []
     dataset = _dataset_statistics(training_set, config)
@@ -252,25 +287,59 @@ def _source(training_set: TrainingSet, config: TrialConfig) -> Callable[[torch.T
     return training_set.current if config.compound else training_set.originals
 
 
+def maps_part(config: TrialConfig, ids: torch.Tensor, *, step: int) -> str:
+    """A name for what maps of chosen images depend on beside the state of the trial and its scores."""
+    fields = (config.collect, config.saliency, config.explain, config.feature_layer, config.eigen_smooth)
+    about = (*fields, config.mask == UNTRAINED, config.compound, config.seed, step, ids.tolist())
+    return f"maps {hashlib.sha256(repr(about).encode()).hexdigest()}"
+
+
 def _maps(
-    model: Classifier, training_set: TrainingSet, ids: torch.Tensor, guesses: torch.Tensor, config: TrialConfig
+    model: Classifier,
+    training_set: TrainingSet,
+    ids: torch.Tensor,
+    guesses: torch.Tensor,
+    config: TrialConfig,
+    *,
+    step: int,
 ) -> torch.Tensor:
-    """Low-resolution maps of the chosen images on the CPU, from a pass of their own."""
-    device, source = training_set.device, _source(training_set, config)
+    """Maps of the chosen images on the CPU, from passes of their own.
+
+    Those of the feature map's size are float32 as they are. Those of the images' size are scaled, and rounded to
+    half precision: a value that a pixel is multiplied with needs no more, and a checkpoint holds one an image.
+    """
+    device, source, method = training_set.device, _source(training_set, config), METHODS[config.saliency]
+    explained = _untrained(model, config, device) if config.mask == UNTRAINED else model
+    precision = config.precision if method.one_pass else "fp32"  # gradients of pixels are small numbers
     parts = []
     for part in _parts(len(ids), eval_batch(config.image_size)):
-        with autocast(device, config.precision):
-            parts.append(
-                low_resolution_maps(
-                    model,
-                    as_float(source(ids[part])),
-                    predicted=guesses[part].to(device),
-                    true=training_set.labels_of(ids[part]),
-                    saliency=config.saliency,
-                    explain=config.explain,
-                )
+        draws = [seeds.derive_seed(config.seed, "saliency", step, number) for number in ids[part].tolist()]
+        with autocast(device, precision):
+            found = low_resolution_maps(
+                explained,
+                as_float(source(ids[part])),
+                predicted=guesses[part].to(device),
+                true=training_set.labels_of(ids[part]),
+                saliency=config.saliency,
+                explain=config.explain,
+                eigen_smooth=config.eigen_smooth,
+                seeds=draws if method.seeded else None,
             )
-    return torch.cat(parts).cpu() if parts else torch.empty(0, *model.grid)
+        parts.append((found if found.shape[1:] == explained.grid else scale(found)[0].half()).cpu())
+    return torch.cat(parts) if parts else torch.empty(0, *model.grid)
+
+
+def _untrained(model: Classifier, config: TrialConfig, device: torch.device) -> Classifier:
+    """The same architecture at random weights of a stream of their own, in eval mode."""
+    twin = untrained(
+        config.model,
+        classes=model.classes,
+        image_size=config.image_size,
+        weights=config.weights,
+        seed=config.seed,
+    ).to(device)
+    twin.module.eval()
+    return twin
 
 
 def _controlled(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> torch.Tensor:

@@ -39,6 +39,7 @@ from proxy_attention.proxies import (
     follow,
     online_scores,
     proxy_step,
+    scores_part,
 )
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from proxy_attention.saliency.maps import EXPLAIN
@@ -188,7 +189,8 @@ def run_trial(
             if planned.ends_with_proxy_step:
                 clear_caches(where)
                 scores = _scores(model, training_set, totals, config, shared, epochs=len(done.records))
-                step = proxy_step(model, training_set, scores, config, step=len(done.recipes))
+                once = partial(shared.once, len(done.records))
+                step = proxy_step(model, training_set, scores, config, step=len(done.recipes), once=once)
                 training_set = step.training_set
                 done.recipes.append(step.recipe)
                 clear_caches(where)
@@ -310,8 +312,8 @@ def _scores(
 ) -> Scores:
     if config.collect == "online":
         return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=totals.correct)
-    part = f"scores {config.saliency} {config.explain}"
-    return Scores(**shared.once(epochs, part, lambda: vars(clean_scores(model, training_set, config))))
+    made = shared.once(epochs, scores_part(config), lambda: vars(clean_scores(model, training_set, config)))
+    return Scores(**made)
 
 
 def _record(

@@ -10,7 +10,7 @@ from proxy_attention.errors import ConfigError
 
 NAMES = (
     "dataset", "model", "weights", "saliency", "explain", "mask", "replacement", "scope", "collect", "order",
-    "substitute", "augment", "precision", "split", "on_bad_image", "label_function",
+    "substitute", "augment", "precision", "split", "on_bad_image", "label_function", "feature_layer",
 )  # fmt: skip
 
 OUT_OF_RANGE = {
@@ -19,6 +19,9 @@ OUT_OF_RANGE = {
     "threshold": [-0.1, 1.1, math.inf],
     "weight": [-0.1, 1.1, 2],
     "subset": [0, 0.0, -0.5, 1.0001],
+    "subset_decay": [0, 0.0, -0.5, 1.0001],
+    "patience": [0, -1, 1001],
+    "eigen_smooth": ["yes", "", 2],
     "smoothing": [-1.0, 257.0, math.inf],
     "max_area": [-0.1, 1.1],
     "clear_every_step": [],
@@ -28,6 +31,7 @@ OUT_OF_RANGE = {
     "weight_decay": [-1e-5, math.inf, 10**400],
     "threads": [0, -1, 1025, "many", ""],
     "compile": ["yes", "", 2],
+    "freeze_trunk": ["yes", "", 2],
     "val_fraction": [0.0, 1.0, -0.2, 1],
     "test_fraction": [0.0, 1.0, -0.2, 1],
     "train_fraction": [0.0, 1.5],
@@ -44,7 +48,8 @@ OTHER_VALUE = {
     "clear_every_step": False, "compound": True, "augment": "none", "batch_size": 64, "lr": 1e-3,
     "weight_decay": 0.0, "precision": "bf16", "threads": 2, "compile": True, "val_fraction": 0.1, "test_fraction": 0.1,
     "train_fraction": 0.5, "split": "merged", "folds": 4, "fold": 1, "on_bad_image": "skip",
-    "label_function": "file-prefix", "split_seed": 9, "seed": 1,
+    "label_function": "file-prefix", "split_seed": 9, "seed": 1, "subset_decay": 0.5, "patience": 3,
+    "feature_layer": "layer3", "eigen_smooth": True, "freeze_trunk": True,
 }  # fmt: skip
 """A second legal value of every field whose value is part of a trial's identity."""
 
@@ -91,7 +96,7 @@ def test_none_is_refused_where_a_value_is_needed(field):
         TrialConfig(**{field: None})
 
 
-@pytest.mark.parametrize("field", [name for name in LAWS if name not in ("clear_every_step", "compound", "compile")])
+@pytest.mark.parametrize("field", [name for name in LAWS if bool not in LAWS[name].kinds])
 def test_a_bool_is_no_number_and_no_name(field):
     with pytest.raises(ConfigError, match=f"^{field} must be .*; got True$"):
         TrialConfig(**{field: True})

@@ -540,6 +540,7 @@ def test_a_proxy_of_a_proxy_is_explained_as_it_now_looks(config, small, trained,
 
 CHANGED = {
     "threshold": 0.9, "weight": 0.1, "subset": 0.1, "saliency": "gradcam++", "explain": "contrast", "mask": "other",
+    "subset_decay": 0.5, "patience": 5, "feature_layer": "layer3", "eigen_smooth": True,
     "replacement": "noise", "scope": "dataset", "smoothing": 2.0, "max_area": 0.1, "collect": "online",
     "order": "hardest", "substitute": "add", "clear_every_step": False, "compound": True,
 }  # fmt: skip
@@ -550,7 +551,7 @@ CHANGED = {
 def test_scores_and_maps_depend_on_the_method_and_the_class_explained_and_on_no_other_field_of_a_proxy(
     config, tiny, trained, training_set_of, field
 ):
-    """Trials that share a state share its scores by these two fields alone."""
+    """Trials that share a state share its scores by these fields, and by the layer at which the model is explained."""
     one, other = (
         clean_scores(trained, training_set_of(trial, tiny), trial)
         for trial in (config(), config(**{field: CHANGED[field]}))
@@ -558,4 +559,4 @@ def test_scores_and_maps_depend_on_the_method_and_the_class_explained_and_on_no_
 
     for name in ("ids", "predicted", "losses", "wrong"):
         assert torch.equal(getattr(one, name), getattr(other, name))
-    assert torch.equal(one.maps, other.maps) is (field not in ("saliency", "explain"))
+    assert torch.equal(one.maps, other.maps) is (field not in ("saliency", "explain", "eigen_smooth"))

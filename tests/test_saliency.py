@@ -10,8 +10,9 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
 from proxy_attention.models import FAMILIES, Classifier, build, family_of
+from proxy_attention.saliency.cam import CAMS, combined, gradcam, gradcam_plus_plus
 from proxy_attention.saliency.maps import EXPLAIN, look_and_explain, low_resolution_maps, scale, upsample
-from proxy_attention.saliency.methods import METHODS, gradcam, gradcam_plus_plus
+from proxy_attention.saliency.methods import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting (forward|backward).*hooks:UserWarning")
 
@@ -284,7 +285,7 @@ def test_gradcam_plus_plus_by_hand():
     # channel 0: alpha = .25 / (.5 + 4 * .125) = .25, weight .125
     # channel 1: alpha = 1 / (2 + 1) where g > 0, weight 1/3
 
-    maps = gradcam_plus_plus(a, g)
+    maps = combined(a, gradcam_plus_plus(a, g))
 
     torch.testing.assert_close(maps, torch.tensor([[[0.125 + 2 / 3, 0.375 - 1 / 3]]]))
 
@@ -293,14 +294,14 @@ def test_gradcam_plus_plus_has_no_weight_where_its_denominator_vanishes():
     a = torch.full((1, 1, 1, 1), -2.0)
     g = torch.ones(1, 1, 1, 1)
 
-    assert gradcam_plus_plus(a, g).tolist() == [[[0.0]]]
+    assert combined(a, gradcam_plus_plus(a, g)).tolist() == [[[0.0]]]
 
 
 def test_gradcam_plus_plus_does_not_vanish_with_small_gradients():
     a = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     g = torch.full((1, 3, 4, 4), 1e-16)
 
-    assert gradcam_plus_plus(a, g).min() > 0
+    assert combined(a, gradcam_plus_plus(a, g)).min() > 0
 
 
 @pytest.mark.parametrize(("name", "size"), [("test_resnet", 64), ("test_efficientnet", 64), ("resnet18", 112)])
@@ -312,7 +313,7 @@ def test_gradcam_plus_plus_is_what_grad_cam_computes_with_its_epsilon(name, size
     images, true = batch(size)
     features, logits = model.cut(images)
     (gradients,) = torch.autograd.grad(logits.gather(1, true[:, None]).sum(), features)
-    low = gradcam_plus_plus(features.detach(), gradients, epsilon=1e-6).relu()
+    low = combined(features.detach(), gradcam_plus_plus(features.detach(), gradients, epsilon=1e-6)).relu()
 
     # grad-cam scales before and after the resize, and adds 1e-7 to what it divides by
     once = (low - low.amin((1, 2), keepdim=True)) / (1e-7 + (low.amax((1, 2)) - low.amin((1, 2)))[:, None, None])
@@ -405,19 +406,22 @@ def test_an_error_in_the_model_leaves_no_hook_and_no_mode_behind():
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("saliency", METHODS)
-def test_every_method_gives_no_map_without_a_gradient_and_none_without_features(saliency):
-    a = torch.rand(2, 3, 4, 4)
+@pytest.mark.parametrize("saliency", CAMS)
+def test_every_formula_gives_no_map_without_features_and_all_but_eigencam_none_without_a_gradient(saliency):
+    a, method = torch.rand(2, 3, 4, 4), CAMS[saliency]
 
-    assert (METHODS[saliency](a, torch.zeros_like(a)) == 0).all()
-    assert (METHODS[saliency](torch.zeros_like(a), a) == 0).all()
+    def maps(features, gradients):
+        return combined(features, method.weights(features, gradients), eigen=method.eigen)
+
+    assert (maps(torch.zeros_like(a), a) == 0).all()
+    assert (maps(a, torch.zeros_like(a)) == 0).all() == (saliency != "eigencam")
 
 
 def test_gradcam_by_hand():
     a = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
     g = torch.tensor([[[[0.0, 2.0]], [[-1.0, 0.0]]]])
 
-    assert gradcam(a, g).tolist() == [[[1 - 1.5, 2 - 2.0]]]
+    assert combined(a, gradcam(a, g)).tolist() == [[[1 - 1.5, 2 - 2.0]]]
 
 
 def test_scaling_brings_each_map_on_its_own_to_zero_and_one():

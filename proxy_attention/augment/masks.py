@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import torch
 
+UNTRAINED = "untrained"
+"""The mask whose maps are of the same architecture at random weights, for the same images and classes."""
+
 
 def keep(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """The maps as they are."""
@@ -45,6 +48,7 @@ MASKS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "random": shift,
     "other": keep,  # the caller has already handed each image another's map: see ``partners``
     "inverse": invert,
+    UNTRAINED: keep,  # the maps are already those of an untrained model
 }
 """Every mask by name: what it does to the maps of a chunk."""
 

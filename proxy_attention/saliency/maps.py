@@ -1,33 +1,19 @@
 """Maps of a batch: explain a class, bring the map to the image's size and to [0, 1]; knows no training set."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 
+from proxy_attention.saliency.cam import combined, gradcam
+from proxy_attention.saliency.method import ExplainedModel, Question, at_least_float32
 from proxy_attention.saliency.methods import METHODS
 
 Score: TypeAlias = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 FLAT = 1e-6
 """A map whose range is below this part of its largest value has no range: what is left is rounding."""
-
-
-class CutModel(Protocol):
-    """What an explanation needs of a classifier (``proxy_attention.models.Classifier`` has it)."""
-
-    linear_head: torch.nn.Linear | None
-    """The head, where logits are linear in the mean of the feature map over its positions."""
-
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last feature map and logits, without a graph."""
-
-    def cut(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last feature map as a leaf, and logits that depend on it."""
-
-    def as_map(self, features: torch.Tensor) -> torch.Tensor:
-        """Features or gradients as (N, K, h, w)."""
 
 
 def _one_hot(named: torch.Tensor, classes: int) -> torch.Tensor:
@@ -43,13 +29,14 @@ EXPLAIN: dict[str, Score] = {
 
 
 def look_and_explain(
-    model: CutModel,
+    model: ExplainedModel,
     images: torch.Tensor,
     *,
     true: torch.Tensor,
     saliency: str,
     explain: str,
     predicted: torch.Tensor | None = None,
+    eigen_smooth: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Classify a batch and say where the model looked, from one forward pass.
 
@@ -60,12 +47,17 @@ def look_and_explain(
     Args:
         images: (N, 3, H, W) float in [0, 1].
         true: (N,) int64 classes.
-        saliency: a key of ``METHODS``.
+        saliency: a key of ``METHODS`` whose row says ``one_pass``.
         explain: a key of ``EXPLAIN``.
         predicted: (N,) int64 classes; None is what the model says here.
+        eigen_smooth: the first principal component of the weighted features, instead of their sum.
     Returns: logits (N, C) and maps (N, h, w) >= 0, positive part only, not yet scaled; both float32, whatever the
         precision around the pass.
+    Raises: ValueError for a method that needs passes of its own.
     """
+    method = METHODS[saliency]
+    if method.weights is None:
+        raise ValueError(f"{saliency} needs passes of its own: see low_resolution_maps")
     features, logits = model.look(images) if model.linear_head is not None else model.cut(images)
     with torch.autocast(images.device.type, enabled=False):
         with torch.no_grad():
@@ -78,8 +70,11 @@ def look_and_explain(
                 score = (coefficients * logits).sum()
             gradients = model.as_map(torch.autograd.grad(score, features)[0])
         with torch.no_grad():
-            maps = METHODS[saliency](_at_least_float32(model.as_map(features.detach())), gradients)
-            return _at_least_float32(logits.detach()), maps.relu()
+            maps = at_least_float32(model.as_map(features.detach()))
+            towards = combined(maps, gradcam(maps, gradients)) if method.eigen else None
+            eigen = method.eigen or eigen_smooth
+            maps = combined(maps, method.weights(maps, gradients), towards=towards, eigen=eigen)
+            return at_least_float32(logits.detach()), maps.relu()
 
 
 def _of_pooled_features(coefficients: torch.Tensor, head: torch.nn.Linear, features: torch.Tensor) -> torch.Tensor:
@@ -89,15 +84,45 @@ def _of_pooled_features(coefficients: torch.Tensor, head: torch.nn.Linear, featu
         return (rows / (features.shape[2] * features.shape[3]))[:, :, None, None]
 
 
-def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-
-
 def low_resolution_maps(
-    model: CutModel, images: torch.Tensor, *, predicted: torch.Tensor, true: torch.Tensor, saliency: str, explain: str
+    model: ExplainedModel,
+    images: torch.Tensor,
+    *,
+    predicted: torch.Tensor,
+    true: torch.Tensor,
+    saliency: str,
+    explain: str,
+    eigen_smooth: bool = False,
+    seeds: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """The maps of ``look_and_explain`` alone, of given classes: (N, h, w) float32 >= 0."""
-    return look_and_explain(model, images, true=true, saliency=saliency, explain=explain, predicted=predicted)[1]
+    """The maps of a batch for given classes, by any method, at whatever price it has.
+
+    Args:
+        images: (N, 3, H, W) float in [0, 1].
+        predicted, true: (N,) int64 classes.
+        saliency: a key of ``METHODS`` that ``check_method`` has nothing against.
+        explain: a key of ``EXPLAIN``.
+        seeds: an int an image, for methods that draw; None is 0 for each.
+    Returns: (N, h, w) of the feature map's size, or (N, H, W), float32 >= 0: positive part only, not yet scaled.
+    """
+    method = METHODS[saliency]
+    if method.one_pass:
+        return look_and_explain(
+            model,
+            images,
+            true=true,
+            saliency=saliency,
+            explain=explain,
+            predicted=predicted,
+            eigen_smooth=eigen_smooth,
+        )[1]
+    coefficients = EXPLAIN[explain](predicted, true, model.classes)
+    question = Question(model, images, coefficients, seeds if seeds is not None else [0] * len(images))
+    if method.weigh is not None:
+        maps = combined(*method.weigh(question), eigen=eigen_smooth)
+    elif method.maps is not None:
+        maps = method.maps(question)
+    return at_least_float32(maps.detach()).relu()
 
 
 def upsample(maps: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,50 +1,37 @@
-"""Explanation methods as formulas on the last feature map and its gradient; knows no model.
+"""Every method of explanation by name, and which of them a model can be explained by."""
 
-A = features (N, K, h, w), g = gradient of the explained score with respect to A: of the same shape, or (N, K, 1, 1)
-where it is the same at every position (a linear head on pooled features). Every method returns (N, h, w), before ReLU
-and scaling.
-"""
+from collections.abc import Iterable
 
-from collections.abc import Callable
+from proxy_attention.errors import ConfigError
+from proxy_attention.saliency.attention import ROLLOUTS
+from proxy_attention.saliency.attributions import ATTRIBUTIONS
+from proxy_attention.saliency.cam import CAMS
+from proxy_attention.saliency.method import ExplainedModel, Method
+from proxy_attention.saliency.perturbation import PERTURBATIONS
 
-import torch
-
-
-def gradcam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """``sum_k mean(g_k) A_k``.
-
-    Source: Selvaraju et al., Grad-CAM, ICCV 2017, equations 1 and 2.
-    """
-    return _weighted(gradients.mean(dim=(2, 3)), features)
+METHODS: dict[str, Method] = {**CAMS, **PERTURBATIONS, **ATTRIBUTIONS, **ROLLOUTS}
+"""Every explanation method by name."""
 
 
-def gradcam_plus_plus(features: torch.Tensor, gradients: torch.Tensor, *, epsilon: float = 0.0) -> torch.Tensor:
-    """``sum_k w_k A_k`` with ``w_k = sum(alpha relu(g_k))`` and ``alpha = g^2 / (2 g^2 + sum(A_k) g^3)``.
-
-    alpha is 0 where the gradient is, and where its denominator is. Computed in float64: the denominator may cancel,
-    and cubes of small gradients vanish in float32.
+def check_method(saliency: str, model: ExplainedModel, *, name: str, eigen_smooth: bool = False) -> None:
+    """See that a model can be explained by a method.
 
     Args:
-        epsilon: added to the denominator; grad-cam 1.5.7 adds 1e-6, the paper nothing.
-    Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, equation 19 (for an exponential last activation).
+        name: what the model is called.
+    Raises: ConfigError that says what is lacking, and which methods the model can be explained by.
     """
-    g = gradients.double()
-    square = g.square()
-    denominator = 2 * square + features.sum(dim=(2, 3), keepdim=True, dtype=torch.float64) * square * g + epsilon
-    usable = (g != 0) & (denominator != 0)
-    alpha = torch.where(usable, square / torch.where(usable, denominator, 1.0), 0.0)
-    positions = features.shape[2] * features.shape[3]
-    weights = (alpha * g.relu()).mean(dim=(2, 3)) * positions
-    return _weighted(weights, features.double()).to(features.dtype)
+    lacking = METHODS[saliency].lacks(model)
+    if lacking is not None:
+        able = ", ".join(sorted(other for other, method in METHODS.items() if method.lacks(model) is None))
+        raise ConfigError(f"saliency must be a method that {name} has {lacking} for; got {saliency!r} (it can: {able})")
+    if eigen_smooth and not METHODS[saliency].can_eigen_smooth:
+        able = ", ".join(sorted(other for other, method in METHODS.items() if method.can_eigen_smooth))
+        raise ConfigError(f"eigen_smooth must be false for a map that is no weighted sum; got {saliency!r} ({able})")
 
 
-def _weighted(weights: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """``sum_k w_k A_k``: (N, K) and (N, K, h, w) to (N, h, w)."""
-    return torch.einsum("nk,nkhw->nhw", weights, features)
-
-
-METHODS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "gradcam": gradcam,
-    "gradcam++": gradcam_plus_plus,
-}
-"""Every explanation method by name."""
+def the_same(saliency: Iterable[str], model: ExplainedModel) -> list[tuple[str, ...]]:
+    """The methods among these that are one and the same for this model, to the bit: groups of two or more."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(saliency):
+        groups.setdefault((METHODS[name].pooled if model.linear_head is not None else "") or name, []).append(name)
+    return [tuple(names) for names in groups.values() if len(names) > 1]

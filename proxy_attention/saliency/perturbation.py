@@ -1,0 +1,110 @@
+"""Maps from what happens to a score when channels are taken away or alone are kept; knows no training set."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from proxy_attention.saliency.method import ExplainedModel, Method, Question, at_least_float32
+
+CHUNK_PIXELS = 2**21
+"""Pixels of a batch of changed images, so that memory does not grow with the channels."""
+
+
+def ablationcam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each channel weighs what the score loses without it: ``(y - y_k) / y``.
+
+    Under a linear head on pooled features the loss is the channel's own part of the score, and no further pass is
+    needed. Under any other the channel is set to zero in a pass of its own. A score of 0 has no such part: zeros.
+
+    Source: Desai and Ramaswamy, Ablation-CAM, WACV 2020, equation 4.
+    """
+    model = question.model
+    with torch.no_grad():
+        features, logits = model.look(question.images)
+        maps = at_least_float32(model.as_map(features))
+        score = question.score(at_least_float32(logits))
+        if model.linear_head is not None:
+            rows = question.coefficients.to(model.linear_head.weight) @ model.linear_head.weight
+            lost = rows * maps.mean(dim=(2, 3))
+        else:
+            lost = score[:, None] - torch.cat(list(_without_each_channel(question)), dim=1)
+        usable = score != 0
+        share = torch.where(usable[:, None], lost / torch.where(usable, score, 1.0)[:, None], 0.0)
+    return maps, share[:, :, None, None]
+
+
+def _without_each_channel(question: Question) -> Iterator[torch.Tensor]:
+    """Scores (N, k) of a chunk of channels, each with one of them set to zero at every position."""
+    model, count = question.model, len(question.images)
+    layer = model.module.get_submodule(model.feature_layer)
+    for chunk in _chunks(question):
+        channel = chunk.repeat_interleave(count)
+
+        def ablate(module: object, args: object, output: torch.Tensor, channel: torch.Tensor = channel) -> torch.Tensor:
+            return model.with_zeroed(output, channel)
+
+        handle = layer.register_forward_hook(ablate)
+        try:
+            logits = at_least_float32(model(question.images.repeat(len(chunk), 1, 1, 1)))
+        finally:
+            handle.remove()
+        yield _scores(question, logits, len(chunk))
+
+
+def scorecam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each channel weighs how sure the model is of the image seen through it alone: softmax over the channels.
+
+    The channel, upsampled and scaled to [0, 1], is multiplied onto the pixels. A channel without a range shows nothing.
+
+    Source: Wang et al., Score-CAM, CVPR workshops 2020, algorithm 1. The score of the black image, which the paper
+    takes off each, cancels in the softmax.
+    """
+    model, images = question.model, question.images
+    size = images.shape[2:]
+    with torch.no_grad():
+        maps = at_least_float32(model.as_map(model.look(images)[0]))
+        parts = []
+        for chunk in _chunks(question):
+            seen = F.interpolate(maps[:, chunk], size=size, mode="bilinear", align_corners=False)
+            low, high = seen.amin((2, 3), keepdim=True), seen.amax((2, 3), keepdim=True)
+            masks = torch.where(high > low, (seen - low) / (high - low).clamp(min=1e-12), 0.0)
+            masked = images[None] * masks.transpose(0, 1)[:, :, None]  # (k, N, 3, H, W): as _scores takes them apart
+            parts.append(_scores(question, at_least_float32(model(masked.flatten(0, 1))), len(chunk)))
+        weights = torch.cat(parts, dim=1).softmax(dim=1)
+    return maps, weights[:, :, None, None]
+
+
+def _scores(question: Question, logits: torch.Tensor, chunk: int) -> torch.Tensor:
+    """Scores (N, k) of logits (k * N, C), channel by channel."""
+    by_channel = logits.view(chunk, len(question.images), -1)
+    return (question.coefficients * by_channel).sum(dim=2).transpose(0, 1)
+
+
+def _chunks(question: Question) -> tuple[torch.Tensor, ...]:
+    """The channels, so many at a time as a batch may hold."""
+    pixels = question.images[:, 0].numel()
+    channels = torch.arange(question.model.channels, device=question.images.device)
+    chunks: tuple[torch.Tensor, ...] = channels.split(max(CHUNK_PIXELS // pixels, 1))
+    return chunks
+
+
+def _of_ablation(model: ExplainedModel, image_size: int) -> int:
+    return 1 if model.linear_head is not None else 1 + model.channels
+
+
+PERTURBATIONS: dict[str, Method] = {
+    "ablationcam": Method(
+        "Desai and Ramaswamy, WACV 2020",
+        cost="1 under a linear head, else 1 + channels",
+        weigh=ablationcam,
+        passes=_of_ablation,
+    ),
+    "scorecam": Method(
+        "Wang et al., CVPR workshops 2020",
+        cost="1 + channels",
+        weigh=scorecam,
+        passes=lambda model, image_size: 1 + model.channels,
+    ),
+}
+"""The methods that change channels and look what becomes of the score."""
