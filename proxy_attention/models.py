@@ -46,6 +46,7 @@ class Classifier:
 
     Attributes:
         module: the timm model. Its ``feature_layer`` (a name for ``get_submodule``) gives the map that is explained.
+        image_size: pixels on a side of the images that it was built for.
         grid: (h, w) of that map.
         channels: K of that map.
         classes: C, how many logits there are.
@@ -56,7 +57,7 @@ class Classifier:
     def __init__(self, module: nn.Module, *, family: Family, image_size: int, normalisation: Any, note: str) -> None:
         self.module = module
         self.feature_layer = family.feature_layer(module)
-        self.note = note
+        self.note, self.image_size = note, image_size
         mean, std = (torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in normalisation)
         self._mean, self._std = mean, std
         self._prefix_tokens = int(getattr(module, "num_prefix_tokens", 0))

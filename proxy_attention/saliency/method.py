@@ -16,6 +16,9 @@ class ExplainedModel(Protocol):
     feature_layer: str
     """Name of the module in it whose output is the last feature map."""
 
+    image_size: int
+    """Pixels on a side of the images that the classifier was built for."""
+
     grid: tuple[int, int]
     """(h, w) of that map."""
 
