@@ -1,4 +1,4 @@
-"""Maps from what happens to a score when channels are taken away or alone are kept; knows no training set."""
+"""Maps from what becomes of a score when channels or pixels are hidden; knows no training set."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,10 @@ import torch.nn.functional as F
 
 from proxy_attention.saliency.method import ExplainedModel, Method, Question, at_least_float32
 
+RISE_MASKS = 512
+"""The paper takes 4,000 and more for images of 224 pixels."""
+
+RISE_CELLS, RISE_KEPT = 7, 0.5
 CHUNK_PIXELS = 2**21
 """Pixels of a batch of changed images, so that memory does not grow with the channels."""
 
@@ -75,6 +79,40 @@ def scorecam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
     return maps, weights[:, :, None, None]
 
 
+def rise(question: Question) -> torch.Tensor:
+    """How sure the model is, on average, of the image seen through random masks that leave a pixel in.
+
+    Masks are coarse grids of ones and zeros, upsampled and shifted by part of a cell; each image has its own, drawn
+    from its seed.
+
+    Returns: (N, H, W).
+    Source: Petsiuk et al., RISE, BMVC 2018, equation 6 and section 3.2.
+    """
+    maps = [_rise(question, number) for number in range(len(question.images))]
+    return torch.stack(maps) if maps else question.images[:, 0]
+
+
+def _rise(question: Question, number: int) -> torch.Tensor:
+    """The map (H, W) of one image."""
+    image = question.images[number]
+    masks = random_masks(torch.Generator().manual_seed(question.seeds[number]), image.shape[1]).to(image)
+    found = torch.zeros_like(image[0])
+    with torch.no_grad():
+        for part in masks.split(max(CHUNK_PIXELS // image[0].numel(), 1)):
+            sure = at_least_float32(question.model(part[:, None] * image)).softmax(dim=1)
+            found += torch.einsum("m,mhw->hw", (question.coefficients[number] * sure).sum(dim=1).to(part), part)
+    return found / (RISE_MASKS * RISE_KEPT)
+
+
+def random_masks(generator: torch.Generator, size: int) -> torch.Tensor:
+    """(RISE_MASKS, size, size) in [0, 1] on the CPU."""
+    cell = -(-size // RISE_CELLS)
+    kept = (torch.rand(RISE_MASKS, 1, RISE_CELLS, RISE_CELLS, generator=generator) < RISE_KEPT).float()
+    larger = F.interpolate(kept, size=[(RISE_CELLS + 1) * cell] * 2, mode="bilinear", align_corners=False)[:, 0]
+    y, x = torch.randint(cell, (2, RISE_MASKS, 1), generator=generator) + torch.arange(size)
+    return larger[torch.arange(RISE_MASKS)[:, None, None], y[:, :, None], x[:, None, :]]
+
+
 def _scores(question: Question, logits: torch.Tensor, chunk: int) -> torch.Tensor:
     """Scores (N, k) of logits (k * N, C), channel by channel."""
     by_channel = logits.view(chunk, len(question.images), -1)
@@ -106,5 +144,12 @@ PERTURBATIONS: dict[str, Method] = {
         weigh=scorecam,
         passes=lambda model, image_size: 1 + model.channels,
     ),
+    "rise": Method(
+        "Petsiuk et al., BMVC 2018",
+        cost=str(RISE_MASKS),
+        maps=rise,
+        passes=lambda model, image_size: RISE_MASKS,
+        seeded=True,
+    ),
 }
-"""The methods that change channels and look what becomes of the score."""
+"""The methods that hide channels or pixels and look what becomes of the score."""
