@@ -12,12 +12,22 @@ UNTRAINED = "untrained"
 
 
 def keep(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """The maps as they are."""
+    """The map as it is."""
+    return maps
+
+
+def keep_others(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """The map of another chosen image, which the caller has already handed each: see ``partners``."""
+    return maps
+
+
+def keep_untrained(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """The map that the same architecture gives at random weights, which the caller has already asked for it."""
     return maps
 
 
 def shift(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Shift each map circularly by its own offset, never by none: same values, same area, same shape, other place.
+    """The map shifted circularly by an offset of its own, never by none: same values, area and shape, other place.
 
     Args:
         maps: (N, H, W).
@@ -34,7 +44,7 @@ def shift(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def invert(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Hand each map's values out in reverse rank: same values, same area, least salient pixels first.
+    """The map with its values handed out in reverse rank: same values, same area, least salient pixels first.
 
     Ties keep their order in the image.
     """
@@ -46,11 +56,11 @@ def invert(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 MASKS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "saliency": keep,
     "random": shift,
-    "other": keep,  # the caller has already handed each image another's map: see ``partners``
+    "other": keep_others,
     "inverse": invert,
-    UNTRAINED: keep,  # the maps are already those of an untrained model
+    UNTRAINED: keep_untrained,
 }
-"""Every mask by name: what it does to the maps of a chunk."""
+"""Every mask by name: what it does to the maps of a chunk. The first line of each is its row in the README."""
 
 
 def partners(count: int, priorities: torch.Tensor) -> torch.Tensor:

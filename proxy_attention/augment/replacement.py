@@ -44,8 +44,12 @@ class Statistics:
         )
 
 
-SCOPES = ("image", "batch", "dataset")
-"""What statistics are taken over: the image, its batch of ``batch_size`` proxies, or the training originals."""
+SCOPES: dict[str, str] = {
+    "image": "the image itself",
+    "batch": "the `batch_size` proxies that are made together",
+    "dataset": "the originals of all training images",
+}
+"""Every scope by name: what statistics are taken over."""
 
 
 def statistics(images: torch.Tensor, *, scope: str, dataset: Statistics | None) -> Statistics:
@@ -120,15 +124,48 @@ class Ingredients:
 
 
 def _multiply(given: Ingredients) -> torch.Tensor:
+    """The pixel, darker the higher its map: `(1 - weight * map) * pixel`."""
     return (1 - given.weight * given.maps[:, None]) * given.images
 
 
+def _mean(given: Ingredients) -> torch.Tensor:
+    """The mean of each channel over the scope."""
+    return given.blend(given.needed().mean)
+
+
+def _max(given: Ingredients) -> torch.Tensor:
+    """The largest value of each channel over the scope."""
+    return given.blend(given.needed().high)
+
+
+def _min(given: Ingredients) -> torch.Tensor:
+    """The smallest value of each channel over the scope."""
+    return given.blend(given.needed().low)
+
+
+def _halfmax(given: Ingredients) -> torch.Tensor:
+    """Half the largest value of each channel over the scope."""
+    return given.blend(given.needed().high / 2)
+
+
+def _black(given: Ingredients) -> torch.Tensor:
+    """Black."""
+    return given.blend(0.0)
+
+
+def _white(given: Ingredients) -> torch.Tensor:
+    """White."""
+    return given.blend(1.0)
+
+
 def _blur(given: Ingredients) -> torch.Tensor:
+    """The image blurred by a gaussian with a sigma of a sixteenth of its side."""
     side = min(given.images.shape[-2:])
     return given.blend(smooth(given.images, sigma=side / 16))
 
 
 def _noise(given: Ingredients) -> torch.Tensor:
+    """Normal noise with the mean and standard deviation of each channel over the scope."""
     if given.noise is None:
         raise ValueError("replacement noise needs draws; got none")
     return given.blend((given.needed().mean + given.needed().std * given.noise).clamp(0, 1))
@@ -136,16 +173,16 @@ def _noise(given: Ingredients) -> torch.Tensor:
 
 REPLACEMENTS: dict[str, Callable[[Ingredients], torch.Tensor]] = {
     "multiply": _multiply,
-    "mean": lambda given: given.blend(given.needed().mean),
-    "max": lambda given: given.blend(given.needed().high),
-    "min": lambda given: given.blend(given.needed().low),
-    "halfmax": lambda given: given.blend(given.needed().high / 2),
-    "black": lambda given: given.blend(0.0),
-    "white": lambda given: given.blend(1.0),
-    "blur": _blur,  # gaussian, sigma a sixteenth of the side
-    "noise": _noise,  # normal, with the scope's mean and standard deviation
+    "mean": _mean,
+    "max": _max,
+    "min": _min,
+    "halfmax": _halfmax,
+    "black": _black,
+    "white": _white,
+    "blur": _blur,
+    "noise": _noise,
 }
-"""Every replacement by name."""
+"""Every replacement by name. The first line of each is its row in the README."""
 
 
 def smooth(images: torch.Tensor, *, sigma: float) -> torch.Tensor:

@@ -115,9 +115,15 @@ def _lacks_attention(model: ExplainedModel) -> str | None:
 
 
 ROLLOUTS: dict[str, Method] = {
-    "attention-rollout": Method("Abnar and Zuidema, ACL 2020", maps=attention_rollout, lacks=_lacks_attention),
+    "attention-rollout": Method(
+        "Abnar and Zuidema, ACL 2020",
+        "how much of each patch reaches the classified token through all blocks; it knows no class",
+        maps=attention_rollout,
+        lacks=_lacks_attention,
+    ),
     "gradient-rollout": Method(
         "Chefer et al., ICCV 2021",
+        "attention rolled out likewise, each head weighted by the gradient of the score",
         cost="2",
         maps=gradient_rollout,
         passes=lambda model, image_size: 2,

@@ -126,12 +126,44 @@ def _divided(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor
 
 
 CAMS: dict[str, Method] = {
-    "gradcam": Method("Selvaraju et al., ICCV 2017", weights=gradcam),
-    "gradcam++": Method("Chattopadhyay et al., WACV 2018", weights=gradcam_plus_plus),
-    "hirescam": Method("Draelos and Carin, 2020", weights=hirescam, pooled="gradcam"),
-    "xgradcam": Method("Fu et al., BMVC 2020", weights=xgradcam, pooled="gradcam"),
-    "layercam": Method("Jiang et al., IEEE TIP 2021", weights=layercam),
-    "eigencam": Method("Muhammad and Yeasin, IJCNN 2020", weights=eigencam, eigen=True),
-    "eigengradcam": Method("grad-cam's, after Eigen-CAM", weights=hirescam, eigen=True),
+    "gradcam": Method(
+        "Selvaraju et al., ICCV 2017",
+        "features, each channel weighted by the mean gradient of the score",
+        weights=gradcam,
+    ),
+    "gradcam++": Method(
+        "Chattopadhyay et al., WACV 2018",
+        "GradCAM of positive gradients, so that several small objects count as one large one does",
+        weights=gradcam_plus_plus,
+    ),
+    "hirescam": Method(
+        "Draelos and Carin, 2020",
+        "features times gradient at each position, without the mean over positions",
+        weights=hirescam,
+        pooled="gradcam",
+    ),
+    "xgradcam": Method(
+        "Fu et al., BMVC 2020",
+        "GradCAM whose mean over positions is weighted by the features themselves",
+        weights=xgradcam,
+        pooled="gradcam",
+    ),
+    "layercam": Method(
+        "Jiang et al., IEEE TIP 2021",
+        "features times the positive part of the gradient at each position",
+        weights=layercam,
+    ),
+    "eigencam": Method(
+        "Muhammad and Yeasin, IJCNN 2020",
+        "first principal component of the features; it knows no class",
+        weights=eigencam,
+        eigen=True,
+    ),
+    "eigengradcam": Method(
+        "grad-cam's, after Eigen-CAM",
+        "first principal component of features times gradient",
+        weights=hirescam,
+        eigen=True,
+    ),
 }
 """The methods that come out of the pass that classifies."""

@@ -84,6 +84,7 @@ class Method:
 
     Attributes:
         source: the paper.
+        what: what the map is, in a line for people: the README is made of it.
         cost: forward passes that a batch takes, in words; a backward pass down to the pixels counts as one, too.
         weights: a formula on the last feature map and its gradient. The pass that classifies gives both, so such a
             method costs that one pass.
@@ -97,6 +98,7 @@ class Method:
     """
 
     source: str
+    what: str = ""
     cost: str = "1"
     weights: Weights | None = None
     weigh: Callable[[Question], tuple[torch.Tensor, torch.Tensor]] | None = None

@@ -134,18 +134,21 @@ def _of_ablation(model: ExplainedModel, image_size: int) -> int:
 PERTURBATIONS: dict[str, Method] = {
     "ablationcam": Method(
         "Desai and Ramaswamy, WACV 2020",
+        "features, each channel weighted by the part of the score that is lost without it",
         cost="1 under a linear head, else 1 + channels",
         weigh=ablationcam,
         passes=_of_ablation,
     ),
     "scorecam": Method(
         "Wang et al., CVPR workshops 2020",
+        "features, each channel weighted by how sure the model is of the image seen through it alone",
         cost="1 + channels",
         weigh=scorecam,
         passes=lambda model, image_size: 1 + model.channels,
     ),
     "rise": Method(
         "Petsiuk et al., BMVC 2018",
+        "mean of random masks, each weighted by the score of the image behind it",
         cost=str(RISE_MASKS),
         maps=rise,
         passes=lambda model, image_size: RISE_MASKS,
