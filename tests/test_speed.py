@@ -9,7 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.parent))  # experiments/ is no package that is installed
 
-from experiments.speed import growth, proxy_speed, rivals, training_speed
+from experiments.speed import growth, methods_speed, proxy_speed, rivals, training_speed
 from experiments.speed.measure import AS_FAST, THE_TIME, Effort, Race, Row, Section, Target, again, exponent, race
 from experiments.speed.run import main
 from experiments.speed.tables import text_of, update
@@ -75,6 +75,21 @@ def test_exactly_the_part_asked_for_counts_as_wrong(bench):
     assert [(bench.clean(part).wrong, bench.clean(part).made) for part in (0.1, 1.0)] == [(2, 2), (20, 20)]
     step = bench.online(0.3, "gradcam")
     assert (step.wrong, step.recipe.ids.tolist()) == (6, bench.wrong(0.3).tolist())
+
+
+def test_methods_of_one_pass_are_raced_against_a_forward_pass(bench):
+    rows = methods_speed.single(bench, ["gradcam", "eigencam"])
+
+    check(rows, count=2)
+    assert all(row.target == Target("at most", 1.25) for row in rows)
+
+
+def test_the_passes_of_other_methods_are_counted_beside_those_that_the_table_states(bench):
+    row = methods_speed.several(bench, "scorecam")
+
+    check([row], count=1)
+    channels = bench.classifier.channels
+    assert (row.ours, row.rival) == (f"{channels + 1} counted", f"{channels + 1} stated")
 
 
 def test_a_step_is_raced_against_a_forward_pass_and_against_libraries_of_maps(bench):
