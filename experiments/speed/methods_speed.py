@@ -44,9 +44,9 @@ def methods(effort: Effort) -> list[Section]:
         Section(
             "Methods that take more",
             (
-                "Passes forward and backward through the first layer (a transformer's first block) are counted by hooks,",
-                "and stated by the table of methods. The ratio is the time in forward passes over as many images: a backward",
-                "pass costs more than a forward one.",
+                "Passes, forward and backward, are counted by hooks on the first layer (of a transformer: on the first block),",
+                "and stated by the table of methods. The ratio is the time in forward passes over as many images:",
+                "a backward pass costs more than a forward one.",
             ),
             tuple(more),
         ),
