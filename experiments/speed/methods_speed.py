@@ -44,7 +44,7 @@ def methods(effort: Effort) -> list[Section]:
         Section(
             "Methods that take more",
             (
-                "Passes, forward and backward, are counted by hooks on the first layer (of a transformer: on the first block),",
+                "Passes, forward and backward, are counted by hooks on the first layer (a transformer's first block),",
                 "and stated by the table of methods. The ratio is the time in forward passes over as many images:",
                 "a backward pass costs more than a forward one.",
             ),
