@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import torch
@@ -50,7 +49,7 @@ class Recipe:
     """What one step's proxies are made of, beside the originals and the config: a few bytes an image.
 
     Attributes:
-        step: number of the proxy step in the trial, from 0; it names the random streams.
+        step: number of the planned proxy step, from 0, skipped ones counted; it names the random streams.
         ids: (P,) int64 ascending, the chosen images.
         predicted: (P,) int64, the classes they were taken for.
         maps: (P, h, w) float32, positive part only, not yet scaled; or (P, S, S) float16, scaled to [0, 1].
@@ -179,11 +178,14 @@ ORDERS: dict[str, Callable[[Scores, int, int], torch.Tensor]] = {
 
 
 def choose(scores: Scores, config: TrialConfig, *, step: int) -> torch.Tensor:
-    """Positions in ``scores`` of the chosen images: ``ceil(subset * wrong)`` of the wrong ones, ascending."""
+    """Positions in ``scores`` of the chosen images: the step's part of the wrong ones, rounded up, ascending.
+
+    A part above 0 is rounded up to one image at least, while any is wrong.
+    """
     wrong = scores.wrong.nonzero().flatten()
     if not len(wrong):
         return wrong
-    count = math.ceil(Fraction(repr(config.subset)) * len(wrong))  # 0.07 * 100 is 7, not 7.000000000000001
+    count = math.ceil(config.subset_at(step) * len(wrong))  # exact: 0.07 * 100 is 7, not 7.000000000000001
     keys = ORDERS[config.order](scores, config.seed, step)[wrong]
     return wrong[torch.argsort(keys, stable=True)[:count]].sort().values
 
@@ -206,7 +208,7 @@ def proxy_step(
     Args:
         model: left in eval mode; its weights are not changed.
         scores: of every training image, by ``clean_scores`` or ``online_scores``.
-        step: number of this proxy step in the trial, from 0; it names the random streams.
+        step: number of this step among the planned, from 0; it names the random streams.
         once: how maps that need passes of their own are made, so that trials which agree may share them.
     """
     started = time.perf_counter()
@@ -242,14 +244,11 @@ def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> Pr
     shown: list[torch.Tensor] = []
     dataset = _dataset_statistics(training_set, config)
     offsets = _per_image(ids, training_set, config.seed, "proxy-mask", step)
-    for number, part in enumerate(_parts(len(ids), config.batch_size)):
+    for part in _parts(len(ids), config.batch_size):
         images = as_float(source(ids[part]))
         controlled = MASKS[config.mask](_full_size(maps[part.to(maps.device)], config), offsets[part])
         changed = changed_pixels(controlled, threshold=config.threshold, max_area=config.max_area)
-        noise = None
-        if config.replacement == "noise":
-            generator = seeds.stream(config.seed, "proxy-noise", step, number)
-            noise = torch.randn(images.shape, generator=generator).to(images.device)
+        noise = _noise(ids[part], images, config.seed, step) if config.replacement == "noise" else None
         pixels = replace(
             images,
             controlled,
@@ -367,6 +366,14 @@ def _full_size(maps: torch.Tensor, config: TrialConfig) -> torch.Tensor:
 def _per_image(ids: torch.Tensor, training_set: TrainingSet, seed: int, name: str, step: int) -> torch.Tensor:
     """(N, 1) draws, one an image, whichever others were chosen."""
     return seeds.table(training_set.dataset_size, 1, seed, name, step)[ids]
+
+
+def _noise(ids: torch.Tensor, images: torch.Tensor, seed: int, step: int) -> torch.Tensor:
+    """Standard normal draws shaped like the images, from a stream an image: whichever others were chosen."""
+    draws = torch.empty(images.shape)
+    for row, number in zip(draws, ids.tolist(), strict=True):  # a table of all images would be as large as they are
+        row.normal_(generator=seeds.stream(seed, "proxy-noise", step, number))
+    return draws.to(images.device)
 
 
 def _dataset_statistics(training_set: TrainingSet, config: TrialConfig) -> Statistics | None:
