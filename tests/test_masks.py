@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from proxy_attention.augment.masks import MASKS, changed_pixels, invert, partners, shift
+from proxy_attention.augment.masks import MASKS, UNTRAINED, changed_pixels, invert, partners, shift
 
 
 def maps(count=4, height=5, width=5):
@@ -41,9 +41,26 @@ def test_every_mask_takes_no_map_at_all(name):
     assert MASKS[name](maps(0), draws(0)).shape == (0, 5, 5)
 
 
-@pytest.mark.parametrize("name", ["saliency", "other"])
+@pytest.mark.parametrize("name", ["saliency", "other", UNTRAINED])
 def test_a_mask_that_is_the_map_leaves_it_as_it_is(name):
     assert torch.equal(MASKS[name](maps(), draws()), maps())
+
+
+def test_every_mask_is_known_to_these_tests():
+    assert set(MASKS) == {"saliency", "random", "other", "inverse", UNTRAINED}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_a_map_without_a_range_stays_what_it_is_under_every_mask(name, value):
+    given = torch.full((4, 5, 5), value)
+
+    assert torch.equal(MASKS[name](given, draws()), given)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_every_mask_takes_a_map_of_one_pixel(name):
+    assert MASKS[name](torch.tensor([[[0.7]]]), torch.tensor([[0.9]])).tolist() == [[[pytest.approx(0.7)]]]
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 3), (5, 5)])
@@ -92,6 +109,11 @@ def test_every_image_gets_the_map_of_another_each_used_once(count):
 
     assert (found != torch.arange(count)).all()
     assert found.sort().values.tolist() == list(range(count))
+
+
+def test_the_ring_hands_each_image_the_map_of_the_one_before_it():
+    # by priority the ring is 1, 2, 0: image 2 gets the map of 1, image 0 of 2, and image 1 of 0
+    assert partners(3, torch.tensor([0.3, 0.1, 0.2])).tolist() == [2, 0, 1]
 
 
 def test_equal_priorities_still_give_each_image_another():

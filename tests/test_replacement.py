@@ -120,6 +120,70 @@ def test_a_value_is_laid_over_the_pixel_at_the_weight_whatever_the_map(name, val
     assert exact(name, 1.0) == pytest.approx([value] * 4)
 
 
+TWO = torch.tensor([[0.2, 0.4, 0.6, 0.8], [0.0, 0.0, 0.5, 0.5]]).view(2, 1, 2, 2).expand(2, 3, 2, 2)
+OWN = torch.tensor([0.1, 0.1, 0.3, 0.3]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+LAID_OVER = {
+    ("mean", "image"): (0.5, 0.25), ("mean", "batch"): (0.375, 0.375), ("mean", "dataset"): (0.2, 0.2),
+    ("max", "image"): (0.8, 0.5), ("max", "batch"): (0.8, 0.8), ("max", "dataset"): (0.3, 0.3),
+    ("min", "image"): (0.2, 0.0), ("min", "batch"): (0.0, 0.0), ("min", "dataset"): (0.1, 0.1),
+    ("halfmax", "image"): (0.4, 0.25), ("halfmax", "batch"): (0.4, 0.4), ("halfmax", "dataset"): (0.15, 0.15),
+    # one standard deviation above the mean: sqrt(0.05) and 0.25; over both, E[x^2] = (0.3 + 0.125) / 2
+    ("noise", "image"): (0.5 + 0.05**0.5, 0.5), ("noise", "batch"): (0.375 + 0.071875**0.5,) * 2,
+    ("noise", "dataset"): (0.3, 0.3),
+    **{(name, scope): (value, value) for name, value in (("black", 0.0), ("white", 1.0)) for scope in SCOPES},
+}  # fmt: skip
+"""What stands in the pixels of the images ``TWO`` at weight 1, by replacement and scope; the data set is ``OWN``."""
+
+
+@pytest.mark.parametrize(("name", "scope"), [case for case in CASES if case[0] not in ("multiply", "blur")])
+def test_a_value_is_taken_over_its_scope_exactly(name, scope):
+    out = replace(
+        TWO,
+        torch.zeros(2, 2, 2),
+        torch.ones(2, 2, 2, dtype=torch.bool),
+        weight=1.0,
+        replacement=name,
+        stats=statistics(TWO, scope=scope, dataset=Statistics.per_image(OWN)),
+        noise=torch.ones_like(TWO),
+    )
+
+    for image, value in zip(out, LAID_OVER[name, scope], strict=True):
+        assert image.flatten().tolist() == pytest.approx([value] * 12, abs=1e-6)
+
+
+@pytest.mark.parametrize(("draw", "value"), [(-9.0, 0.0), (0.0, 0.5), (9.0, 1.0)])
+def test_noise_stays_within_the_range_of_pixels(draw, value):
+    stats = Statistics.per_image(IMAGE)
+    noise = torch.full_like(IMAGE, draw)
+
+    out = replace(IMAGE, IMAGE[:, 0], EVERY, weight=1.0, replacement="noise", stats=stats, noise=noise)
+
+    assert out.flatten().tolist() == pytest.approx([value] * 12)
+
+
+def test_blur_spreads_a_point_by_a_sixteenth_of_the_side():
+    point = torch.zeros(1, 3, 16, 16)
+    point[:, :, 8, 8] = 1.0
+
+    out, _ = made(point, "blur", "image", weight=1.0, changed=torch.ones(1, 16, 16, dtype=torch.bool))
+
+    kernel = [2.718281828 ** (-(x**2) / 2) for x in range(-3, 4)]  # sigma 1, cut at three
+    assert out[0, 1, 8, 5:12].tolist() == pytest.approx([kernel[3] * k / sum(kernel) ** 2 for k in kernel], abs=1e-6)
+    assert out[0, 1, 5:12, 8].tolist() == pytest.approx([kernel[3] * k / sum(kernel) ** 2 for k in kernel], abs=1e-6)
+    assert out[0, 1, 8, 4] == out[0, 1, 4, 8] == 0
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_no_replacement_leaves_the_finite_numbers_on_a_plain_image(name, scope, value):
+    plain = torch.full((2, 3, 16, 16), value)
+
+    out, _ = made(plain, name, scope, weight=1.0)
+
+    assert out.isfinite().all()
+    assert 0 <= out.min() <= out.max() <= 1
+
+
 def test_noise_has_the_mean_and_spread_of_the_image():
     image = (0.5 + 0.1 * torch.randn(1, 3, 200, 200, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
 
@@ -198,6 +262,11 @@ def test_a_map_of_another_size_is_refused():
 def test_a_replacement_without_the_statistics_it_needs_is_refused(name):
     with pytest.raises(ValueError, match="needs statistics; got none"):
         replace(IMAGE, IMAGE[:, 0], EVERY, weight=1.0, replacement=name, stats=None, noise=normal(IMAGE))
+
+
+def test_the_scope_of_a_data_set_without_its_statistics_is_refused():
+    with pytest.raises(ValueError, match="scope dataset needs statistics of the training images; got none"):
+        statistics(IMAGE, scope="dataset", dataset=None)
 
 
 def test_noise_without_draws_is_refused():

@@ -53,8 +53,13 @@ SCOPES: dict[str, str] = {
 
 
 def statistics(images: torch.Tensor, *, scope: str, dataset: Statistics | None) -> Statistics:
-    """The statistics that a scope asks for; ``dataset`` is needed for the scope of that name."""
-    if scope == "dataset" and dataset is not None:
+    """The statistics that a scope asks for.
+
+    Raises: ValueError if the scope is the data set's, and its statistics are not given.
+    """
+    if scope == "dataset":
+        if dataset is None:
+            raise ValueError("scope dataset needs statistics of the training images; got none")
         return dataset
     own = Statistics.per_image(images)
     return own if scope == "image" else Statistics.over([own], [len(images)])
