@@ -1,6 +1,7 @@
 """Maps of a batch: explain a class, bring the map to the image's size and to [0, 1]; knows no training set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
 
 import torch
@@ -41,8 +42,8 @@ def look_and_explain(
     """Classify a batch and say where the model looked, from one forward pass.
 
     Under a linear head the gradient is the class row over the area: known without a backward pass. Under any other,
-    the part after the feature map is differentiated, and nothing before it. The model must be in eval mode, so that
-    no image depends on another.
+    the part after the feature map is differentiated, and nothing before it. A model in training mode looks in eval
+    mode, so that no image depends on another, and is left as it was.
 
     Args:
         images: (N, 3, H, W) float in [0, 1].
@@ -58,23 +59,41 @@ def look_and_explain(
     method = METHODS[saliency]
     if method.weights is None:
         raise ValueError(f"{saliency} needs passes of its own: see low_resolution_maps")
-    features, logits = model.look(images) if model.linear_head is not None else model.cut(images)
-    with torch.autocast(images.device.type, enabled=False):
-        with torch.no_grad():
-            guessed = logits.argmax(dim=1) if predicted is None else predicted
-            coefficients = EXPLAIN[explain](guessed, true, logits.shape[1])
-        if model.linear_head is not None:
-            gradients = _of_pooled_features(coefficients, model.linear_head, features)
-        else:
-            with torch.enable_grad():
-                score = (coefficients * logits).sum()
-            gradients = model.as_map(torch.autograd.grad(score, features)[0])
-        with torch.no_grad():
-            maps = at_least_float32(model.as_map(features.detach()))
-            towards = combined(maps, gradcam(maps, gradients)) if method.eigen else None
-            eigen = method.eigen or eigen_smooth
-            maps = combined(maps, method.weights(maps, gradients), towards=towards, eigen=eigen)
-            return at_least_float32(logits.detach()), maps.relu()
+    with _looking(model, images) as images:
+        features, logits = model.look(images) if model.linear_head is not None else model.cut(images)
+        with torch.autocast(images.device.type, enabled=False):
+            with torch.no_grad():
+                guessed = logits.argmax(dim=1) if predicted is None else predicted
+                coefficients = EXPLAIN[explain](guessed, true, logits.shape[1])
+            if model.linear_head is not None:
+                gradients = _of_pooled_features(coefficients, model.linear_head, features)
+            else:
+                with torch.enable_grad():
+                    score = (coefficients * logits).sum()
+                gradients = model.as_map(torch.autograd.grad(score, features)[0])
+            with torch.no_grad():
+                maps = at_least_float32(model.as_map(features.detach()))
+                towards = combined(maps, gradcam(maps, gradients)) if method.eigen else None
+                eigen = method.eigen or eigen_smooth
+                maps = combined(maps, method.weights(maps, gradients), towards=towards, eigen=eigen)
+                return at_least_float32(logits.detach()), maps.relu()
+
+
+@contextmanager
+def _looking(model: ExplainedModel, images: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The images as a graph may hold them, while the whole model is in eval mode, even within inference mode."""
+    training = [module for module in model.module.modules() if module.training]
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        try:
+            for module in training:
+                module.training = False
+            yield images.clone() if images.is_inference() else images
+        finally:
+            for module in training:
+                module.training = True
 
 
 def _of_pooled_features(coefficients: torch.Tensor, head: torch.nn.Linear, features: torch.Tensor) -> torch.Tensor:
@@ -97,6 +116,8 @@ def low_resolution_maps(
 ) -> torch.Tensor:
     """The maps of a batch for given classes, by any method, at whatever price it has.
 
+    A method with passes of its own computes in the precision of the weights, whatever the autocast around it.
+
     Args:
         images: (N, 3, H, W) float in [0, 1].
         predicted, true: (N,) int64 classes.
@@ -116,13 +137,14 @@ def low_resolution_maps(
             predicted=predicted,
             eigen_smooth=eigen_smooth,
         )[1]
-    coefficients = EXPLAIN[explain](predicted, true, model.classes)
-    question = Question(model, images, coefficients, seeds if seeds is not None else [0] * len(images))
-    if method.weigh is not None:
-        maps = combined(*method.weigh(question), eigen=eigen_smooth)
-    elif method.maps is not None:
-        maps = method.maps(question)
-    return at_least_float32(maps.detach()).relu()
+    with _looking(model, images) as images, torch.autocast(images.device.type, enabled=False):
+        coefficients = EXPLAIN[explain](predicted, true, model.classes)
+        question = Question(model, images, coefficients, seeds if seeds is not None else [0] * len(images))
+        if method.weigh is not None:
+            maps = combined(*method.weigh(question), eigen=eigen_smooth)
+        elif method.maps is not None:
+            maps = method.maps(question)
+        return at_least_float32(maps.detach()).relu()
 
 
 def upsample(maps: torch.Tensor, size: int) -> torch.Tensor:
