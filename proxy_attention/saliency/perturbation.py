@@ -70,9 +70,12 @@ def scorecam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
         maps = at_least_float32(model.as_map(model.look(images)[0]))
         parts = []
         for chunk in _chunks(question):
-            seen = F.interpolate(maps[:, chunk], size=size, mode="bilinear", align_corners=False)
+            some = maps[:, chunk]
+            lively = some.amax((2, 3), keepdim=True) > some.amin((2, 3), keepdim=True)  # upsampling rounds constants
+            seen = F.interpolate(some, size=size, mode="bilinear", align_corners=False)
             low, high = seen.amin((2, 3), keepdim=True), seen.amax((2, 3), keepdim=True)
-            masks = torch.where(high > low, (seen - low) / (high - low).clamp(min=1e-12), 0.0)
+            lively &= high > low
+            masks = torch.where(lively, (seen - low) / torch.where(lively, high - low, 1.0), 0.0)
             masked = images[None] * masks.transpose(0, 1)[:, :, None]  # (k, N, 3, H, W): as _scores takes them apart
             parts.append(_scores(question, at_least_float32(model(masked.flatten(0, 1))), len(chunk)))
         weights = torch.cat(parts, dim=1).softmax(dim=1)
@@ -115,7 +118,7 @@ def random_masks(generator: torch.Generator, size: int) -> torch.Tensor:
 
 def _scores(question: Question, logits: torch.Tensor, chunk: int) -> torch.Tensor:
     """Scores (N, k) of logits (k * N, C), channel by channel."""
-    by_channel = logits.view(chunk, len(question.images), -1)
+    by_channel = logits.view(chunk, *question.coefficients.shape)
     return (question.coefficients * by_channel).sum(dim=2).transpose(0, 1)
 
 
@@ -123,7 +126,7 @@ def _chunks(question: Question) -> tuple[torch.Tensor, ...]:
     """The channels, so many at a time as a batch may hold."""
     pixels = question.images[:, 0].numel()
     channels = torch.arange(question.model.channels, device=question.images.device)
-    chunks: tuple[torch.Tensor, ...] = channels.split(max(CHUNK_PIXELS // pixels, 1))
+    chunks: tuple[torch.Tensor, ...] = channels.split(max(CHUNK_PIXELS // max(pixels, 1), 1))
     return chunks
 
 
