@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import Any
 
 from proxy_attention.errors import ConfigError
@@ -110,7 +111,7 @@ class TrialConfig:
 
     @property
     def has_proxies(self) -> bool:
-        """Whether the schedule has a proxy step."""
+        """Whether the schedule has a proxy step, be it one that may be skipped."""
         return self.planned.proxy_steps > 0
 
     @property
@@ -118,12 +119,24 @@ class TrialConfig:
         """``split_seed``, which is ``seed`` unless it was set."""
         return self.seed if self.split_seed is None else self.split_seed
 
+    def subset_at(self, step: int) -> Fraction:
+        """The part of the wrong images that a planned proxy step chooses, exactly: ``subset * subset_decay**step``.
+
+        Args:
+            step: number of the planned step, from 0; one that is skipped counts, too.
+        """
+        return Fraction(repr(self.subset)) * Fraction(repr(self.subset_decay)) ** step
+
     def canonical(self) -> "TrialConfig":
-        """The same trial in one spelling: no proxy step, no proxy fields; the split seed named."""
-        resolved = dataclasses.replace(self, split_seed=self.effective_split_seed)
-        if self.has_proxies:
-            return resolved
-        return dataclasses.replace(resolved, **{name: DEFAULTS[name] for name in PROXY_FIELDS})
+        """The same trial in one spelling: no field that the schedule makes no use of; the split seed named."""
+        unused = PROXY_FIELDS if not self.has_proxies else ()
+        if not self.planned.may_skip:
+            unused = (*unused, "patience")
+        if self.planned.proxy_steps < 2:
+            unused = (*unused, "subset_decay")
+        return dataclasses.replace(
+            self, split_seed=self.effective_split_seed, **{name: DEFAULTS[name] for name in unused}
+        )
 
     def digest(self, *, data: str, weights: str | None) -> str:
         """The identity of the trial: a SHA-256 over all resolved fields and the contents of data and weights.
@@ -165,7 +178,7 @@ PROXY_FIELDS = (
     "clear_every_step",
     "compound",
 )
-"""The fields that mean something only where the schedule has a ``p``."""
+"""The fields that mean something only where the schedule has a proxy step; some of them need more (``canonical``)."""
 
 LATER: dict[str, Any] = {
     "compile": False,

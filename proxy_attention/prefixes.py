@@ -30,6 +30,8 @@ PROCESSOR = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU", "Fe
 LIMIT_MB = 20 * 1024
 LATER_FIELDS = ("clear_every_step", "compound")
 """Proxy fields that mean something only where earlier proxies exist."""
+AT_A_STEP = ("subset", "subset_decay", "patience")
+"""Proxy fields of which a step tells what they come to there."""
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +39,8 @@ def road(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, .
     """What the state after each epoch depends on: equal names, equal states.
 
     Name ``n - 1`` is of the state after ``n`` epochs were trained and evaluated, before the proxy step that may end the
-    last of them. A field of a proxy enters with the first epoch that trains on proxies, and not before.
+    last of them. A field of a proxy enters with the first epoch that trains on proxies, and not before. Whether a step
+    is skipped follows from the road so far and ``patience``, which enters where a step may be.
 
     Args:
         config: with no field left ``auto``.
@@ -52,15 +55,18 @@ def road(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, .
     redrawn = config.split == "redrawn"
     if redrawn:
         about["split"] = "fixed"  # as which it is drawn; the items below tell where it is drawn again
-    made_of = {name: values[name] for name in PROXY_FIELDS if name not in LATER_FIELDS}
+    made_of = {name: values[name] for name in PROXY_FIELDS if name not in (*LATER_FIELDS, *AT_A_STEP)}
     keeps = not config.clear_every_step or config.compound
     here, proxies, names = _name(about), "", []
     for planned in config.planned.epochs():
         here = _name([here, proxies, planned.item if redrawn else 0])
         names.append(here)
-        if planned.ends_with_proxy_step:
+        if planned.step is not None:
             earlier = [proxies, *(values[name] for name in LATER_FIELDS)] if proxies and keeps else []
-            proxies = _name([here, made_of, earlier])
+            part = config.subset_at(planned.step)
+            chosen = [f"{part.numerator:x}", f"{part.denominator:x}"]  # many steps make numbers too long for decimals
+            if_stalled = [config.patience] if planned.only_if_stalled else []
+            proxies = _name([here, made_of, earlier, chosen, if_stalled])
     return tuple(names)
 
 

@@ -10,6 +10,9 @@ class EpochRecord:
     """One epoch. Accuracies are percentages; ``train_accuracy`` is of the augmented images as they were trained on.
 
     Attributes:
+        proxy_step: a proxy step followed this epoch.
+        step_skipped: none did, because it was to follow a stall, and validation accuracy had not stalled.
+        step_subset: the part of the wrong images that the step chose; 0 where there was none, and in older records.
         train_images: how many images the epoch trained on (more than the split's with ``substitute = add``).
         wrong_images, made_images, flat_maps: of this epoch's proxy step; 0 where there was none.
         proxy_images: proxies in the training set after this epoch.
@@ -33,6 +36,8 @@ class EpochRecord:
     proxy_seconds: float
     eval_seconds: float
     peak_memory_mb: float
+    step_skipped: bool = False
+    step_subset: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,9 @@ from proxy_attention.data.splits import SPLITS, Split, draw_split, redraw
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
 from proxy_attention.errors import unknown
 from proxy_attention.evaluation import Evaluation, evaluate
+from proxy_attention.fits import family_of
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
-from proxy_attention.models import PRECISIONS, Classifier, build, family_of, weights_digest
+from proxy_attention.models import PRECISIONS, Classifier, build
 from proxy_attention.prefixes import Prefixes, Road
 from proxy_attention.proxies import (
     COLLECT,
@@ -44,7 +45,7 @@ from proxy_attention.proxies import (
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.methods import METHODS
-from proxy_attention.schedule import PlannedEpoch
+from proxy_attention.schedule import PlannedEpoch, has_stalled
 from proxy_attention.storage import (
     Background,
     drop_checkpoints,
@@ -55,6 +56,7 @@ from proxy_attention.storage import (
     write_json,
 )
 from proxy_attention.training import EpochTotals, TrainState, new_state, train_epoch
+from proxy_attention.weights import weights_digest
 
 RECIPES = "recipes.safetensors"
 FORMAT = 2
@@ -77,7 +79,7 @@ CHOICES: dict[str, Collection[str]] = {
     "on_bad_image": ON_BAD_IMAGE,
     "label_function": LABEL_FUNCTIONS,
 }
-"""The table behind every field that is a name. Models are timm's: see ``models.family_of``."""
+"""The table behind every field that is a name. Models are timm's: see ``fits.family_of``."""
 
 
 def check(config: TrialConfig) -> TrialConfig:
@@ -186,16 +188,20 @@ def run_trial(
                     writer.submit(partial(shared.publish, len(done.records), totals_too))
                     del totals_too  # the writer has it, and memory holds one such state
             step = None
-            if planned.ends_with_proxy_step:
+            if planned.only_if_stalled and not _has_stalled(done.records, config):  # proxies in use stay as they are
+                done.records[-1] = dataclasses.replace(done.records[-1], step_skipped=True)
+            elif planned.step is not None:
                 clear_caches(where)
                 scores = _scores(model, training_set, totals, config, shared, epochs=len(done.records))
                 once = partial(shared.once, len(done.records))
-                step = proxy_step(model, training_set, scores, config, step=len(done.recipes), once=once)
+                step = proxy_step(model, training_set, scores, config, step=planned.step, once=once)
                 training_set = step.training_set
                 done.recipes.append(step.recipe)
                 clear_caches(where)
                 done.records[-1] = dataclasses.replace(
                     done.records[-1],
+                    proxy_step=True,
+                    step_subset=float(config.subset_at(planned.step)),
                     wrong_images=step.wrong,
                     made_images=step.made,
                     flat_maps=step.flat,
@@ -230,7 +236,7 @@ def run_trial(
 
 @dataclass
 class _Done:
-    """What a trial has behind it, beside the state of its training: a record an epoch, a recipe a proxy step."""
+    """What a trial has behind it, beside the state of its training: a record an epoch, a recipe a step not skipped."""
 
     records: list[EpochRecord]
     recipes: list[Recipe]
@@ -261,8 +267,8 @@ def _keep(cut: dict[str, Any], records: list[EpochRecord], directory: Path) -> N
 
 
 def _restated(record: EpochRecord, planned: PlannedEpoch) -> EpochRecord:
-    """A record of another trial in the words of this one's schedule."""
-    return dataclasses.replace(record, item=planned.item, proxy_step=planned.ends_with_proxy_step)
+    """A record of another trial in the words of this one's schedule; of steps the two agree, up to the last epoch's."""
+    return dataclasses.replace(record, item=planned.item)
 
 
 def _proxies_again(
@@ -278,7 +284,7 @@ def _proxies_again(
 
 
 def remake(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iterator[ProxyStep]:
-    """The proxy steps of a complete trial once more, from what it kept of them: the same proxies, bit for bit.
+    """The steps that a complete trial took once more, from what it kept of them: the same proxies, bit for bit.
 
     Args:
         recipes: as ``read_recipes`` gives them.
@@ -307,6 +313,10 @@ def _at_step(
     return training_set.with_train(redraw(split, labels, config, item).train)
 
 
+def _has_stalled(records: list[EpochRecord], config: TrialConfig) -> bool:
+    return has_stalled([record.val_accuracy for record in records], patience=config.patience)
+
+
 def _scores(
     model: Classifier, training_set: TrainingSet, totals: EpochTotals, config: TrialConfig, shared: Road, *, epochs: int
 ) -> Scores:
@@ -328,7 +338,7 @@ def _record(
     return EpochRecord(
         epoch=planned.index,
         item=planned.item,
-        proxy_step=planned.ends_with_proxy_step,
+        proxy_step=False,
         lr=totals.lr,
         train_images=len(training_set),
         train_loss=float(totals.losses.mean()),
@@ -357,7 +367,7 @@ def _flat(recipes: list[Recipe]) -> dict[str, torch.Tensor]:
 
 
 def read_recipes(directory: Path) -> list[Recipe]:
-    """What the proxies of a complete trial were made of, step by step; none if it made none."""
+    """What the proxies of a complete trial were made of, a recipe a step that was not skipped; none if it made none."""
     if not (directory / RECIPES).exists():
         return []
     parts = load_file(directory / RECIPES)

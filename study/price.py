@@ -1,10 +1,13 @@
 """What a run will cost before it runs: epochs that must really be trained, wall time, disk; measures nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+
+import torch
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.prefixes import Prefixes, forks, road
+from proxy_attention.proxies import explained_while_scored, maps_part, scores_part
 from study.measure import Speed
 
 START_SECONDS = 12.0
@@ -12,6 +15,9 @@ START_SECONDS = 12.0
 
 TRIAL_SECONDS = 1.0
 """What a trial takes beside its epochs: the model, the files, the reports."""
+
+WRONG = 0.3
+"""The part of the training images that a step is taken to find wrong: how many they are is known only then."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +29,43 @@ class Passage:
         names: of the states on its road (``prefixes.road``).
         done: epochs that its own files hold.
         complete: whether nothing is left of it.
+        passes: forward passes an image that its method of explanation takes.
     """
 
     config: TrialConfig
     names: tuple[str, ...]
     done: int = 0
     complete: bool = False
+    passes: int = 1
 
     @classmethod
     def of(
-        cls, config: TrialConfig, *, data: str, weights: str | None, done: int = 0, complete: bool = False
+        cls,
+        config: TrialConfig,
+        *,
+        data: str,
+        weights: str | None,
+        done: int = 0,
+        complete: bool = False,
+        passes: int = 1,
     ) -> "Passage":
         """The passage of a trial over these contents."""
-        return cls(config, road(config, data=data, weights=weights), done, complete)
+        return cls(config, road(config, data=data, weights=weights), done, complete, passes)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Maps of a step's chosen images from passes of their own.
+
+    Attributes:
+        saliency: the method.
+        passes: that it takes an image.
+        subset: the part of the wrong images that is chosen.
+    """
+
+    saliency: str
+    passes: int
+    subset: float
 
 
 @dataclass(frozen=True)
@@ -47,9 +77,11 @@ class Work:
         epochs: to train, each once however many trials pass it.
         nominal: epochs that those trials would train without sharing.
         longest: epochs that one trial must train one after another: no number of machines makes it shorter.
-        steps: proxy steps.
+        steps: proxy steps; those that may be skipped are counted as if they were not.
+        may_skip: whether there are such.
         scorings: passes over the training set that they need: settings of one step share one.
         states: shared states to be kept.
+        explanations: what the passes that score do not explain; settings of one step may share one.
     """
 
     trials: int
@@ -59,6 +91,8 @@ class Work:
     steps: int
     scorings: int
     states: int
+    may_skip: bool = False
+    explanations: tuple[Explanation, ...] = ()
 
 
 def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str) -> Work:
@@ -71,6 +105,8 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
     shared = forks(passage.names for passage in passages) if prefixes is not None else frozenset()
     epochs: set[tuple[str, int]] = set()
     scorings: set[tuple[str, ...]] = set()
+    explanations: dict[tuple[Hashable, ...], Explanation] = {}
+    may_skip = False
     nominal = longest = steps = 0
     for number, passage in enumerate(left):
         start = max(passage.done, _published(passage, shared, prefixes, device))
@@ -78,13 +114,43 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
         alone = 0 if prefixes is not None else number + 1  # without sharing, every trial has epochs of its own
         epochs |= {(passage.names[n], alone) for n in todo}
         nominal, longest = nominal + len(passage.names) - passage.done, max(longest, len(todo))
-        planned = list(passage.config.planned.epochs())
-        for n in (n for n in todo if planned[n].ends_with_proxy_step):
-            steps += 1
-            config = passage.config
-            once = prefixes is not None and passage.names[n] in shared and config.collect == "clean"
-            scorings.add((passage.names[n], config.saliency, config.explain, "" if once else f"trial {number}"))
-    return Work(len(left), len(epochs), nominal, longest, steps, len(scorings), len(shared))
+        config = passage.config
+        for step, planned in enumerate(config.planned.steps):
+            if planned.index not in todo:
+                continue
+            steps, may_skip = steps + 1, may_skip or planned.only_if_stalled
+            name = passage.names[planned.index]
+            whose = "" if prefixes is not None and name in shared else f"trial {number}"
+            if config.collect == "clean":
+                scorings.add((name, scores_part(config), whose))
+            if not _explained_by_scoring(config, step):
+                part = _explained_part(config, step)
+                explanations[name, part, whose] = Explanation(
+                    config.saliency, passage.passes, float(config.subset_at(step))
+                )
+    return Work(
+        trials=len(left),
+        epochs=len(epochs),
+        nominal=nominal,
+        longest=longest,
+        steps=steps,
+        scorings=len(scorings),
+        states=len(shared),
+        may_skip=may_skip,
+        explanations=tuple(explanations.values()),
+    )
+
+
+def _explained_by_scoring(config: TrialConfig, step: int) -> bool:
+    """Whether a step's maps come with its scores: not of what was scored in training, nor of proxies of proxies."""
+    return config.collect == "clean" and explained_while_scored(config) and not (config.compound and step)
+
+
+def _explained_part(config: TrialConfig, step: int) -> tuple[Hashable, ...]:
+    """What a step's maps depend on beside the state: that of ``maps_part``, with how images are chosen."""
+    subset = config.subset_at(step)
+    order = config.order if subset < 1 else ""
+    return maps_part(config, torch.empty(0, dtype=torch.int64), step=step), order, subset
 
 
 def _published(passage: Passage, shared: frozenset[str], prefixes: Prefixes | None, device: str) -> int:
@@ -120,11 +186,18 @@ class Price:
         """Of one epoch and its evaluation, on one worker."""
         return self.train * self.speed.train_seconds + self.val * self.speed.look_seconds
 
+    @property
+    def explaining_seconds(self) -> float:
+        """Of all explanations on one worker, if ``WRONG`` of the images are wrong and every pass is a plain one."""
+        passes = sum(explanation.passes * explanation.subset for explanation in self.work.explanations)
+        return WRONG * self.train * passes * self.speed.look_seconds
+
     def seconds(self, machines: int = 1) -> float:
         """Expected wall time on so many machines like this one, Ray's start included."""
         if not self.work.trials:
             return 0.0
         looking = (self.work.scorings * self.train + self.work.trials * self.test) * self.speed.look_seconds
+        looking += self.explaining_seconds
         total = self.work.epochs * self.seconds_per_epoch + looking + self.work.trials * TRIAL_SECONDS
         at_once = min(self.concurrency * machines, self.work.trials)
         return START_SECONDS + max(total / at_once, self.work.longest * self.seconds_per_epoch)

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import re
+from fractions import Fraction
 
 import pytest
 
@@ -56,7 +57,10 @@ OTHER_VALUE = {
 KNOWN_DIGEST = "3a56026c6dcdbc812ad04c31232b871b54871085498185f8937838521c136489"
 """Of the defaults with one thread at fp32, as version 0.1.0 gave it: an old run can still be restored."""
 
-PLAIN = {"schedule": "3,p,2", "precision": "fp32", "threads": 1, "folds": 3}
+KNOWN_PROXY_DIGEST = "aa7f04d3a7947edcb576a81efe044fcfbcb70a6265f54dc49e9f7f02dcf458df"
+"""Of the same with the schedule 3,p,2."""
+
+PLAIN = {"schedule": "3,p?,p,1", "precision": "fp32", "threads": 1, "folds": 3}
 
 
 def fields_with(kind):
@@ -114,6 +118,7 @@ def test_a_field_that_joined_later_leaves_the_digest_as_it_was_until_it_is_used(
 
     assert plain.digest(data="d", weights=None) != compiled.digest(data="d", weights=None)
     assert plain.digest(data="d", weights=None) == KNOWN_DIGEST
+    assert dataclasses.replace(plain, schedule="3,p,2").digest(data="d", weights=None) == KNOWN_PROXY_DIGEST
 
 
 @pytest.mark.parametrize("field", [*fields_with(float), *fields_with(int)])
@@ -193,12 +198,30 @@ def test_without_a_proxy_step_the_canonical_config_has_no_proxy_setting():
     assert canonical == TrialConfig(schedule="6", lr=1e-3, split_seed=0)
 
 
-def test_with_a_proxy_step_the_canonical_config_keeps_every_proxy_setting():
+@pytest.mark.parametrize(
+    ("schedule", "unused"),
+    [
+        ("3,p,2", {"patience", "subset_decay"}),
+        ("3,p?,2", {"subset_decay"}),
+        ("3,p,1,p", {"patience"}),
+        ("3,p?,1,p", set()),
+        ("p?,p?", set()),
+    ],
+)
+def test_with_a_proxy_step_the_canonical_config_keeps_every_proxy_setting_that_its_schedule_uses(schedule, unused):
     changed = {name: OTHER_VALUE[name] for name in PROXY_FIELDS}
 
-    canonical = TrialConfig(schedule="3,p,2", **changed).canonical()
+    canonical = TrialConfig(schedule=schedule, **changed).canonical()
 
-    assert {name: getattr(canonical, name) for name in PROXY_FIELDS} == changed
+    kept = {name: getattr(canonical, name) for name in PROXY_FIELDS}
+    assert kept == changed | {name: DEFAULTS[name] for name in unused}
+
+
+def test_the_part_of_a_step_is_exact_and_shrinks_from_planned_step_to_planned_step():
+    config = TrialConfig(schedule="p,p,p", subset=0.7, subset_decay=0.1)
+
+    assert [config.subset_at(step) for step in range(3)] == [Fraction(7, 10), Fraction(7, 100), Fraction(7, 1000)]
+    assert TrialConfig(subset=0.3).subset_at(5) == Fraction(3, 10)
 
 
 @pytest.mark.parametrize("field", OTHER_VALUE)
@@ -238,6 +261,9 @@ def test_weights_that_are_a_name_are_told_apart_by_it():
         ({"schedule": "3,p,2"}, {"schedule": " 03 ,p, 2"}),
         ({"weight": 1.0}, {"weight": 1}),
         ({"seed": 4}, {"seed": 4, "split_seed": 4}),
+        ({"schedule": "3,p?,2"}, {"schedule": "3, p? ,2"}),
+        ({"schedule": "3,p,p,1"}, {"schedule": "3,p,p,1", "patience": 9}),
+        ({"schedule": "3,p?,2"}, {"schedule": "3,p?,2", "subset_decay": 0.5}),
     ],
 )
 def test_two_spellings_of_one_trial_have_one_digest(one, other):

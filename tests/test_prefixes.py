@@ -25,8 +25,8 @@ from proxy_attention.memory import freeze_imports
 from proxy_attention.prefixes import STALE_SECONDS, Prefixes, Road, forks, road
 from proxy_attention.trial import read_recipes, run_trial
 
-TWO_STEPS = "2,p,1,p,1"
-"""Six epochs: the third and the fifth end with a proxy step."""
+TWO_STEPS = "2,p,1,p?,1"
+"""Six epochs: the third ends with a proxy step, and the fifth if validation accuracy has stalled."""
 
 
 def names(trial, *, data="images", weights=None):
@@ -57,8 +57,8 @@ AGREE = {
     "saliency": ("gradcam++", AFTER_A_STEP),
     "feature_layer": ("layer3", AFTER_A_STEP),
     "eigen_smooth": (True, AFTER_A_STEP),
-    "subset_decay": (0.5, AFTER_A_STEP),
-    "patience": (3, AFTER_A_STEP),
+    "subset_decay": (0.5, AFTER_THE_SECOND),
+    "patience": (3, AFTER_THE_SECOND),
     "explain": ("true", AFTER_A_STEP),
     "mask": ("random", AFTER_A_STEP),
     "replacement": ("mean", AFTER_A_STEP),
@@ -133,6 +133,37 @@ def test_how_a_schedule_is_written_is_no_difference(config, one, other):
 
 def test_a_longer_trial_differs_from_the_start_because_its_learning_rate_does(config):
     assert not set(names(config(schedule="5"))) & set(names(config(schedule="6")))
+
+
+def test_a_step_and_one_that_may_be_skipped_part_when_the_epoch_before_them_has_ended(config):
+    always, stalled, never = (names(config(schedule=schedule)) for schedule in ("2,p,3", "2,p?,3", "6"))
+
+    assert agree(always, stalled) == agree(stalled, never) == agree(always, never) == 3
+
+
+def test_patience_enters_at_the_first_step_that_may_be_skipped(config):
+    one, other = (names(config(schedule="p,1,p,1,p?,1", patience=patience)) for patience in (1, 5))
+    without = [names(config(schedule="p,1,p,1,p,1", patience=patience)) for patience in (1, 5)]
+
+    assert agree(one, other) == 5
+    assert without[0] == without[1]
+
+
+def test_a_step_is_named_by_the_part_that_it_really_chooses(config):
+    halves, tenths, one = ({"subset": 0.5, "subset_decay": 0.5}, {"subset": 0.5, "subset_decay": 0.1}, {"subset": 0.5})
+    first = [names(config(schedule="1,p,1,p,2", **fields)) for fields in (halves, tenths, one)]
+    only = [names(config(schedule="1,p,2", **fields)) for fields in (halves, tenths, one)]
+
+    assert [agree(first[0], other) for other in first[1:]] == [4, 4]
+    assert only[0] == only[1] == only[2]
+
+
+def test_a_part_of_more_digits_than_python_prints_has_a_name(config):
+    steps = ",".join(["p"] * 300)
+
+    found = names(config(schedule=steps, subset_decay=0.12345678901234567))
+
+    assert len(set(found)) == 300
 
 
 @pytest.mark.parametrize("later", ["clear_every_step", "compound"])

@@ -3,12 +3,12 @@ import pytest
 from proxy_attention.config import TrialConfig
 from proxy_attention.prefixes import Prefixes, forks
 from study.measure import Speed
-from study.price import START_SECONDS, TRIAL_SECONDS, Passage, Price, Work, work
+from study.price import START_SECONDS, TRIAL_SECONDS, WRONG, Explanation, Passage, Price, Work, work
 
 
-def passage(schedule="40", *, done=0, complete=False, **fields):
+def passage(schedule="40", *, done=0, complete=False, passes=1, **fields):
     config = TrialConfig(schedule=schedule, precision="fp32", threads=1, **fields)
-    return Passage.of(config, data="images", weights=None, done=done, complete=complete)
+    return Passage.of(config, data="images", weights=None, done=done, complete=complete, passes=passes)
 
 
 def grid(schedule="20,p,19", alone="40", **fields):
@@ -35,8 +35,12 @@ def test_without_sharing_every_trial_trains_all_its_epochs():
     assert (found.nominal, found.epochs, found.steps, found.scorings, found.states) == (1000, 1000, 24, 24, 0)
 
 
-def test_online_scores_are_no_pass_that_settings_share(prefixes):
-    assert work(grid(collect="online"), prefixes, device="cpu").scorings == 24
+def test_online_scores_take_no_pass_and_what_was_seen_in_training_is_explained_by_one_of_its_own(prefixes):
+    shared, alone = (work(grid(collect="online"), each, device="cpu") for each in (prefixes, None))
+
+    assert (shared.scorings, alone.scorings) == (0, 0)
+    assert shared.explanations == (Explanation("gradcam", 1, 0.5), Explanation("gradcam", 1, 1.0))
+    assert len(alone.explanations) == 24
 
 
 def test_each_explanation_needs_a_pass_of_its_own(prefixes):
@@ -45,6 +49,55 @@ def test_each_explanation_needs_a_pass_of_its_own(prefixes):
     found = work(settings, prefixes, device="cpu")
 
     assert (found.steps, found.scorings) == (4, 2)
+
+
+def test_a_step_that_may_be_skipped_is_counted_as_if_it_were_not(prefixes):
+    settings = [passage("40"), passage("20,p?,9,p?,9"), passage("20,p,9,p?,9")]
+
+    found = work(settings, prefixes, device="cpu")
+
+    assert (found.steps, found.may_skip, found.scorings) == (4, True, 3)
+    assert found.epochs == 40 + 19 + 19
+    assert not work(grid(), prefixes, device="cpu").may_skip
+
+
+def test_gradcam_of_clean_scores_takes_no_pass_beside_the_one_that_scores(prefixes):
+    assert work(grid("20,p,9,p,9"), prefixes, device="cpu").explanations == ()
+
+
+def test_a_method_with_passes_of_its_own_explains_once_what_settings_share(prefixes):
+    settings = grid("20,p,19", saliency="scorecam", passes=64)
+
+    shared, alone = (work(settings, each, device="cpu") for each in (prefixes, None))
+
+    assert (shared.scorings, alone.scorings) == (1, 24)
+    assert shared.explanations == (Explanation("scorecam", 64, 0.5), Explanation("scorecam", 64, 1.0))
+    assert len(alone.explanations) == 24
+
+
+def test_each_way_to_choose_or_to_look_is_explained_on_its_own(prefixes):
+    changes = [{}, {"order": "first"}, {"subset": 0.5}, {"subset": 0.5, "order": "first"}, {"explain": "true"},
+               {"mask": "untrained"}, {"mask": "random"}, {"weight": 0.1}]  # fmt: skip
+    settings = [passage("1,p,1", saliency="scorecam", **change) for change in changes]
+
+    # all images are all in any order; a random mask and a weight are no other map
+    assert len(work(settings, prefixes, device="cpu").explanations) == 5
+
+
+def test_an_untrained_model_and_a_proxy_of_a_proxy_are_explained_by_passes_of_their_own(prefixes):
+    (untrained,) = work([passage("1,p,1", mask="untrained")], prefixes, device="cpu").explanations
+    compound = work([passage("1,p,p,1", compound=True)], prefixes, device="cpu")
+
+    assert untrained == Explanation("gradcam", 1, 1.0)
+    assert (compound.scorings, compound.explanations) == (2, (Explanation("gradcam", 1, 1.0),))
+
+
+def test_later_steps_explain_as_many_images_fewer_as_the_subset_decays(prefixes):
+    (setting,) = (passage("p,p?,p", saliency="scorecam", subset=0.5, subset_decay=0.1),)
+
+    explanations = work([setting], prefixes, device="cpu").explanations
+
+    assert [explanation.subset for explanation in explanations] == [0.5, 0.05, 0.005]
 
 
 def test_seeds_share_nothing(prefixes):
@@ -72,8 +125,17 @@ def test_a_shared_state_that_is_there_already_is_not_trained_again(prefixes):
 SPEED = Speed(train_seconds=0.01, look_seconds=0.001, weights_mb=2.0)
 
 
-def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2):
-    todo = Work(trials, epochs, nominal=epochs, longest=longest, steps=3, scorings=scorings, states=states)
+def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2, explanations=()):
+    todo = Work(
+        trials,
+        epochs,
+        nominal=epochs,
+        longest=longest,
+        steps=3,
+        scorings=scorings,
+        states=states,
+        explanations=explanations,
+    )
     return Price(todo, SPEED, train=100, val=50, test=20, concurrency=concurrency)
 
 
@@ -83,6 +145,15 @@ def test_a_price_is_the_work_at_the_measured_speed():
 
     assert price().seconds_per_epoch == pytest.approx(one)
     assert price().seconds() == pytest.approx(START_SECONDS + total / 2)
+
+
+def test_explanations_cost_their_passes_over_the_images_that_are_taken_to_be_wrong():
+    costly = price(explanations=(Explanation("scorecam", 64, 0.5), Explanation("scorecam", 64, 1.0)))
+
+    assert WRONG == 0.3
+    assert costly.explaining_seconds == pytest.approx(0.3 * 100 * 64 * 1.5 * 0.001)
+    assert costly.seconds() == pytest.approx(price().seconds() + costly.explaining_seconds / 2)
+    assert price().explaining_seconds == 0
 
 
 def test_no_number_of_machines_is_faster_than_the_longest_trial():

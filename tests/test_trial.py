@@ -17,7 +17,9 @@ from proxy_attention.trial import CHOICES, check, run_trial
 
 MODELS = ["test_resnet", "test_efficientnet", "test_vit"]
 TWO_STEPS = "2,p,1,p,1"
-OF_PROXIES = ("item", "proxy_step", "wrong_images", "made_images", "flat_maps", "proxy_images")
+OF_PROXIES = (
+    "item", "proxy_step", "step_skipped", "step_subset", "wrong_images", "made_images", "flat_maps", "proxy_images",
+)  # fmt: skip
 
 
 def weights(directory):
