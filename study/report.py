@@ -3,29 +3,25 @@
 Everything that is shown is escaped: names of classes, arms and images, questions and errors are other people's.
 """
 
-import base64
-import io
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-from PIL import Image
 
 from proxy_attention.storage import write_text
 from study import evidence, figures
 from study.comparison import LEVEL, SETTING
 from study.evidence import Run, Table
 from study.importance import importances
-from study.plan import BASELINE, PROXY, folder_of, read_json
+from study.plan import BASELINE, PROXY
 from study.results import COMPLETE
+from study.sheets import Picture, line_ups, rows_of
 from study.terminal import points
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_SHEETS = 4
-LONGEST_NAME = 48
 
 NOT_DRAWN = (
     ArithmeticError,
@@ -39,14 +35,6 @@ NOT_DRAWN = (
     jinja2.TemplateError,
 )
 """What drawing may raise over files that nobody foresaw. No room on the disk is the run's own matter, and not here."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as a data URI, and what it shows in words."""
-
-    source: str
-    alt: str
 
 
 def write_report(folder: Path) -> Path:
@@ -95,15 +83,12 @@ def _render(run: Run) -> str:
         confusions=confusions(run),
         reliability=reliability(run),
         sheets=sheets(run),
+        line_ups=line_ups(run),
         undone=evidence.undone(run),
         cost=evidence.cost(run),
         study=_text_of(run.folder / "study.toml"),
     )
     return text.encode("utf-8", "replace").decode("utf-8")  # a file name may hold bytes that are no text
-
-
-def _picture(drawn: bytes, alt: str, kind: str = "svg+xml") -> Picture:
-    return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode('ascii')}", alt)
 
 
 def _val_beside_test(run: Run) -> bytes:
@@ -114,7 +99,7 @@ def _val_beside_test(run: Run) -> bytes:
 
 def arms(run: Run) -> Picture | None:
     """Val and test accuracy of each arm, side by side."""
-    return _picture(_val_beside_test(run), "accuracy on val and on test by arm") if len(run.scope) else None
+    return Picture.of(_val_beside_test(run), "accuracy on val and on test by arm") if len(run.scope) else None
 
 
 def curves(run: Run) -> Picture | None:
@@ -122,7 +107,9 @@ def curves(run: Run) -> Picture | None:
     if run.epochs.empty:
         return None
     labels = {arm: run.marked(arm) for arm in run.arms}
-    return _picture(figures.curves(run.epochs, labels=labels), f"val accuracy by epoch of {', '.join(labels.values())}")
+    return Picture.of(
+        figures.curves(run.epochs, labels=labels), f"val accuracy by epoch of {', '.join(labels.values())}"
+    )
 
 
 def control(run: Run) -> Picture | None:
@@ -131,7 +118,7 @@ def control(run: Run) -> Picture | None:
     if not shown:
         return None
     words = "; ".join(f"{claim.text}: {points(claim.test.mean)}" for claim in shown)
-    return _picture(figures.forest(shown), f"differences in test accuracy, points. {words}")
+    return Picture.of(figures.forest(shown), f"differences in test accuracy, points. {words}")
 
 
 def factors(run: Run) -> list[tuple[str, Picture, Table]]:
@@ -141,7 +128,7 @@ def factors(run: Run) -> list[tuple[str, Picture, Table]]:
     for factor in dict.fromkeys(claim.factor for claim in levels):
         shown = [claim for claim in levels if claim.factor == factor]
         alt = f"difference in test accuracy to the baseline by {factor}"
-        found.append((factor, _picture(figures.forest(shown, title=factor), alt), evidence.level_rows(factor, shown)))
+        found.append((factor, Picture.of(figures.forest(shown, title=factor), alt), evidence.level_rows(factor, shown)))
     return found
 
 
@@ -150,7 +137,7 @@ def importance(run: Run) -> tuple[Picture, int] | None:
     values, count = importances(run.folder, run.plan)
     if not values:
         return None
-    return _picture(figures.importance(values), f"importance of {', '.join(values)} for val accuracy"), count
+    return Picture.of(figures.importance(values), f"importance of {', '.join(values)} for val accuracy"), count
 
 
 def confusions(run: Run) -> list[Picture]:
@@ -163,7 +150,7 @@ def confusions(run: Run) -> list[Picture]:
         if reports:
             counts = np.sum([report["confusion"] for report in reports], axis=0)
             title = f"{arm}: {len(reports)} trial{'s' * (len(reports) != 1)}, % of each true class"
-            found.append(_picture(figures.confusion(counts, classes, title=title), f"confusion matrix of {title}"))
+            found.append(Picture.of(figures.confusion(counts, classes, title=title), f"confusion matrix of {title}"))
     return found
 
 
@@ -178,7 +165,7 @@ def reliability(run: Run) -> Picture | None:
             bins[arm] = np.column_stack([counts, sums / np.maximum(counts, 1)[:, None]])
     if not bins:
         return None
-    return _picture(figures.reliability(bins), f"accuracy against confidence of {', '.join(bins)}")
+    return Picture.of(figures.reliability(bins), f"accuracy against confidence of {', '.join(bins)}")
 
 
 def _reports(run: Run, arm: str) -> list[dict[str, Any]]:
@@ -197,37 +184,9 @@ def sheets(run: Run) -> list[dict[str, Any]]:
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
         own.sort(key=lambda row: (row["status"] != COMPLETE, sum(row[name] != control[name] for name in fields)))
-        sheet = next((sheet for row in own if (sheet := _sheet(run.folder, row["trial_id"], arm))), None)
+        sheet = next((sheet for row in own if (sheet := rows_of(run.folder, row["trial_id"], arm))), None)
         found += [sheet] if sheet else []
     return found[:MOST_SHEETS]
-
-
-def _sheet(folder: Path, trial_id: str, arm: str) -> dict[str, Any] | None:
-    values = read_json(folder_of(folder, trial_id) / "proxies.json")
-    try:
-        with Image.open(folder_of(folder, trial_id) / "proxies.png") as picture:
-            sheet = picture.convert("RGB")
-        rows = values["rows"]
-        padding = int(values["padding"])
-        pitch = (sheet.height - padding) // len(rows)
-        cut = [_strip(sheet, padding // 2 + number * pitch, pitch) for number in range(len(rows))]
-        shown = [
-            {"picture": strip, **{name: _ending(str(row[name])) for name in ("image", "true", "predicted")}}
-            for strip, row in zip(cut, rows, strict=True)
-        ]
-        return {"arm": arm, "trial_id": trial_id, "epoch": int(values["epoch"]) + 1, "rows": shown}
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        return None  # an older trial, or a damaged file: the report has no picture of it
-
-
-def _ending(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
-
-
-def _strip(sheet: Image.Image, top: int, height: int) -> Picture:
-    out = io.BytesIO()
-    sheet.crop((0, top, sheet.width, top + height)).save(out, format="PNG")
-    return _picture(out.getvalue(), "original, map and proxy", "png")
 
 
 def _text_of(file: Path) -> str:
