@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,15 @@ from proxy_attention.prefixes import Prefixes
 from proxy_attention.proxies import Examples
 from proxy_attention.records import EpochRecord, as_json
 from proxy_attention.storage import write_atomic, write_json
-from proxy_attention.trial import run_trial
+from proxy_attention.trial import read_recipes, remake, run_trial
 from study.plan import PlannedTrial, folder_of, is_complete, read_json
 from study.scalars import PADDING, Scalars, sheet
 
 SLACK_TENSORS, SLACK_MB = 64, 64.0
 """What a worker may hold beyond what it held after its first trial: other images, another method's tables."""
+
+SHEET = ("proxies.png", "proxies.json")
+"""A few proxies of a trial beside their originals, and what its rows show."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -148,6 +153,7 @@ def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Re
                     scalars.examples(progress.record, progress.examples)
                     _keep_examples(folder, progress.record, progress.examples, images)
             else:
+                _make_missing_examples(planned, folder, images, scalars)
                 scalars.end(progress.record, progress.report)
             if progress.report is None or not reported:  # a trial cut after its last epoch still tells its accuracy
                 trained = progress.report is None and not progress.borrowed
@@ -173,7 +179,7 @@ def images_of(
 
 
 def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images: ImageSet) -> None:
-    """Write ``proxies.png``, the sheet of the newest step that made any, and ``proxies.json``, what its rows show."""
+    """Write the sheet of the newest step that made any, and what its rows show."""
     if not len(examples.ids):
         return
     rows = [
@@ -183,8 +189,21 @@ def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images
         )
     ]
     picture = Image.fromarray(sheet(examples).transpose(1, 2, 0))
-    write_atomic(folder / "proxies.png", lambda path: picture.save(path, format="PNG"))
-    write_json(folder / "proxies.json", {"epoch": record.epoch, "padding": PADDING, "rows": rows})
+    drawn, told = (folder / name for name in SHEET)
+    write_atomic(drawn, lambda path: picture.save(path, format="PNG"))
+    write_json(told, {"epoch": record.epoch, "padding": PADDING, "rows": rows})
+
+
+def _make_missing_examples(planned: PlannedTrial, folder: Path, images: ImageSet, scalars: Scalars) -> None:
+    """Keep a complete trial's newest sheet where it has none: it took over an epoch beyond the step from another."""
+    made = [record for record in _epochs_of(folder) if record.made_images]
+    if not made or (read_json(folder / SHEET[1]) or {}).get("epoch") == made[-1].epoch:
+        return
+    recipes = read_recipes(folder)
+    newest = max(number for number, recipe in enumerate(recipes) if len(recipe.ids))
+    step = next(islice(remake(planned.config, images, recipes), newest, None))
+    scalars.examples(made[-1], step.examples)
+    _keep_examples(folder, made[-1], step.examples, images)
 
 
 @lru_cache(maxsize=1)
@@ -220,6 +239,9 @@ def _take_over(twin: Path, folder: Path, planned: PlannedTrial, report: Report, 
     epochs = _epochs_of(twin)
     result = json.loads((twin / "report.json").read_text(encoding="utf-8"))
     write_json(folder / "epochs.json", [as_json(epoch) for epoch in epochs])
+    for name in SHEET:
+        if (twin / name).exists():
+            write_atomic(folder / name, partial(shutil.copyfile, twin / name))
     report(metrics(planned, epochs[-1], trained=False))
     write_json(
         folder / "report.json",

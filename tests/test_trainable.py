@@ -218,6 +218,26 @@ def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it
         ]
 
 
+@pytest.mark.parametrize("steps", ["1,p,1,p", "1,p,p,1"])
+def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step(prepared_run, tmp_path, steps):
+    text = STUDY_OF_TWO.replace('["3", "1,p,1"]', f'["{steps}", "1,p,2"]')
+    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
+    for prepared in (alone, shared):
+        workplace = workplace_of(prepared, known=prepared.plan.trials)
+        if prepared is alone:
+            workplace = dataclasses.replace(workplace, prefixes=None)
+        seen = []
+        for planned in prepared.plan.trials:
+            run_planned(planned, workplace, seen.append)
+
+    borrowed = [report for report in seen if not report["trained"]]
+    assert [(report["trial"], report["epochs_done"] > 2) for report in borrowed] == [
+        (shared.plan.trials[1].trial_id, True)
+    ]
+    for name in trainable.SHEET:
+        assert (folder(shared, 1) / name).read_bytes() == (folder(alone, 1) / name).read_bytes()
+
+
 def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run, run_one, study_text, tmp_path):
     twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
     prepared = prepared_run(tmp_path / "twin" / "grid", twin)
@@ -235,6 +255,8 @@ def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run,
     whose = {"trial": prepared.plan.trials[3].trial_id, "arm": "twin"}
     assert second == [{**first[-1], **whose, "trained": 0}]
     assert not (folder(prepared, 3) / "weights.safetensors").exists()
+    for name in trainable.SHEET:
+        assert (folder(prepared, 3) / name).read_bytes() == (folder(prepared, 1) / name).read_bytes()
 
 
 def test_a_setting_whose_twin_is_not_complete_is_trained(prepared_run, run_one, study_text, tmp_path):
