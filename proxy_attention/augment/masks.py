@@ -17,13 +17,13 @@ def keep(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def keep_others(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """The map of another chosen image, which the caller has already handed each: see ``partners``."""
-    return maps
+    """The map of another chosen image."""
+    return maps  # the caller has already handed each another's: see ``partners``
 
 
 def keep_untrained(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """The map that the same architecture gives at random weights, which the caller has already asked for it."""
-    return maps
+    """The map that the same architecture gives at random weights, for the same image and class."""
+    return maps  # the caller has already asked such a model
 
 
 def shift(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
