@@ -1,13 +1,11 @@
-"""A timm classifier, cut at its last feature map; knows no data set, method of explanation or training.
+"""A timm classifier, cut at the feature layer that is explained; knows no data set, method of explanation or training.
 
-Small images keep a usable map, at least 4x4: each family says how (its strides, its stem, its pools, its patches).
+The layer is the last whose output is a map, unless another is named. Small images keep a map of at least 4x4.
 """
 
-import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,29 +14,15 @@ from timm.data.config import resolve_model_data_config
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from proxy_attention.errors import ConfigError, unknown
+from proxy_attention.config import LAST
+from proxy_attention.errors import ConfigError
+from proxy_attention.feature_layers import Found, find_last, find_named, heads_of
+from proxy_attention.fits import MIN_GRID, Fit, family_of
 from proxy_attention.seeds import derive_seed
+from proxy_attention.weights import not_loaded, source_of
 
-MIN_GRID = 4
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What autocast computes in, by the name of the precision; None: no autocast."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How a family fits an image size: arguments for timm, a change to the built module, and both in words."""
-
-    arguments: dict[str, Any]
-    adapt: Callable[[nn.Module], None]
-    note: str
-
-
-@dataclass(frozen=True)
-class Family:
-    """A row of the table: the module whose output is the map, and how small images keep a usable one."""
-
-    feature_layer: Callable[[nn.Module], str]
-    fit: Callable[[str, int, bool], Fit]
 
 
 class Classifier:
@@ -49,39 +33,18 @@ class Classifier:
         image_size: pixels on a side of the images that it was built for.
         grid: (h, w) of that map.
         channels: K of that map.
+        image_size: pixels on a side of the images that it was built for.
         classes: C, how many logits there are.
         linear_head: the head, where logits are a linear function of the feature map's mean over positions; else None.
         note: what was chosen for this image size, for the log.
     """
 
-    def __init__(self, module: nn.Module, *, family: Family, image_size: int, normalisation: Any, note: str) -> None:
-        self.module = module
-        self.feature_layer = family.feature_layer(module)
-        self.note, self.image_size = note, image_size
-        mean, std = (torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in normalisation)
-        self._mean, self._std = mean, std
-        self._prefix_tokens = int(getattr(module, "num_prefix_tokens", 0))
-        self.grid, self.channels, self.classes, self.linear_head = self._probe(image_size)
-
-    def _probe(self, image_size: int) -> tuple[tuple[int, int], int, int, nn.Linear | None]:
-        """The map's size and channels, the classes, the head if it is linear: seen by trying, not by knowing names."""
-        draws = torch.Generator().manual_seed(0)
-        images = torch.rand(1, 3, image_size, image_size, generator=draws)
-        training = self.module.training
-        self.module.eval()
-        features, logits = self.look(images)
-        self.module.train(training)
-        if features.ndim != 4:
-            side = round((features.shape[1] - self._prefix_tokens) ** 0.5)
-            return (side, side), features.shape[2], logits.shape[1], None
-        sizes = (features.shape[2], features.shape[3]), features.shape[1], logits.shape[1]
-        module: Any = self.module
-        head = module.get_classifier()
-        if not isinstance(head, nn.Linear) or head.in_features != features.shape[1] or not head.weight.any():
-            return *sizes, None
-        with torch.no_grad():
-            pooled = head(features.mean((2, 3)))
-        return *sizes, head if torch.allclose(pooled, logits, rtol=1e-4, atol=1e-5) else None
+    def __init__(self, module: nn.Module, *, found: Found, image_size: int, normalisation: Any, note: str) -> None:
+        self.module, self.image_size = module, image_size
+        self.feature_layer, self.layout, self.note = found.name, found.layout, note
+        self.grid, self.channels = found.layout.grid, found.layout.channels
+        self.classes, self.linear_head = found.classes, found.linear_head
+        self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalisation)
 
     def to(self, device: torch.device) -> "Classifier":
         """Move in place; channels_last, which is the faster layout for convolutions on both CPU and GPU."""
@@ -105,7 +68,7 @@ class Classifier:
 
         Args:
             images: (B, 3, H, W) float in [0, 1].
-        Returns: the feature layer's output, (B, K, h, w) or (B, tokens, K), and logits (B, classes).
+        Returns: the feature layer's output in its own layout, and logits (B, classes).
         """
         seen: list[torch.Tensor] = []
 
@@ -128,7 +91,7 @@ class Classifier:
 
         Args:
             images: (B, 3, H, W) float in [0, 1].
-        Returns: the layer's output as a leaf, (B, K, h, w) or (B, tokens, K) float32, and logits (B, classes).
+        Returns: the layer's output in its own layout, as a float32 leaf, and logits (B, classes).
         """
         leaves: list[torch.Tensor] = []
 
@@ -151,24 +114,21 @@ class Classifier:
 
     def as_map(self, features: torch.Tensor) -> torch.Tensor:
         """Features or their gradient as (B, K, h, w); of tokens, those of patches only."""
-        if features.ndim == 4:
-            return features
-        patches = features[:, self._prefix_tokens :]
-        return patches.transpose(1, 2).reshape(len(features), -1, *self.grid)
+        return self.layout.as_map(features)
 
     def with_zeroed(self, features: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
         """The feature layer's output with one channel of each image set to zero at every position of the map.
 
         Args:
-            features: (B, K, h, w) or (B, tokens, K). Not modified.
+            features: in the layer's own layout. Not modified.
             channel: (B,) int64.
         """
-        zeroed, image = features.clone(), torch.arange(len(features), device=features.device)
-        if features.ndim == 4:
-            zeroed[image, channel] = 0
-        else:
-            zeroed[image, self._prefix_tokens :, channel] = 0
-        return zeroed
+        return self.layout.with_zeroed(features, channel)
+
+    @property
+    def heads(self) -> tuple[nn.Module, ...]:
+        """The last layers, which alone know the classes: one, or a distilled model's two."""
+        return heads_of(self.module)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -187,168 +147,136 @@ def as_float(images: torch.Tensor) -> torch.Tensor:
     return images.to(torch.float32, copy=True).div_(255)
 
 
-def family_of(name: str) -> Family:
-    """The family of a timm model.
-
-    Raises: ConfigError for a name that timm does not know, or a family that this project does not.
-    """
-    if not timm.is_model(name):
-        raise unknown("model", name, timm.list_models())
-    module = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
-    if module not in FAMILIES:
-        raise ConfigError(f"model must be of a family among {', '.join(sorted(FAMILIES))}; got {name!r} of {module}")
-    return FAMILIES[module]
-
-
-def build(name: str, *, classes: int, image_size: int, weights: str, seed: int) -> Classifier:
+def build(
+    name: str, *, classes: int, image_size: int, weights: str, seed: int, feature_layer: str = LAST
+) -> Classifier:
     """Build a classifier for images of this size, with a fresh head.
 
     Args:
         weights: ``none``, ``imagenet`` (timm's hub) or the path of a safetensors or state-dict file.
         seed: the trial's seed; decides every random weight, whatever was drawn before.
-    Raises: ConfigError for an unknown model, an image size that it cannot take, or weights that do not fit.
+        feature_layer: a module of the network, or ``last``.
+    Raises: ConfigError for an unknown model, an image size that it cannot take, weights that do not fit, or a layer
+        that gives no map.
     """
-    return _assemble(name, classes, image_size, weights, derive_seed(seed, "init"), load=weights != "none")
+    init_seed = derive_seed(seed, "init")
+    return _assemble(name, classes, image_size, weights, feature_layer, init_seed, load=weights != "none")
 
 
-def untrained(name: str, *, classes: int, image_size: int, weights: str, seed: int) -> Classifier:
+def untrained(
+    name: str, *, classes: int, image_size: int, weights: str, seed: int, feature_layer: str = LAST
+) -> Classifier:
     """The architecture that ``build`` gives for the same arguments, at random weights from a stream of their own.
 
     Args:
         weights: decides the architecture (how it fits small images) and the normalisation; none are loaded.
     Raises: ConfigError as ``build`` does.
     """
-    return _assemble(name, classes, image_size, weights, derive_seed(seed, "untrained"), load=False)
+    return _assemble(name, classes, image_size, weights, feature_layer, derive_seed(seed, "untrained"), load=False)
 
 
-def _assemble(name: str, classes: int, image_size: int, weights: str, init_seed: int, *, load: bool) -> Classifier:
-    family = family_of(name)
-    fit = family.fit(name, image_size, weights != "none")
-    arguments: dict[str, Any] = {"num_classes": classes, **fit.arguments}
-    if load:
-        arguments["pretrained"] = True
-        if weights != "imagenet":
-            arguments["pretrained_cfg_overlay"] = {"file": str(_weights_file(weights))}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(init_seed)
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A built model that can serve, and where its map was found."""
+
+    fit: Fit
+    module: nn.Module
+    found: Found
+
+    @property
+    def whole(self) -> bool:
+        """Whether its very last map is large enough, and not only an earlier one."""
+        return min(self.found.last) >= MIN_GRID
+
+
+def _assemble(
+    name: str, classes: int, image_size: int, weights: str, layer: str, init_seed: int, *, load: bool
+) -> Classifier:
+    fits = family_of(name).fit(name, image_size, weights != "none")
+    source = source_of(name, weights) if load else None
+    best: _Candidate | None = None
+    reasons = []
+    for fit in fits:
         try:
-            module = timm.create_model(name, **arguments)
-        except Exception as error:  # timm, the hub and the unpickler raise what they like: a person needs one line
-            if not load:
-                raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise ConfigError(
-                f"weights must be none, imagenet or a file for {name}; got {weights!r}, which does not load: {reason}"
-            ) from error
-        fit.adapt(module)
+            module = _create(name, classes, fit, init_seed, weights, source)
+            with _in_one_line():
+                found = find_last(module, image_size, at_least=MIN_GRID)
+        except _Unfit as unfit:
+            reasons.append(str(unfit))
+            continue
+        if found is None:
+            reasons.append("")
+        elif best is None or min(found.last) >= MIN_GRID:
+            best = _Candidate(fit, module, found)
+            if best.whole:
+                break
+    if best is None:
+        raise _no_candidate(name, image_size, reasons)
+    found, note = best.found, best.fit.note
+    if layer != LAST:
+        try:
+            found = find_named(best.module, image_size, layer)
+        except ConfigError as error:
+            raise ConfigError(f"feature_layer must be {LAST} or a layer of {name} that gives a map; {error}") from None
+        note += f", map of {found.name} as asked"
+    elif not best.whole:
+        note += f", map of {found.name} (the last is {found.last[0]}x{found.last[1]})"
     normalisation = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     if weights != "none":
-        data = resolve_model_data_config(module)
+        data = resolve_model_data_config(best.module)
         normalisation = (data["mean"], data["std"])
-    classifier = Classifier(module, family=family, image_size=image_size, normalisation=normalisation, note=fit.note)
-    if min(classifier.grid) < MIN_GRID:
-        raise ConfigError(
-            f"image_size must give {name} a map of at least {MIN_GRID}x{MIN_GRID}; got {image_size}, "
-            f"which gives {classifier.grid[0]}x{classifier.grid[1]}"
-        )
-    return classifier
+    return Classifier(best.module, found=found, image_size=image_size, normalisation=normalisation, note=note)
 
 
-def weights_digest(weights: str) -> str | None:
-    """SHA-256 of a weights file; None for ``none`` and ``imagenet``, which are names."""
-    if weights in ("none", "imagenet"):
-        return None
-    with _weights_file(weights).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class _Unfit(Exception):
+    """A model cannot be built or run with these arguments; others may do."""
 
 
-def _weights_file(weights: str) -> Path:
-    path = Path(weights).expanduser().absolute()
-    if not path.is_file():
-        raise ConfigError(f"weights must be none, imagenet or an existing file; got {weights!r}")
-    return path
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Whatever timm, the hub, an unpickler or a forward pass raises here becomes one line."""
+    try:
+        yield
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise _Unfit(lines[0][:200]) from error
 
 
-def _strides(image_size: int, *, at_least: int) -> int | None:
-    """The largest output stride in 32, 16, 8 that leaves a usable map, not below ``at_least``; None if none does."""
-    for stride in (32, 16, 8):
-        if stride >= at_least and -(-image_size // stride) >= MIN_GRID:
-            return stride
-    return None
-
-
-def _unchanged(module: nn.Module) -> None:
-    pass
-
-
-def _fit_resnet(name: str, image_size: int, pretrained: bool) -> Fit:
-    # A trained stem is kept as long as strides alone can help; an untrained one is better small than dilated.
-    stride = _strides(image_size, at_least=8 if pretrained else 16)
-    if stride is not None:
-        return Fit({"output_stride": stride}, _unchanged, f"output stride {stride}")
-    stride = 4 * (_strides(image_size, at_least=8) or 4)
-    return Fit(
-        {"output_stride": min(stride, 32)}, _small_stem(pretrained), f"small-image stem, output stride {stride // 4}"
+def _no_candidate(name: str, image_size: int, reasons: list[str]) -> ConfigError:
+    """Why no fit serves: the first reason that is more than an argument that the model does not take."""
+    telling = [reason for reason in reasons if "unexpected keyword argument" not in reason]
+    if telling and telling[0]:
+        return ConfigError(f"model must build, and give a map at {image_size} px; got {name!r}: {telling[0]}")
+    return ConfigError(
+        f"image_size must give {name} a map of at least {MIN_GRID}x{MIN_GRID}; got {image_size}, "
+        "at which no layer that the logits depend on has one"
     )
 
 
-def _small_stem(pretrained: bool) -> Callable[[nn.Module], None]:
-    def adapt(module: Any) -> None:
-        first = module.conv1 if isinstance(module.conv1, nn.Conv2d) else module.conv1[0]
-        first.stride = (1, 1)
-        if not pretrained and module.conv1 is first and first.kernel_size == (7, 7):
-            module.conv1 = nn.Conv2d(3, first.out_channels, kernel_size=3, padding=1, bias=False)
-        module.maxpool = nn.Identity()
+def _create(
+    name: str, classes: int, fit: Fit, init_seed: int, weights: str, source: dict[str, Any] | None
+) -> nn.Module:
+    """The model as timm makes it, with weights from their source if there is one."""
 
-    return adapt
+    def make(**more: Any) -> nn.Module:
+        with _in_one_line(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(init_seed)
+            module: nn.Module = timm.create_model(name, num_classes=classes, **fit.arguments, **more)
+            fit.adapt(module)
+        return module
 
-
-def _fit_efficientnet(name: str, image_size: int, pretrained: bool) -> Fit:
-    stride = _strides(image_size, at_least=8)
-    if stride is not None:
-        return Fit({"output_stride": stride}, _unchanged, f"output stride {stride}")
-
-    def stem_stride_1(module: Any) -> None:
-        module.conv_stem.stride = (1, 1)
-
-    return Fit({"output_stride": 8}, stem_stride_1, "stem stride 1, output stride 4")
-
-
-def _fit_vgg(name: str, image_size: int, pretrained: bool) -> Fit:
-    kept = max(pools for pools in range(6) if image_size // 2**pools >= MIN_GRID)
-
-    def drop_last_pools(module: Any) -> None:
-        pools = [i for i, layer in enumerate(module.features) if isinstance(layer, nn.MaxPool2d)]
-        for i in pools[kept:]:
-            module.features[i] = nn.Identity()
-
-    return Fit({}, drop_last_pools, f"{kept} of 5 pools, output stride {2**kept}")
-
-
-def _fit_vit(name: str, image_size: int, pretrained: bool) -> Fit:
-    patch = int(timm.get_pretrained_cfg_value(name, "patch_size") or _patch_in_name(name))
-    if image_size % patch or image_size // patch < MIN_GRID:
-        finer = [size for size in range(4, patch) if image_size % size == 0 and image_size // size >= MIN_GRID]
-        if not finer:
-            raise ConfigError(f"image_size must be a multiple of a patch of 4 to {patch} pixels; got {image_size}")
-        patch = finer[-1]
-    return Fit({"img_size": image_size, "patch_size": patch}, _unchanged, f"patches of {patch} pixels")
-
-
-def _patch_in_name(name: str) -> int:
-    word = next((word for word in name.split("_") if word.startswith("patch")), "patch16")
-    digits = "".join(c for c in word.removeprefix("patch") if c.isdigit())
-    return int(digits or 16)
-
-
-FAMILIES: dict[str, Family] = {
-    "resnet": Family(feature_layer=lambda module: "layer4", fit=_fit_resnet),
-    "efficientnet": Family(feature_layer=lambda module: "bn2", fit=_fit_efficientnet),
-    "vgg": Family(feature_layer=lambda module: "features", fit=_fit_vgg),
-    "vision_transformer": Family(
-        # the input of the last attention: after it, a class token no longer depends on the patches
-        feature_layer=lambda module: f"blocks.{sum(1 for _ in module.get_submodule('blocks').children()) - 1}.norm1",
-        fit=_fit_vit,
-    ),
-}
-"""Every supported family by the timm module that defines it."""
+    if source is None:
+        return make()
+    try:
+        module = make(pretrained=True, pretrained_cfg_overlay=source)
+        with _in_one_line():
+            missing = not_loaded(module, source["file"], heads_of(module), make) if "file" in source else []
+        reason = f"it leaves out {len(missing)} tensors, such as {missing[0]}" if missing else ""
+    except _Unfit as unfit:
+        make()  # what does not build without weights, either, does not fit; else the weights are at fault
+        reason = str(unfit)
+    if reason:
+        raise ConfigError(
+            f"weights must be none, imagenet or a file for {name}; got {weights!r}, which does not load: {reason}"
+        )
+    return module

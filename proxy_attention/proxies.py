@@ -336,6 +336,7 @@ def _untrained(model: Classifier, config: TrialConfig, device: torch.device) -> 
         image_size=config.image_size,
         weights=config.weights,
         seed=config.seed,
+        feature_layer=config.feature_layer,
     ).to(device)
     twin.module.eval()
     return twin

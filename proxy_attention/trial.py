@@ -44,7 +44,7 @@ from proxy_attention.proxies import (
 )
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from proxy_attention.saliency.maps import EXPLAIN
-from proxy_attention.saliency.methods import METHODS
+from proxy_attention.saliency.methods import METHODS, check_method
 from proxy_attention.schedule import PlannedEpoch, has_stalled
 from proxy_attention.storage import (
     Background,
@@ -149,7 +149,10 @@ def run_trial(
         image_size=config.image_size,
         weights=config.weights,
         seed=config.seed,
+        feature_layer=config.feature_layer,
     )
+    if config.has_proxies:
+        check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
     log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)
     state = new_state(model.to(where), config, images=len(split.train), device=where)
     training_set = _originals(images, split, config)

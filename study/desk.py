@@ -16,8 +16,9 @@ from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.errors import DataError
-from proxy_attention.models import build, weights_digest
+from proxy_attention.models import build
 from proxy_attention.training import check_precision
+from proxy_attention.weights import weights_digest
 from study.experiment import Study
 from study.plan import PlannedTrial
 

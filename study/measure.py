@@ -55,7 +55,12 @@ def _measure(config: TrialConfig, classes: int, device: str) -> Speed:
     try:
         config = dataclasses.replace(config, compile=False)  # else a few steps would measure the compiler
         model = build(
-            config.model, classes=classes, image_size=config.image_size, weights=config.weights, seed=config.seed
+            config.model,
+            classes=classes,
+            image_size=config.image_size,
+            weights=config.weights,
+            seed=config.seed,
+            feature_layer=config.feature_layer,
         )
         train = seconds_per_image(model, config, device=where)
         bytes_kept = sum(tensor.nbytes for tensor in model.module.state_dict().values())

@@ -15,7 +15,7 @@ STUDY = sorted((ROOT / "study").rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"schedule", "seeds"},
-    {"config", "records", "memory", "storage"},
+    {"config", "records", "memory", "storage", "feature_layers", "fits", "weights"},
     {"data", "models", "prefixes", "saliency", "augment"},
     {"training", "proxies", "evaluation"},
     {"trial"},

@@ -66,7 +66,7 @@ def look_and_explain(
                 guessed = logits.argmax(dim=1) if predicted is None else predicted
                 coefficients = EXPLAIN[explain](guessed, true, logits.shape[1])
             if model.linear_head is not None:
-                gradients = _of_pooled_features(coefficients, model.linear_head, features)
+                gradients = _of_pooled_features(coefficients, model.linear_head, model.as_map(features))
             else:
                 with torch.enable_grad():
                     score = (coefficients * logits).sum()

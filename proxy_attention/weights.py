@@ -1,0 +1,96 @@
+"""Trained weights of a timm model: where they lie, and whether a file really filled the model; builds nothing."""
+
+import hashlib
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import timm
+import torch
+from timm.models import load_state_dict
+from torch import nn
+
+from proxy_attention.errors import ConfigError
+
+NAMES = ("none", "imagenet")
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+HUB_TIMEOUT_SECONDS = 5
+
+
+def weights_digest(weights: str) -> str | None:
+    """SHA-256 of a weights file; None for ``none`` and ``imagenet``, which are names."""
+    if weights in NAMES:
+        return None
+    with weights_file(weights).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_file(weights: str) -> Path:
+    """The file of weights that are no name.
+
+    Raises: ConfigError if there is none.
+    """
+    path = Path(weights).expanduser().absolute()
+    if not path.is_file():
+        raise ConfigError(f"weights must be none, imagenet or an existing file; got {weights!r}")
+    return path
+
+
+def source_of(name: str, weights: str) -> dict[str, Any]:
+    """Where timm is to take weights from, as entries of a pretrained configuration; the head is never taken.
+
+    Raises: ConfigError for a file that is not there, or a hub that does not answer and has left nothing here.
+    """
+    fresh_head = {"num_classes": -1}  # timm keeps a head if this is the number of classes that it is asked for
+    if weights != "imagenet":
+        return {"file": str(weights_file(weights)), **fresh_head}
+    known = timm.models.get_pretrained_cfg(name)
+    if known is None or not known.hf_hub_id or known.custom_load:
+        return fresh_head
+    asked = [known.hf_hub_filename] if known.hf_hub_filename else HUB_FILES
+    for filename in asked:
+        cached = huggingface_hub.try_to_load_from_cache(known.hf_hub_id, filename)
+        if isinstance(cached, str):
+            return {"file": cached, **fresh_head}
+    reason = _silence(huggingface_hub.constants.ENDPOINT)
+    if reason is not None:  # the hub's own client would try again for most of a minute, file by file
+        raise ConfigError(
+            f"weights must be none or a file where there is no network; got 'imagenet' for {name}, "
+            f"which is not in the cache, and {huggingface_hub.constants.ENDPOINT} does not answer: {reason}"
+        )
+    return fresh_head
+
+
+def _silence(address: str) -> str | None:
+    """Why a server does not answer; None if it does, whatever it says."""
+    try:  # the hub's own address, as its client has it
+        asked = urllib.request.Request(address, method="HEAD")  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=HUB_TIMEOUT_SECONDS):  # noqa: S310
+            return None
+    except urllib.error.HTTPError:
+        return None
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+
+
+def not_loaded(module: nn.Module, path: str, heads: tuple[nn.Module, ...], fresh: Callable[[], nn.Module]) -> list[str]:
+    """Tensors of the trunk that the file did not fill; timm loads whatever fits, and is silent about the rest.
+
+    Args:
+        fresh: gives the same model before anything was loaded.
+    """
+    in_heads = {id(tensor) for head in heads for tensor in head.state_dict(keep_vars=True).values()}
+    trunk = {
+        key: tensor
+        for key, tensor in module.state_dict(keep_vars=True).items()
+        if id(tensor) not in in_heads and tensor.is_floating_point()
+    }
+    there = load_state_dict(path).keys()
+    absent = [key for key in trunk if key not in there]
+    if not absent or 2 * len(absent) < len(trunk):  # timm's own names: what is absent is absent
+        return absent
+    before = fresh().state_dict()  # other names, which timm translates for many models: look at what changed
+    return [key for key in absent if torch.equal(before[key], trunk[key].detach()) and before[key].unique().numel() > 1]
