@@ -85,12 +85,22 @@ def check_precision(config: TrialConfig, device: str) -> None:
 def new_state(model: Classifier, config: TrialConfig, *, images: int, device: torch.device) -> TrainState:
     """AdamW and OneCycle over the whole trial, for a model that is already on its device.
 
+    Under ``freeze_trunk`` only the head is trained, and from here on nothing else of the model has gradients.
+
     Raises: ConfigError as ``check_precision``.
     """
     check_precision(config, device.type)
     steps = -(-images // config.batch_size)
+    trained = model.heads if config.freeze_trunk else (model.module,)
+    if config.freeze_trunk:
+        model.module.requires_grad_(False)
+        for head in model.heads:
+            head.requires_grad_()
     optimizer = torch.optim.AdamW(
-        model.module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
+        [parameter for part in trained for parameter in part.parameters()],
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
     )
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=config.lr, total_steps=max(steps * config.planned.total_epochs, 2)
@@ -122,7 +132,9 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     draws = table[order].to(device).split(config.batch_size)
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # on the device: nothing waits for it
     torch.manual_seed(derive_seed(config.seed, "layers", epoch))  # dropout and its kin draw from the global stream
-    state.model.module.train()
+    state.model.module.train(not config.freeze_trunk)  # a frozen trunk keeps its batch statistics, too
+    for head in state.model.heads:
+        head.train()
     lr = float(state.scheduler.get_last_lr()[0])
     lr_steps = 0
     for number, (images, labels) in enumerate(training_set.stream(order, config.batch_size)):
