@@ -107,6 +107,7 @@ def first_component(weighted: torch.Tensor, *, towards: torch.Tensor) -> torch.T
     count, channels, height, width = weighted.shape
     x = weighted.double().flatten(2)
     x = torch.where(x.isfinite().all(dim=2, keepdim=True).all(dim=1, keepdim=True), x, 0.0)
+    x = x - x[:, :, :1]  # what does not vary is 0 to the bit: a mean of equal numbers may be rounded
     x = x - x.mean(dim=2, keepdim=True)
     if height * width <= channels:
         values, vectors = torch.linalg.eigh(x.transpose(1, 2) @ x)
