@@ -382,6 +382,39 @@ def test_that_grid_has_settings_that_end_differently(fast, alone):
     assert len(set(ends)) == len(GRID) - 1  # the two baselines: a redrawn split of one item is the fixed one
 
 
+FROZEN = {"model": "test_vit", "lr": 1e-12}
+"""With these, no epoch changes an answer: a trial has stalled after any that comes after as many as its patience."""
+WAITING = [
+    {"schedule": "5"},
+    {"schedule": "1,p?,1,p?,1", "patience": 1},
+    {"schedule": "1,p?,1,p?,1", "patience": 3},
+    {"schedule": "1,p?,1,p?,1", "patience": 1000},
+    {"schedule": "1,p?,1,p,1", "patience": 1, "subset_decay": 0.5},
+    {"schedule": "1,p?,1,p,1", "patience": 1000, "subset_decay": 0.5, "clear_every_step": False},
+    {"schedule": "1,p,1,p?,1", "patience": 3, "compound": True, "clear_every_step": False, "substitute": "add"},
+    {"schedule": "1,p,1,p?,1", "patience": 4, "compound": True, "clear_every_step": False, "substitute": "add"},
+    {"schedule": "1,p,1,p,1", "subset_decay": 0.5},
+    {"schedule": "1,p,1,p,1"},
+]
+STEPS = [".....", ".P.P.", "...P.", ".....", ".P.P.", "...P.", ".P.P.", ".P...", ".P.P.", ".P.P."]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["baseline first", "baseline last"])
+def test_a_grid_whose_steps_wait_for_a_stall_is_the_grid_that_shares_nothing_bit_for_bit(
+    fast, few, alone, tmp_path, order
+):
+    trials = [fast(**FROZEN, **fields) for fields in WAITING][::order]
+    prefixes, roads = sharing(tmp_path / "shared", trials, few)
+
+    shared = [outcome(trial, few, tmp_path / str(number), prefixes) for number, trial in enumerate(trials)]
+
+    steps = ["".join("P" if row["proxy_step"] else "." for row in found.told["records"]) for found in shared]
+    assert steps == STEPS[::order]
+    for trial, found in zip(trials, shared, strict=True):
+        assert_same(found, alone(trial))
+    assert sum(found.trained for found in shared) == len(trained_once(roads, shared)) < sum(map(len, roads))
+
+
 def test_a_trial_tells_which_epochs_it_has_not_trained(fast, few, tmp_path):
     trials = [fast(schedule="4"), fast(schedule="2,p,1")]
     prefixes, _ = sharing(tmp_path, trials, few)
@@ -424,9 +457,18 @@ def test_trials_that_were_not_planned_share_their_first_epochs(fast, few, alone,
         assert_same(found, alone(trial))
 
 
+ALWAYS, STALLED = ("1,p,1,p,1,p,1", "1,p,1,p,1,1,1"), ("1,p?,1,p?,1,p,1", "1,p?,1,p?,1,1,1")
 RESUMED = {
-    "kept": {"clear_every_step": False, "subset": 0.5},
-    "redrawn": {"compound": True, "collect": "online", "split": "redrawn", "scope": "dataset", "replacement": "mean"},
+    "kept": (ALWAYS, {"clear_every_step": False, "subset": 0.5}),
+    "redrawn": (
+        ALWAYS,
+        {"compound": True, "collect": "online", "split": "redrawn", "scope": "dataset", "replacement": "mean"},
+    ),
+    "skipped": (STALLED, {**FROZEN, "patience": 3, "subset": 0.6, "subset_decay": 0.5, "clear_every_step": False}),
+    "skipped redrawn": (
+        STALLED,
+        {**FROZEN, "patience": 2, "split": "redrawn", "compound": True, "substitute": "add"},
+    ),
 }
 
 
@@ -434,7 +476,8 @@ RESUMED = {
 def cut(request, fast, few, tmp_path_factory):
     """A trial, its directory as it lay after some of its epochs, and what another trial has trained meanwhile."""
     folder = tmp_path_factory.mktemp("cut")
-    trial, other = (fast(**RESUMED[request.param], schedule=items) for items in ("1,p,1,p,1,p,1", "1,p,1,p,1,1,1"))
+    schedules, fields = RESUMED[request.param]
+    trial, other = (fast(**fields, schedule=schedule) for schedule in schedules)
     for after in (1, 3, 5):
         with contextlib.closing(run_trial(trial, few, directory=folder / "trial")) as running:
             while next(running).record.epoch + 1 < after:

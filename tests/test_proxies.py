@@ -57,6 +57,27 @@ def test_the_subset_is_rounded_up_and_exact(config, order, subset, wrong, chosen
     assert (found < wrong).all()
 
 
+@pytest.mark.parametrize(
+    ("subset", "decay", "chosen"),
+    [
+        (1.0, 1.0, [100, 100, 100, 100]),
+        (1.0, 0.5, [100, 50, 25, 13]),
+        (0.7, 0.1, [70, 7, 1, 1]),  # in floats, 0.7 * 0.1 * 100 is above 7
+        (0.5, 0.9, [50, 45, 41, 37]),  # 40.5 and 36.45
+        (1e-9, 1e-9, [1, 1, 1, 1]),
+    ],
+)
+@pytest.mark.parametrize("order", ORDERS)
+def test_each_planned_step_chooses_fewer_exactly_and_one_at_least(config, order, subset, decay, chosen):
+    trial = config(schedule="p,p,p,p", subset=subset, subset_decay=decay, order=order)
+    given = scores([True] * 100 + [False] * 40)
+
+    found = [choose(given, trial, step=step) for step in range(4)]
+
+    assert [len(part) for part in found] == chosen
+    assert all(len(choose(scores([False] * 9), trial, step=step)) == 0 for step in range(4))
+
+
 @pytest.mark.parametrize(("order", "expected"), [("hardest", [1, 4]), ("first", [1, 3])])
 def test_an_order_chooses_among_the_wrong_images_only(config, order, expected):
     given = scores([False, True, False, True, True], losses=[9.0, 3.0, 8.0, 1.0, 2.0])

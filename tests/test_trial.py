@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from proxy_attention.data.splits import draw_split
 from proxy_attention.errors import CheckpointError, ConfigError, DivergedError
 from proxy_attention.records import EpochRecord
-from proxy_attention.trial import CHOICES, check, run_trial
+from proxy_attention.schedule import has_stalled
+from proxy_attention.trial import CHOICES, check, read_recipes, run_trial
 
 MODELS = ["test_resnet", "test_efficientnet", "test_vit"]
 TWO_STEPS = "2,p,1,p,1"
@@ -203,6 +204,99 @@ def test_the_images_are_never_written_to(config, small, finish):
     assert torch.equal(small.labels, before[1])
 
 
+# ---- steps that wait for a stall, and steps that choose fewer
+
+
+def course(records):
+    """What came after each epoch: P a step, s one that was skipped, a dot where none was planned."""
+    return "".join("P" if record.proxy_step else "s" if record.step_skipped else "." for record in records)
+
+
+AT_CHANCE = {"patience": 1, "lr": 1e-3, "weight": 0.9, "threshold": 0.2}
+"""With these, the quick model's first epochs are all at chance, which is a stall, and then it learns."""
+
+FROZEN = {"model": "test_vit", "lr": 1e-12}
+"""With these, no epoch changes an answer: a trial has stalled as soon as it has had patience."""
+
+
+def test_a_step_that_never_finds_a_stall_leaves_the_plain_schedule_bit_for_bit(
+    config, small, finish, metrics, tmp_path
+):
+    plain, end = finish(config(schedule="6"), small, tmp_path / "plain")
+    waiting, end_waiting = finish(config(schedule="2,p?,1,p?,1", patience=1000), small, tmp_path / "waiting")
+
+    assert course(waiting) == "..s.s."
+    assert [metrics(r, "item", "step_skipped") for r in waiting] == [metrics(r, "item", "step_skipped") for r in plain]
+    assert metrics(end_waiting) == metrics(end)
+    assert_equal_weights(tmp_path / "plain", tmp_path / "waiting")
+    assert read_recipes(tmp_path / "waiting") == []
+
+
+def test_a_step_that_finds_a_stall_is_the_step_of_a_p_bit_for_bit(config, small, finish, metrics, tmp_path):
+    always, end = finish(config(**AT_CHANCE, schedule="1,p,3"), small, tmp_path / "always")
+    waiting, end_waiting = finish(config(**AT_CHANCE, schedule="1,p?,3"), small, tmp_path / "waiting")
+
+    assert course(waiting) == course(always) == ".P..."
+    assert waiting[1].made_images > 10
+    assert [metrics(record) for record in waiting] == [metrics(record) for record in always]
+    assert metrics(end_waiting) == metrics(end)
+    assert_equal_weights(tmp_path / "always", tmp_path / "waiting")
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_a_frozen_trial_takes_every_step_once_it_has_had_patience(config, tiny, finish, patience):
+    records, _ = finish(config(**FROZEN, schedule="p?,p?,p?,p?", patience=patience), tiny)
+
+    assert len({record.val_accuracy for record in records}) == 1
+    assert course(records) == "s" * patience + "P" * (4 - patience)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"split": "redrawn"}, {"collect": "online"}], ids=["fixed", "redrawn", "online"]
+)
+def test_val_accuracy_decides_each_step(config, small, finish, fields):
+    records, _ = finish(config(schedule="1,p?,p?,p?,p?,p?,1", lr=1e-2, patience=1, **fields), small)
+    val = [record.val_accuracy for record in records]
+
+    assert {record.proxy_step for record in records[1:-1]} == {False, True}
+    for n, record in enumerate(records[1:-1], start=1):
+        assert record.proxy_step == has_stalled(val[: n + 1], patience=1) != record.step_skipped
+
+
+def test_a_skipped_step_leaves_the_proxies_in_use_as_they_are(config, small, finish):
+    records, _ = finish(config(**AT_CHANCE, schedule="1,p?,2,p?,1"), small)
+    made = records[1].made_images
+
+    assert course(records) == ".P..s."
+    assert [record.proxy_images for record in records] == [0, made, made, made, made, made]
+    assert [record.made_images for record in records] == [0, made, 0, 0, 0, 0]
+    assert [record.step_subset for record in records] == [0, 1, 0, 0, 0, 0]
+
+
+def test_a_step_keeps_its_number_and_so_its_draws_when_one_before_it_was_skipped(config, small, finish, tmp_path):
+    fields = {"weight": 0.0, "subset": 0.5, "subset_decay": 0.5}  # without weight, the first step changes nothing
+    finish(config(**fields, schedule="1,p,1,p,1"), small, tmp_path / "both")
+    finish(config(**fields, schedule="1,p?,1,p,1", patience=1000), small, tmp_path / "second")
+
+    _, taken = read_recipes(tmp_path / "both")
+    (second,) = read_recipes(tmp_path / "second")
+
+    assert second.step == taken.step == 1
+    assert len(second.ids) > 10
+    assert all(torch.equal(getattr(second, part), getattr(taken, part)) for part in ("ids", "predicted", "maps"))
+
+
+def test_each_planned_step_chooses_its_part_of_the_wrong_images(config, small, finish):
+    fields = {"schedule": "p,p?,p?,p", "patience": 2, "subset": 0.7, "subset_decay": 0.1}
+    records, _ = finish(config(**FROZEN, **fields), small)
+    (wrong,) = {record.wrong_images for record in records if record.proxy_step}
+
+    assert course(records) == "PsPP"
+    assert [record.step_subset for record in records] == [0.7, 0, 0.007, 0.0007]
+    assert wrong == 144
+    assert [record.made_images for record in records] == [101, 0, 2, 1]  # 100.8, none, 1.008, 0.1008
+
+
 # ---- what a trial may see
 
 
@@ -331,6 +425,35 @@ def test_a_trial_cut_after_any_epoch_ends_as_if_it_had_not_been(
     assert_equal_weights(cut, whole)
     told = [EpochRecord(**row) for row in json.loads((cut / "epochs.json").read_text())]
     assert [metrics(record) for record in told] == [metrics(record) for record in records]
+
+
+WITH_SKIPPED = {
+    ".P..s.": {**AT_CHANCE, "schedule": "1,p?,2,p?,1", "subset": 0.6, "subset_decay": 0.5},
+    ".s.PPP": {**FROZEN, "schedule": "1,p?,1,p?,p?,p", "patience": 3, "subset": 0.6, "substitute": "add",
+               "clear_every_step": False, "compound": True, "mask": "random"},
+    ".s.Ps.": {**FROZEN, "schedule": "1,p?,1,p?,p?,1", "patience": 1, "split": "redrawn", "collect": "online",
+               "clear_every_step": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("steps", WITH_SKIPPED)
+def test_a_trial_with_skipped_steps_cut_after_any_epoch_ends_as_if_it_had_not_been(
+    config, small, finish, metrics, uninterrupted, tmp_path, steps, after
+):
+    fields = WITH_SKIPPED[steps]
+    records, report, whole, copies = uninterrupted(**fields)
+    cut = shutil.copytree(copies[after - 1], tmp_path / "cut")
+    assert course(records) == steps
+
+    rest, again = finish(config(**fields), small, cut)
+
+    assert [metrics(record) for record in rest] == [metrics(record) for record in records[after:]]
+    assert metrics(again) == metrics(report)
+    assert_equal_weights(cut, whole)
+    pairs = list(zip(read_recipes(cut), read_recipes(whole), strict=True))
+    assert len(pairs) == steps.count("P")
+    assert all(torch.equal(one.ids, other.ids) and torch.equal(one.maps, other.maps) for one, other in pairs)
 
 
 def test_an_abandoned_trial_goes_on_in_its_own_directory(config, small, finish, metrics, uninterrupted, tmp_path):
