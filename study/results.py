@@ -74,15 +74,19 @@ def load_results(path: str | Path) -> pd.DataFrame:
 def load_epochs(path: str | Path) -> pd.DataFrame:
     """One row an epoch of every trial that has begun: ``trial_id``, ``arm``, ``seed`` and every EpochRecord field.
 
+    What an older record lacks is at its default.
+
     Raises: ConfigError if there is no run.
     """
     rows = []
+    fields = dataclasses.fields(EpochRecord)
+    later = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
     for run in runs_of(Path(path)):
         for trial in trials_of(Plan.read(run), run):
             epochs = read_json(folder_of(run, trial.trial_id) / "epochs.json") or []
-            rows += [{"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.config.seed, **row} for row in epochs]
-    fields = [field.name for field in dataclasses.fields(EpochRecord)]
-    return pd.DataFrame(rows, columns=["trial_id", "arm", "seed", *fields])
+            whose = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.config.seed}
+            rows += [{**whose, **later, **row} for row in epochs]
+    return pd.DataFrame(rows, columns=["trial_id", "arm", "seed", *(field.name for field in fields)])
 
 
 def trials_of(plan: Plan, run: Path) -> list[PlannedTrial]:

@@ -45,6 +45,7 @@ class Scalars:
         if record.proxy_step:
             self._writer.add_scalar("proxies/wrong", record.wrong_images, record.epoch + 1)
             self._writer.add_scalar("proxies/made", record.made_images, record.epoch + 1)
+            self._writer.add_scalar("proxies/subset", record.step_subset, record.epoch + 1)
         self._writer.flush()
 
     def examples(self, record: EpochRecord, examples: Examples) -> None:

@@ -38,6 +38,17 @@ def two_arms():
     )
 
 
+def test_a_step_is_marked_where_one_was_taken_and_nowhere_else():
+    """The first step was skipped on both seeds, the second on one."""
+    took = {(0, 2), (0, 3), (1, 3)}
+    rows = [("proxy", seed, epoch, 50.0 + epoch, (seed, epoch) in took) for seed in (0, 1) for epoch in range(5)]
+    never = [(*row[:-1], False) for row in rows]
+
+    marked, plain = (figures.curves(epochs(*each), labels={"proxy": "proxy"}) for each in (rows, never))
+
+    assert groups(marked, "line2d") - groups(plain, "line2d") == 2
+
+
 DRAWN = {
     "curves": lambda name: figures.curves(
         epochs(("proxy", 0, 0, 50.0, False), ("proxy", 0, 1, 60.0, True)), labels={"proxy": name}

@@ -13,6 +13,17 @@ def test_a_record_survives_json(config, tiny, finish):
     assert plain["confusion"] == [list(row) for row in report.confusion]
 
 
+def test_a_record_from_before_steps_could_be_skipped_or_shrink_can_still_be_read(config, tiny, finish):
+    records, _ = finish(config(), tiny)
+    plain = [as_json(record) for record in records]
+    assert [(row.pop("step_skipped"), row.pop("step_subset")) for row in plain] == [(False, 0.0), (False, 1.0)]
+
+    older = [EpochRecord(**row) for row in plain]
+
+    assert [record.proxy_step for record in older] == [False, True]
+    assert [(record.step_skipped, record.step_subset) for record in older] == [(False, 0.0)] * 2
+
+
 def test_a_report_from_before_the_reliability_diagram_was_kept_can_still_be_read(config, tiny, finish):
     _, report = finish(config(), tiny)
     plain = as_json(report)

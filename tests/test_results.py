@@ -207,6 +207,20 @@ def test_every_epoch_is_a_row(finished_run):
     assert list(epochs["seed"]) == [0] * 8 + [1] * 8
 
 
+def test_epochs_of_a_run_from_before_steps_could_be_skipped_are_read_as_they_were_meant(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    for file in run.glob("trials/*/epochs.json"):
+        rows = json.loads(file.read_text())
+        file.write_text(json.dumps([{k: v for k, v in row.items() if not k.startswith("step_")} for row in rows]))
+
+    older, epochs = load_epochs(run), load_epochs(finished_run)
+
+    assert list(older.columns) == list(epochs.columns)
+    assert list(older["proxy_step"]) == list(epochs["proxy_step"])
+    assert not older["step_skipped"].any()
+    assert (older["step_subset"] == 0).all()
+
+
 def test_the_last_epoch_is_the_result(finished_run):
     last = load_epochs(finished_run).groupby("trial_id")["val_accuracy"].last()
 

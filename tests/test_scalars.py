@@ -49,7 +49,8 @@ def test_a_baseline_has_its_curves_and_the_end_and_nothing_else(events):
 def test_a_trial_with_proxies_also_has_their_counts_and_pictures(events):
     found, _ = events(1)
 
-    assert sorted(found.Tags()["scalars"]) == sorted([*CURVES, "accuracy/test", "proxies/made", "proxies/wrong"])
+    of_steps = ["proxies/made", "proxies/subset", "proxies/wrong"]
+    assert sorted(found.Tags()["scalars"]) == sorted([*CURVES, "accuracy/test", *of_steps])
     assert sorted(found.Tags()["images"]) == ["confusion/test", "proxies/original_map_proxy"]
 
 
@@ -75,7 +76,8 @@ def test_a_curve_has_a_point_an_epoch_counted_from_1(events, tag, field):
 def test_what_a_proxy_step_did_stands_at_its_epoch(events):
     found, epochs = events(1)
 
-    for tag, field in (("proxies/made", "made_images"), ("proxies/wrong", "wrong_images")):
+    told = {"proxies/made": "made_images", "proxies/wrong": "wrong_images", "proxies/subset": "step_subset"}
+    for tag, field in told.items():
         assert [(point.step, point.value) for point in found.Scalars(tag)] == [(2, epochs[1][field])]
     assert [image.step for image in found.Images("proxies/original_map_proxy")] == [2]
 
