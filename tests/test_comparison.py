@@ -182,6 +182,17 @@ def test_an_audit_is_set_against_the_honest_baseline_of_its_seed(frame, audit):
     assert (audited["val_difference"], audited["test_difference"]) == (15.0, 0.5)
 
 
+def test_a_trial_whose_only_step_may_be_skipped_is_compared_with_the_baseline_and_is_none(frame):
+    results = frame(
+        ("baseline", 0, 80, 70, {}),
+        ("proxy", 0, 81, 73, {"schedule": "1,p?"}),
+        ("proxy", 0, 82, 74, {"schedule": "1,p?", "patience": 1}),
+        ("proxy", 0, 79, 69, {"schedule": "1,p"}),
+    )
+
+    assert differences(results) == [None, 3, 4, -1]
+
+
 def test_an_audit_is_never_the_baseline_of_an_honest_trial(frame):
     results = frame(
         ("merged", 0, 95.0, 79.5, {"split": "merged", "schedule": "2"}),

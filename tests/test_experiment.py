@@ -201,6 +201,23 @@ def test_a_grid_has_one_baseline_however_many_proxy_fields_vary():
     ]
 
 
+def test_patience_and_the_decay_of_the_subset_vary_only_where_the_schedule_uses_them():
+    study = parse_study(
+        '[search]\nschedule = ["6", "3,p,2", "3,p?,2", "p,p,4"]\npatience = [1, 2]\nsubset_decay = [0.5, 1.0]'
+    )
+
+    settings = [(arm, study.config(values, 0)) for arm, values in study.grid()]
+
+    assert [(arm, config.schedule, config.patience, config.subset_decay) for arm, config in settings] == [
+        ("baseline", "6", 2, 1.0),
+        ("proxy", "3,p,2", 2, 1.0),
+        ("proxy", "3,p?,2", 1, 1.0),
+        ("proxy", "3,p?,2", 2, 1.0),
+        ("proxy", "p,p,4", 2, 0.5),
+        ("proxy", "p,p,4", 2, 1.0),
+    ]
+
+
 def test_a_field_of_the_training_gives_each_value_its_own_baseline():
     study = parse_study('[search]\nschedule = ["2", "1,p"]\nlr = [0.1, 0.2]\nthreshold = [0.3, 0.6]')
 
@@ -246,6 +263,8 @@ def test_a_range_has_no_grid():
     [
         ('[search]\nschedule = ["3,p,2", "6", "1,p,4"]', "6"),
         ('[search]\nschedule = ["3,p,2", "p,5"]', "6"),
+        ('[search]\nschedule = ["3,p?,2", "6", "1,p,4"]', "6"),
+        ('[search]\nschedule = ["3,p?,2"]', "6"),
         ('[fixed]\nschedule = "3,p,2"', "6"),
         ('[fixed]\nschedule = "2,4"', "2,4"),
         ("", "20"),
