@@ -25,6 +25,7 @@ from study.cluster import Machine, cluster_machine, ray_session, this_machine
 from study.conductor import Prepared, begin, complete_trials, conduct, finish, prepare, priced
 from study.guard import changes_since, sole_driver, storage_trouble
 from study.plan import ROOT, SEARCHES, Plan
+from study.price import WRONG, Price
 from study.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.results import COMPLETE, load_results, runs_of
 from study.status import Status, status
@@ -273,16 +274,26 @@ def _show_price(prepared: Prepared, out: Console) -> None:
         return
     work, speed = price.work, price.speed
     shared = f"{work.nominal - work.epochs} of {work.nominal} epochs are shared; " if work.nominal > work.epochs else ""
-    out.print(f"sharing      {shared}{work.steps} proxy steps need {work.scorings} passes over the training images")
+    steps = f"{'up to ' if work.may_skip else ''}{work.steps} proxy steps"
+    out.print(f"sharing      {shared}{steps} need {work.scorings} passes over the training images")
     out.print(
         f"speed        {1 / speed.train_seconds:.0f} images/s trained, {1 / speed.look_seconds:.0f} images/s scored "
         f"and explained, {price.seconds_per_epoch:.1f} s an epoch, measured now"
     )
+    if work.explanations:
+        out.print(_explaining(price), soft_wrap=True)
     out.print(
         f"disk         about {price.disk_mb:.0f} MB of weights and shared states, {prepared.images_mb:.0f} MB of images"
     )
     more = ", ".join(f"{duration(price.seconds(machines))} on {machines}" for machines in (2, 4, 8))
     out.print(f"wall time    {duration(price.seconds())} on this machine; {more} like it")
+
+
+def _explaining(price: Price) -> str:
+    """What methods cost whose maps come with no pass that scores."""
+    costs = dict.fromkeys((each.saliency, each.passes) for each in price.work.explanations)
+    methods = ", ".join(f"{name} takes {passes} pass{'es' * (passes != 1)} an image" for name, passes in costs)
+    return f"explaining   {methods}: about {duration(price.explaining_seconds)} in all, at {WRONG:.0%} wrong"
 
 
 def _show_places(prepared: Prepared, out: Console) -> None:
