@@ -129,10 +129,13 @@ def _patch(name: str) -> int | None:
 def _fit_any(name: str, image_size: int, pretrained: bool) -> Iterable[Fit]:
     """What constructors may take, one after another: timm refuses at once what a model does not know."""
     patch = _patch(name)
-    fitting = _fitting_patch(patch, image_size) if patch else None
-    if fitting is not None and fitting != patch:
-        yield _of_patches(image_size, fitting)
+    fitting = _fitting_patch(patch or 16, image_size)
+    finer = [_of_patches(image_size, fitting)] if fitting is not None and fitting != patch else []
+    if patch is not None:
+        yield from finer
     yield Fit({"img_size": image_size}, note=f"built for {image_size} px")
+    if patch is None:
+        yield from finer
     for stride in [each for each in STRIDES if -(-image_size // each) >= MIN_GRID] or STRIDES[-1:]:
         yield Fit({"output_stride": stride}, note=f"output stride {stride}")
     yield Fit()

@@ -4,23 +4,77 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from proxy_attention.config import TrialConfig
+from proxy_attention.config import DEFAULTS, TrialConfig
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import Inspection, inspect
 from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
-from proxy_attention.errors import DataError
+from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.models import build
+from proxy_attention.saliency.methods import METHODS, check_method, the_same
 from proxy_attention.training import check_precision
 from proxy_attention.weights import weights_digest
 from study.experiment import Study
 from study.plan import PlannedTrial
+
+ModelKey: TypeAlias = tuple[str, int, str, str]
+"""A model, its image size, its weights and its feature layer."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a model told while it was there.
+
+    Attributes:
+        refusals: why it cannot be explained by a method, without and with eigen smoothing; None if it can.
+        passes: forward passes an image, by method.
+        same: the methods that are one and the same under it.
+        planned: the methods of its planned trials; more join them.
+    """
+
+    note: str
+    refusals: dict[tuple[str, bool], str | None]
+    passes: dict[str, int]
+    same: list[tuple[str, ...]]
+    planned: set[str] = field(default_factory=set)
+
+
+def _see(config: TrialConfig, classes: int, methods: Iterable[str]) -> _Seen:
+    """Build the config's model, and ask it about these methods."""
+    model = build(
+        config.model,
+        classes=classes,
+        image_size=config.image_size,
+        weights=config.weights,
+        seed=config.seed,
+        feature_layer=config.feature_layer,
+    )
+
+    def refusal(saliency: str, eigen_smooth: bool) -> str | None:
+        try:
+            check_method(saliency, model, name=config.model, eigen_smooth=eigen_smooth)
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    refusals = {(saliency, smooth): refusal(saliency, smooth) for saliency in methods for smooth in (False, True)}
+    passes = {saliency: METHODS[saliency].passes(model, config.image_size) for saliency in methods}
+    return _Seen(f"map {model.grid[0]}x{model.grid[1]}, {model.note}", refusals, passes, the_same(METHODS, model))
+
+
+def _named(study: Study) -> set[str]:
+    """Every method that a config of the study may have."""
+    searched = study.search.get("saliency", ())
+    places = (study.fixed, *(arm.values for arm in study.arms))
+    named = {DEFAULTS["saliency"], *(place["saliency"] for place in places if "saliency" in place)}
+    return named | set(searched if isinstance(searched, tuple) else ())
 
 
 class Desk:
@@ -52,7 +106,7 @@ class Desk:
         self._sizes: set[tuple[Any, ...]] = set()  # the data sets and sizes that lie in the cache
         self._splits: dict[tuple[Any, ...], Split] = {}
         self._weights: dict[str, str | None] = {}
-        self.notes: dict[tuple[str, int, str], str] = {}
+        self._models: dict[ModelKey, _Seen] = {}
 
     def data(self, config: TrialConfig) -> Inspection:
         """What the config's data set holds; every image is decoded once, or once a size where they are cached.
@@ -116,16 +170,7 @@ class Desk:
         config = self.resolved(config)
         check_precision(config, self.device)
         inspection = self.data(config)
-        model = (config.model, config.image_size, config.weights)
-        if model not in self.notes:
-            built = build(
-                config.model,
-                classes=len(inspection.classes),
-                image_size=config.image_size,
-                weights=config.weights,
-                seed=config.seed,
-            )
-            self.notes[model] = f"map {built.grid[0]}x{built.grid[1]}, {built.note}"
+        self._check_model(config)
         digest = config.digest(data=inspection.digest, weights=self.weights(config))
         return PlannedTrial(
             trial_id=f"{number:04d}-{arm}-seed{config.seed}-{digest[:8]}",
@@ -135,6 +180,47 @@ class Desk:
             data_digest=inspection.digest,
             split_digest=self._split(config).digest,
         )
+
+    def passes(self, config: TrialConfig) -> int:
+        """Forward passes an image that the config's method of explanation takes of its model, beside no other work."""
+        method = METHODS[config.saliency]
+        if method.one_pass or not config.has_proxies:
+            return 1
+        return self._seen(config).passes[config.saliency]
+
+    def _seen(self, config: TrialConfig) -> _Seen:
+        """What the config's model told: it is built once, asked about every method of the study, and not kept."""
+        key = (config.model, config.image_size, config.weights, config.feature_layer)
+        known = self._models.get(key)
+        if known is None or config.saliency not in known.passes:
+            methods = {config.saliency, *_named(self.study), *(known.passes if known else ())}
+            self._models[key] = _see(config, len(self.data(config).classes), methods)
+            self._models[key].planned.update(known.planned if known else ())
+        return self._models[key]
+
+    def _check_model(self, config: TrialConfig) -> None:
+        """See that the model can be built, and explained by the config's method if it has proxies."""
+        seen = self._seen(config)
+        if not config.has_proxies:
+            return
+        if refusal := seen.refusals[config.saliency, config.eigen_smooth]:
+            raise ConfigError(refusal)
+        seen.planned.add(config.saliency)
+
+    @property
+    def notes(self) -> dict[ModelKey, str]:
+        """What was chosen for each model, image size, weights and feature layer, for people."""
+        return {key: seen.note for key, seen in self._models.items()}
+
+    @property
+    def same(self) -> list[tuple[str, tuple[str, ...]]]:
+        """A model's name, and methods planned for it that are one and the same there: two rows or more, equal."""
+        groups = {
+            (key[0], tuple(name for name in group if name in seen.planned)): None
+            for key, seen in self._models.items()
+            for group in seen.same
+        }
+        return [(model, group) for model, group in groups if len(group) > 1]
 
     def sizes(self, config: TrialConfig) -> tuple[int, int]:
         """How many images an epoch trains on, and how many it evaluates on."""

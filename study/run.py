@@ -255,8 +255,11 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
     leaking = sorted({trial.config.split for trial in plan.trials} & LEAKING)
     if leaking:
         out.print(f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result")
-    for (model, size, _), note in prepared.desk.notes.items():
+    for (model, size, *_), note in prepared.desk.notes.items():
         out.print(f"model        {model} at {size} px: {note}")
+    for model, methods in prepared.desk.same:
+        same = f"{', '.join(methods)} are one method under {model}'s linear head: their rows will be equal"
+        out.print(f"the same     {same}", soft_wrap=True)
     for name, value in plan.measured.items():
         out.print(f"measured     {name}: {value}")
     if (request.run / "plan.json").exists():

@@ -1,16 +1,20 @@
 import dataclasses
+import io
 import re
 from functools import partial
 
 import pytest
+from rich.console import Console
 from safetensors.torch import save_file
 
 from proxy_attention.config import DEFAULTS, TrialConfig
 from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.models import build
+from proxy_attention.saliency.methods import METHODS
 from proxy_attention.trial import CHOICES
 from study.desk import Desk, fingerprint
 from study.experiment import parse_study
+from study.run import _show_plan
 from study.search import grid_plan
 
 OTHER = {
@@ -37,6 +41,11 @@ OTHER = {
     "split_seed": 9,
     "seed": 1,
     "compile": True,
+    "subset_decay": 0.5,
+    "patience": 3,
+    "feature_layer": "layer3",
+    "eigen_smooth": True,
+    "freeze_trunk": True,
 }
 """Another value than the base's for every field that is no name of a table, but those of two tests of their own."""
 
@@ -59,7 +68,7 @@ def other_value(base, field):
 
 @pytest.mark.parametrize("field", sorted(set(DEFAULTS) - {"dataset", "weights"}))
 def test_trials_that_differ_in_one_field_differ_in_digest(desk, base, field):
-    base = dataclasses.replace(base, folds=2 if field == "fold" else 0)
+    base = dataclasses.replace(base, folds=2 if field == "fold" else 0, schedule="p?,p")  # which uses every field
     changed = dataclasses.replace(base, **{field: other_value(base, field)})
     assert getattr(changed, field) != getattr(base, field)
 
@@ -219,8 +228,81 @@ def test_images_that_change_while_a_study_is_planned_are_an_error(own_images, st
 def test_the_shape_of_each_model_is_noted_for_people(desk, base):
     desk.trial(0, "proxy", base)
 
-    assert list(desk.notes) == [("test_resnet", 32, "none")]
-    assert next(iter(desk.notes.values())).startswith("map 4x4, ")
+    assert desk.notes == {("test_resnet", 32, "none", "last"): "map 4x4, small-image stem, output stride 8"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"feature_layer": "layer3"}, "map 8x8, small-image stem, output stride 8, map of layer3 as asked"),
+        ({"model": "test_mambaout", "image_size": 64}, "map 4x4, as it is, map of stages.2 (the last is 2x2)"),
+    ],
+)
+def test_a_layer_that_is_not_the_last_is_noted(desk, base, changes, note):
+    desk.trial(0, "proxy", dataclasses.replace(base, **changes))
+
+    assert list(desk.notes.values()) == [note]
+
+
+def test_each_model_is_built_once_whatever_explains_it(image_folder, study_text, monkeypatch):
+    built = []
+    monkeypatch.setattr("study.desk.build", lambda name, **arguments: (built.append(name), build(name, **arguments))[1])
+    models = ["model=['test_resnet', 'test_vit']", "saliency=['gradcam', 'layercam', 'eigencam']"]
+    study = parse_study(study_text, settings=models)
+    desk = Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {})
+
+    planned = grid_plan(study, desk)
+
+    assert {trial.config.saliency for trial in planned} == {"gradcam", "layercam", "eigencam"}
+    assert sorted(built) == ["resnet18", "test_resnet", "test_vit"]  # the arm takes no model from the search
+
+
+def test_a_method_that_a_model_cannot_have_is_refused_before_anything_is_trained(desk, base, monkeypatch):
+    lacking = dataclasses.replace(METHODS["layercam"], lacks=lambda model: "no attention")
+    monkeypatch.setitem(METHODS, "layercam", lacking)
+
+    desk.trial(0, "proxy", base)
+    desk.trial(0, "baseline", dataclasses.replace(base, saliency="layercam", schedule="2"))
+
+    with pytest.raises(
+        ConfigError, match="saliency must be a method that test_resnet has no attention for; got 'layer"
+    ):
+        desk.trial(0, "proxy", dataclasses.replace(base, saliency="layercam"))
+
+
+def test_smoothing_of_a_map_that_is_no_sum_is_refused_before_anything_is_trained(desk, base):
+    with pytest.raises(
+        ConfigError, match="eigen_smooth must be false for a map that is no weighted sum; got 'eigencam'"
+    ):
+        desk.trial(0, "proxy", dataclasses.replace(base, saliency="eigencam", eigen_smooth=True))
+
+
+def test_methods_that_are_one_for_a_model_are_told_where_they_are_planned(desk, base):
+    for saliency in ("xgradcam", "gradcam", "layercam", "hirescam"):
+        desk.trial(0, "proxy", dataclasses.replace(base, saliency=saliency))
+    for saliency in ("gradcam", "hirescam"):
+        desk.trial(0, "proxy", dataclasses.replace(base, saliency=saliency, model="test_vit"))
+
+    assert desk.same == [("test_resnet", ("gradcam", "hirescam", "xgradcam"))]
+
+
+def test_methods_that_are_planned_alone_are_not_told_to_be_one(desk, base):
+    desk.trial(0, "proxy", dataclasses.replace(base, saliency="gradcam"))
+    desk.trial(0, "baseline", dataclasses.replace(base, saliency="hirescam", schedule="2"))
+
+    assert desk.same == []
+
+
+def test_a_plan_says_in_one_line_which_methods_are_one(prepared_run, study_text, tmp_path):
+    text = study_text.replace("threshold = [0.3, 0.6]", 'saliency = ["gradcam", "layercam", "hirescam"]')
+    written = io.StringIO()
+
+    _show_plan(prepared_run(tmp_path / "small" / "grid", text), Console(file=written, width=60), 0)
+
+    told = [line for line in written.getvalue().splitlines() if line.startswith("the same")]
+    assert told == [
+        "the same     gradcam, hirescam are one method under test_resnet's linear head: their rows will be equal"
+    ]
 
 
 def test_a_fingerprint_does_not_depend_on_what_else_a_desk_has_planned(desk, base, image_folder, study_text):
@@ -302,3 +384,12 @@ def test_every_field_has_another_value_here():
     base = TrialConfig()
 
     assert [name for name in DEFAULTS if name not in ("dataset", "weights") and other_value(base, name) is None] == []
+
+
+def test_a_method_says_how_many_passes_it_takes_of_the_configs_model(desk, base):
+    by_method = {
+        name: desk.passes(dataclasses.replace(base, saliency=name)) for name in ("gradcam", "ablationcam", "scorecam")
+    }
+
+    assert by_method == {"gradcam": 1, "ablationcam": 1, "scorecam": 1 + 96}  # of a linear head; of 96 channels
+    assert desk.passes(dataclasses.replace(base, saliency="scorecam", schedule="2")) == 1  # which explains nothing
