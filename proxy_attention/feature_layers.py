@@ -19,6 +19,8 @@ from proxy_attention.errors import ConfigError
 
 MIN_SIDE = 2
 """A map of one position says nothing of where."""
+MIN_CHANNELS = 8
+"""Fewer are a gate, such as spatial attention, and no features."""
 AT_A_TIME = 8
 SHOWN = 20
 HANDS_ON = (nn.Identity, nn.Dropout, nn.Softmax)
@@ -109,17 +111,18 @@ def find_last(module: nn.Module, image_size: int, *, at_least: int) -> Found | N
     """
     with _prepared(module):
         pixels = _pixels(image_size)
-        outputs, others = _watch(module, pixels)
+        outputs, others, end = _watch(module, pixels)
         eligible = [output for output in outputs if output.eligible]
         if not eligible:
             shown = ", ".join("x".join(map(str, shape)) for shape in others[-4:]) or "nothing"
             raise ConfigError(f"a layer with a map of at least {MIN_SIDE}x{MIN_SIDE}; its last layers give {shown}")
         large = [output for output in eligible if min(output.layout.grid) >= at_least]
-        if large and large[-1] is not eligible[-1]:
+        last = end or eligible[-1].layout.grid
+        if min(last) < at_least:
             # the last stage is too small: the one before it as a whole, not what a branch of the last has begun with
-            large.sort(key=lambda output: (-output.layout.grid[0], -output.name.count(".")))
-        for end in range(len(large), 0, -AT_A_TIME):
-            tried = _try(module, pixels, large[max(end - AT_A_TIME, 0) : end], last=eligible[-1].layout.grid)
+            large.sort(key=lambda output: (-output.layout.grid[0], -max(output.name.count("."), 1)))
+        for stop in range(len(large), 0, -AT_A_TIME):
+            tried = _try(module, pixels, large[max(stop - AT_A_TIME, 0) : stop], last=last)
             if tried:
                 return tried[-1]
     return None
@@ -132,7 +135,7 @@ def find_named(module: nn.Module, image_size: int, name: str) -> Found:
     """
     with _prepared(module):
         pixels = _pixels(image_size)
-        outputs, _ = _watch(module, pixels)
+        outputs, *_ = _watch(module, pixels)
         named = [_Output(output.layout, [name]) for output in outputs if name in output.names]
         last = outputs[-1].layout.grid if outputs else (0, 0)
         tried = _try(module, pixels, named, last=last)
@@ -182,8 +185,14 @@ def _hooked(module: nn.Module, hooks: dict[str, Hook]) -> Iterator[None]:
         yield
 
 
-def _watch(module: nn.Module, pixels: torch.Tensor) -> tuple[list[_Output], list[tuple[int, ...]]]:
-    """One pass without a graph: every map that a module gives, in order, and the shapes of what is none."""
+def _watch(
+    module: nn.Module, pixels: torch.Tensor
+) -> tuple[list[_Output], list[tuple[int, ...]], tuple[int, int] | None]:
+    """One pass without a graph.
+
+    Returns: every map that a module gives, in order; the shapes of what is none; and the grid of the features that go
+        to the head, of whatever size.
+    """
     network: Any = module
     prefix, nhwc = int(getattr(network, "num_prefix_tokens", 0)), getattr(network, "output_fmt", "") == "NHWC"
     outputs: list[_Output] = []
@@ -228,36 +237,42 @@ def _watch(module: nn.Module, pixels: torch.Tensor) -> tuple[list[_Output], list
         makers = [module.get_submodule(name) for name in output.names]
         output.eligible = output is final or _is_eligible(output.layout, makers, widths=widths, matrices=matrices)
         output.names = [name for name in output.names if calls[name] == 1]  # a hook sees every call of a module
-    return [output for output in outputs if output.names], others
+    ended = layout_of(tuple(result.shape), nhwc=nhwc, at_least=1) if isinstance(result, torch.Tensor) else None
+    end = ended.grid if ended is not None else None
+    return [output for output in outputs if output.names], others, end
 
 
 def _is_eligible(layout: Layout, makers: Sequence[nn.Module], *, widths: set[int], matrices: set[int]) -> bool:
     """Whether an output may be the last map."""
     if layout.kind != "tokens":  # in a network of tokens, what has their number as its side is a matrix of attention
-        return layout.grid[0] not in matrices and not all(isinstance(maker, HANDS_ON) for maker in makers)
+        makes = not all(isinstance(maker, HANDS_ON) for maker in makers)
+        return makes and layout.channels >= MIN_CHANNELS and layout.grid[0] not in matrices
     # After the last normalisation before an attention come its queries, keys and values, the projection of what it
     # gathered, the hidden layer of an MLP. They are parts of a block on their way, and not the stream that a head
     # reads, though the logits depend on some of them. Of tokens, only a normalised stream of the head's width is one.
     return layout.channels in widths and any("norm" in type(maker).__name__.lower() for maker in makers)
 
 
-def layout_of(shape: tuple[int, ...], *, prefix: int = 0, nhwc: bool = False) -> Layout | None:
+def layout_of(
+    shape: tuple[int, ...], *, prefix: int = 0, nhwc: bool = False, at_least: int = MIN_SIDE
+) -> Layout | None:
     """How an output of this shape, for one square image, holds a map; None if it holds none.
 
     Args:
         prefix: tokens that the model says stand before those of the patches; a layer may be given others.
         nhwc: how to read a shape of three equal sizes.
+        at_least: positions on a side.
     """
     if len(shape) == 4 and shape[0] == 1:
         _, a, b, c = shape
-        if b == c >= MIN_SIDE and not (a == b and nhwc):
+        if b == c >= at_least and not (a == b and nhwc):
             return Layout("nchw", (b, c), a)
-        if a == b >= MIN_SIDE:
+        if a == b >= at_least:
             return Layout("nhwc", (a, b), c)
     if len(shape) == 3 and shape[0] == 1:
         for before in dict.fromkeys((prefix, 0, 1, 2)):
             side = math.isqrt(max(shape[1] - before, 0))
-            if side >= MIN_SIDE and side**2 == shape[1] - before:
+            if side >= at_least and side**2 == shape[1] - before:
                 return Layout("tokens", (side, side), shape[2], before)
     return None
 

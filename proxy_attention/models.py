@@ -244,7 +244,7 @@ def _in_one_line() -> Iterator[None]:
 
 def _no_candidate(name: str, image_size: int, reasons: list[str]) -> ConfigError:
     """Why no fit serves: the first reason that is more than an argument that the model does not take."""
-    telling = [reason for reason in reasons if "unexpected keyword argument" not in reason]
+    telling = [each for each in reasons if not each or (" " in each and "unexpected keyword argument" not in each)]
     if telling and telling[0]:
         return ConfigError(f"model must build, and give a map at {image_size} px; got {name!r}: {telling[0]}")
     return ConfigError(
