@@ -243,7 +243,21 @@ def test_a_dry_run_tells_epochs_and_time(capsys, study_file, image_folder, tmp_p
     assert "epochs       16 (2 a trial), 4 to train, about 0:1" in out
     assert "12 of 16 epochs are shared; 6 proxy steps need 2 passes over the training images" in out
     assert re.search(r"speed +\d+ images/s trained, \d+ images/s scored and explained", out)
+    assert "explaining" not in out  # gradcam takes no pass of its own
     assert re.search(r"wall time +0:1\d on this machine; 0:1\d on 2, 0:1\d on 4, 0:1\d on 8 like it", out)
+
+
+def test_a_dry_run_tells_what_steps_that_may_be_skipped_take_at_most_and_what_explaining_costs(
+    capsys, study_file, image_folder, tmp_path
+):
+    settings = ["--set", 'schedule=["2", "1,p?"]', "--set", 'saliency=["gradcam", "scorecam"]']
+    usual = asked(study_file, image_folder, tmp_path / "storage")
+
+    main([*GRID, *usual, *settings, "--dry-run", "--cpus-per-trial", "1"])
+
+    out = capsys.readouterr().out
+    assert "up to 10 proxy steps need 4 passes over the training images" in out
+    assert re.search(r"explaining +scorecam takes 97 passes an image: about \d+:\d\d in all, at 30% wrong\n", out)
 
 
 def test_a_dry_run_of_a_run_that_was_begun_tells_what_is_left(capsys, study_file, image_folder, complete):
