@@ -50,7 +50,7 @@ def methods() -> str:
         if not slash:
             rows.append((_code(name), method.what + same, method.cost, _explains(name), method.source))
         elif other == over[0]:
-            what = f"{method.what.replace(other, 'another', 1)}; over any of {', '.join(map(_code, over))}"
+            what = f"{method.what.replace(other, 'another map', 1)}; over any of {', '.join(map(_code, over))}"
             cost = method.cost.replace(METHODS[other].cost, "the other's") if other in METHODS else method.cost
             rows.append((_code(f"{head}/…"), what, cost, "as the other", method.source))
     tried = ", ".join(map(_code, KINDS.values()))

@@ -115,7 +115,7 @@ def test_methods_over_others_are_one_row_that_names_the_others(monkeypatch):
 
     *_, last = rows(handbook.methods())
 
-    what = "another, under noise; over any of `first`, `second`"
+    what = "another map, under noise; over any of `first`, `second`"
     assert last == ["`noisy/…`", what, "9 x (the other's)", "as the other", "B"]
     assert named(handbook.methods()) == list(table)
 
