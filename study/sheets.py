@@ -186,7 +186,8 @@ def _side_by_side(cells: list[Image.Image], *, gap: int = GAP) -> Image.Image:
 
 def _few_shades(maps: Image.Image) -> Image.Image:
     """Maps that touch each other, with white between them, in so few colours that noise, too, takes little room."""
-    few = maps.quantize(SHADES, dither=Image.Dither.NONE)
+    # by what colours there are, not by how many pixels have them: a map may have one bright pixel
+    few = maps.quantize(SHADES, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     count = maps.width // CELL
     spaced = Image.new("P", (count * (CELL + GAP) - GAP, CELL), SHADES)
     colours = (few.getpalette() or [])[: 3 * SHADES]
