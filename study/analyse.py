@@ -2,6 +2,7 @@
 
 python study/analyse.py PATH [--query EXPR] [--group-by COL[,COL]] [--format table|csv|latex] [--publish]
     [--export-proxies DIR]
+python study/analyse.py --gallery [DIR]
 """
 
 import shutil
@@ -14,10 +15,11 @@ import pandas as pd
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.comparison import LEVEL, claims, group, query, tables, with_baselines
-from study.plan import Plan
+from study.plan import ROOT, Plan
 from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_results, runs_of
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
 
+GALLERY = ROOT / "experiments" / "gallery"
 FORMATS = ("table", "csv", "latex")
 PUBLISHED = ("results.csv", "report.html", "arms.svg")
 
@@ -29,11 +31,18 @@ def parser() -> Parser:
         description="Tables of a run: n, mean, sample standard deviation, paired difference to the baseline.",
         allow_abbrev=False,
     )
-    options.add_argument("path", metavar="PATH", help="a run, or a study folder that holds runs")
+    options.add_argument("path", metavar="PATH", nargs="?", help="a run, or a study folder that holds runs")
     options.add_argument("--query", metavar="EXPR", help="only rows for which a pandas query holds: 'threshold > 0.5'")
     options.add_argument("--group-by", metavar="COL[,COL]", help="one table by these columns, instead of one a factor")
     options.add_argument("--format", metavar="|".join(FORMATS), default="table", help="default: table")
     options.add_argument("--export-proxies", metavar="DIR", help="write the proxies of complete trials as PNG files")
+    options.add_argument(
+        "--gallery",
+        metavar="DIR",
+        nargs="?",
+        const=GALLERY,
+        help="draw what every setting does, on real images; needs no PATH (default: experiments/gallery/)",
+    )
     options.add_argument("--publish", action="store_true", help="copy the results up to the study's tracked folder")
     return options
 
@@ -44,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().read(argv)
         if args.format not in FORMATS:
             raise unknown("--format", args.format, FORMATS)
+        if args.gallery is not None:
+            gallery(args.path, Path(args.gallery).expanduser())
+            return DONE
+        if args.path is None:
+            raise ConfigError("the following arguments are required: PATH")
         runs = runs_of(Path(args.path))
         for run in runs:
             show(run, expression=args.query, columns=args.group_by, form=args.format)
@@ -64,6 +78,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     incomplete = [row for run in runs for row in load_results(run)["status"] if row != COMPLETE]
     return SOME_FAILED if incomplete else DONE
+
+
+def gallery(path: str | None, folder: Path) -> None:
+    """Draw what the settings do, with a line that says how far it is, and tell what was written.
+
+    Raises: ConfigError for a folder that cannot be written to, or a PATH beside it.
+    """
+    if path is not None:
+        raise ConfigError(f"--gallery must stand without a PATH, which it does not read; got {path!r}")
+    from study.gallery import draw  # here: tables need no torch
+
+    out = console()
+    with out.status("the first image") as line:
+        pages = draw(folder, tell=line.update)
+    for name in pages:
+        print(f"wrote {folder / name}")
 
 
 def show(run: Path, *, expression: str | None = None, columns: str | None = None, form: str = "table") -> None:

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from proxy_attention import seeds
 from proxy_attention.augment.masks import MASKS, UNTRAINED
-from proxy_attention.augment.replacement import REPLACEMENTS, SCOPES
+from proxy_attention.augment.replacement import NEED_STATISTICS, REPLACEMENTS, SCOPES
 from proxy_attention.models import build, untrained
 from proxy_attention.proxies import Recipe, clean_scores, follow, maps_part, proxy_step, scores_part
 from proxy_attention.saliency.maps import EXPLAIN, low_resolution_maps, scale, upsample
@@ -18,8 +18,6 @@ from proxy_attention.saliency.methods import METHODS
 
 COMBINATIONS = list(itertools.product(REPLACEMENTS, SCOPES, MASKS))
 COUNT = 8
-NO_STATISTICS = ("multiply", "black", "white", "blur")
-"""The replacements that no scope can change."""
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +163,7 @@ def test_the_same_seed_gives_the_same_proxies_and_another_seed_what_is_drawn_ane
 def test_a_proxy_depends_on_its_batch_if_its_scope_is_the_batch_and_else_never(made, name, scope, mask):
     together, alone = (made(name, scope, mask, batch_size=size) for size in (COUNT, 1))
 
-    depends = scope == "batch" and name not in NO_STATISTICS
+    depends = scope == "batch" and name in NEED_STATISTICS
     assert torch.equal(together.examples.maps, alone.examples.maps)
     assert torch.equal(pixels(together), pixels(alone)) is not depends
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from proxy_attention.augment.replacement import (
+    NEED_STATISTICS,
     REPLACEMENTS,
     SCOPES,
     Statistics,
@@ -258,10 +259,15 @@ def test_a_map_of_another_size_is_refused():
         turn_down(IMAGE, torch.zeros(1, 3, 3), threshold=0.5, weight=0.5)
 
 
-@pytest.mark.parametrize("name", ["mean", "max", "min", "halfmax", "noise"])
+@pytest.mark.parametrize("name", sorted(NEED_STATISTICS))
 def test_a_replacement_without_the_statistics_it_needs_is_refused(name):
     with pytest.raises(ValueError, match="needs statistics; got none"):
         replace(IMAGE, IMAGE[:, 0], EVERY, weight=1.0, replacement=name, stats=None, noise=normal(IMAGE))
+
+
+@pytest.mark.parametrize("name", sorted(set(REPLACEMENTS) - NEED_STATISTICS))
+def test_any_other_replacement_needs_none(name):
+    replace(IMAGE, IMAGE[:, 0], EVERY, weight=1.0, replacement=name, stats=None, noise=None)
 
 
 def test_the_scope_of_a_data_set_without_its_statistics_is_refused():

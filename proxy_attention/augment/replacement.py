@@ -95,7 +95,7 @@ def replace(
         maps: (N, H, W) float in [0, 1].
         changed: (N, H, W) bool.
         replacement: a key of ``REPLACEMENTS``.
-        stats: needed by every replacement but multiply, black, white and blur.
+        stats: needed by those of ``NEED_STATISTICS``.
         noise: (N, 3, H, W) standard normal draws; needed by ``noise``.
     Returns: (N, 3, H, W) float in [0, 1].
     Raises: ValueError if ``maps`` or ``changed`` does not fit ``images``.
@@ -188,6 +188,9 @@ REPLACEMENTS: dict[str, Callable[[Ingredients], torch.Tensor]] = {
     "noise": _noise,
 }
 """Every replacement by name. The first line of each is its row in the README."""
+
+NEED_STATISTICS = frozenset({"mean", "max", "min", "halfmax", "noise"})
+"""The replacements whose value follows from statistics: to the others no scope makes a difference."""
 
 
 def smooth(images: torch.Tensor, *, sigma: float) -> torch.Tensor:
