@@ -148,7 +148,7 @@ def find_named(module: nn.Module, image_size: int, name: str) -> Found:
         able = [output for output in outputs if output.eligible] or outputs
         there = _try(module, pixels, able[-SHOWN:], last=last)
         listed = ", ".join(f"{found.name} {found.layout.grid[0]}x{found.layout.grid[1]}" for found in there)
-        near = get_close_matches(name, [each for output in outputs for each in output.names], n=3)
+        near = get_close_matches(name, [each for output in outputs for each in output.names if each != name], n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise ConfigError(f"got {name!r}, {why} (the last that can be had: {listed or 'none'}){hint}")
 
@@ -238,7 +238,8 @@ def _watch(
         output.eligible = output is final or _is_eligible(output.layout, makers, widths=widths, matrices=matrices)
         output.names = [name for name in output.names if calls[name] == 1]  # a hook sees every call of a module
     ended = layout_of(tuple(result.shape), nhwc=nhwc, at_least=1) if isinstance(result, torch.Tensor) else None
-    end = ended.grid if ended is not None else None
+    alone = ended is not None and ended.kind == "tokens" and ended.grid == (1, 1) and not ended.prefix  # a class token
+    end = ended.grid if ended is not None and not alone else None
     return [output for output in outputs if output.names], others, end
 
 

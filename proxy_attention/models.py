@@ -271,7 +271,7 @@ def _create(
         module = make(pretrained=True, pretrained_cfg_overlay=source)
         with _in_one_line():
             missing = not_loaded(module, source["file"], heads_of(module), make) if "file" in source else []
-        reason = f"it leaves out {len(missing)} tensors, such as {missing[0]}" if missing else ""
+        reason = f"it lacks {len(missing)} tensors of the trunk, such as {missing[0]}" if missing else ""
     except _Unfit as unfit:
         make()  # what does not build without weights, either, does not fit; else the weights are at fault
         reason = str(unfit)

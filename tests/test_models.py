@@ -1,6 +1,7 @@
 import pickle
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -190,6 +191,109 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, name, content):
 def test_a_missing_file_is_refused():
     with pytest.raises(ConfigError, match=r"weights must be none, imagenet or an existing file; got '/nowhere/w.pt'"):
         made(weights="/nowhere/w.pt")
+
+
+@pytest.mark.parametrize("wrapped", ["state_dict", "model"])
+def test_weights_may_be_wrapped_as_a_checkpoint_of_data_parallel_training(tmp_path, wrapped):
+    trained = other_head("test_resnet")
+    inner = {f"module.{key}": value for key, value in trained.items()}
+    torch.save({"epoch": 3, wrapped: inner}, tmp_path / "checkpoint.pth.tar")
+
+    loaded = state(made(weights=str(tmp_path / "checkpoint.pth.tar")))
+
+    assert all(torch.equal(loaded[key], trained[key]) for key in trained if not key.startswith("fc"))
+
+
+def test_both_heads_of_a_distilled_model_are_fresh_and_its_trunk_is_loaded(weights_of):
+    name = "deit_tiny_distilled_patch16_224"
+    trained = other_head(name, img_size=64)
+
+    loaded, fresh = state(made(name, weights=weights_of(trained))), state(made(name))
+
+    heads = {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}
+    assert all(torch.equal(loaded[key], trained[key]) for key in trained if key not in heads)
+    assert all(torch.equal(loaded[key], fresh[key]) for key in heads)
+    assert loaded["head_dist.weight"].shape[0] == 4
+
+
+@pytest.mark.parametrize("classes", [7, 1000])
+def test_a_head_is_fresh_though_that_of_the_file_would_fit(tmp_path, classes):
+    torch.manual_seed(99)
+    trained = timm.create_model("test_resnet", num_classes=classes).state_dict()
+    save_file(trained, tmp_path / "w.safetensors")
+
+    loaded = state(made(classes=classes, weights=str(tmp_path / "w.safetensors")))
+
+    assert torch.equal(loaded["fc.weight"], state(made(classes=classes))["fc.weight"])
+    assert torch.equal(loaded["conv1.0.weight"], trained["conv1.0.weight"])
+
+
+def test_weights_without_a_key_in_common_are_refused(weights_of):
+    path = weights_of({f"other.{key}": value for key, value in other_head("test_resnet").items()})
+
+    with pytest.raises(
+        ConfigError, match=r"which does not load: it lacks \d+ tensors of the trunk, such as conv1.0.weight"
+    ):
+        made(weights=path)
+
+
+@pytest.mark.parametrize("lost", ["layer3.0.conv1.weight", "layer3.0.bn1.running_mean", "layer3.0.bn1.bias"])
+def test_weights_that_leave_out_one_tensor_of_the_trunk_are_refused(weights_of, lost):
+    path = weights_of({key: value for key, value in other_head("test_resnet").items() if key != lost})
+
+    with pytest.raises(ConfigError, match=f"which does not load: it lacks 1 tensors of the trunk, such as {lost}"):
+        made(weights=path)
+
+
+def test_weights_of_other_shapes_are_refused_in_one_line(weights_of):
+    trained = other_head("test_resnet")
+    trained["layer3.0.conv1.weight"] = trained["layer3.0.conv1.weight"][:5].clone()
+
+    with pytest.raises(ConfigError, match=r"for test_resnet; got .*, which does not load: ") as refused:
+        made(weights=weights_of(trained))
+
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_was_cut_short_is_refused(weights_of):
+    path = Path(weights_of(other_head("test_resnet")))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    with pytest.raises(ConfigError, match="does not load") as refused:
+        made(weights=str(path))
+
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3), [1, 2], {"state_dict": [1]}])
+def test_a_file_of_something_else_is_refused(tmp_path, value):
+    torch.save(value, tmp_path / "w.pt")
+
+    with pytest.raises(ConfigError, match="which does not load"):
+        made(weights=str(tmp_path / "w.pt"))
+
+
+def test_weights_of_the_hub_without_a_network_are_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+
+    with pytest.raises(ConfigError, match="weights must be none or a file where there is no network; got 'imagenet'"):
+        made(weights="imagenet")
+
+
+def test_weights_of_the_hub_that_are_in_the_cache_need_no_network(tmp_path, monkeypatch):
+    trained = other_head("test_resnet")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    repository = tmp_path / f"models--{timm.get_pretrained_cfg('test_resnet').hf_hub_id.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    save_file(trained, repository / "snapshots" / "abc" / "model.safetensors")
+
+    loaded = state(made(weights="imagenet"))
+
+    assert all(torch.equal(loaded[key], trained[key]) for key in trained if not key.startswith("fc"))
 
 
 class _Touch:
