@@ -13,7 +13,7 @@ from torch import nn
 from proxy_attention.saliency.asking import CHUNK_PIXELS, Ask, Scored, in_flight, parts
 from proxy_attention.saliency.layers import lacks_relu_alone, lacks_rules
 from proxy_attention.saliency.method import ExplainedModel, Question
-from proxy_attention.saliency.relevance import exact_pools, lacks_relevance, relevance
+from proxy_attention.saliency.relevance import exact_differences, lacks_relevance, relevance
 
 STEPS = 32
 """Steps from black to the image: what integrated gradients then miss of the score is under 1% of what they hand out."""
@@ -90,7 +90,7 @@ def _deeplift(scored: Scored, part: Question) -> torch.Tensor:
     """
     from captum.attr import DeepLift
 
-    with exact_pools():
+    with exact_differences(scored.network):
         halves = [
             DeepLift(scored).attribute(half.images, 0.0, additional_forward_args=(half.coefficients,)).detach()
             for half in parts(part, in_flight(part, copies=2))

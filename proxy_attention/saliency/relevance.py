@@ -1,8 +1,8 @@
 """Rules that captum has not, or has in part: relevance through any ReLU network, differences through any max pool.
 
 Knows no model. captum's LRP takes an addition in a forward function for none and refuses an Identity; its DeepLIFT
-loses what two windows of a pool share, and looks at the first image of a batch where a difference vanishes. What is
-here agrees with captum wherever captum is right.
+loses what two windows of a pool share, or a pool right behind a ReLU, and looks at the first image of a batch where a
+difference vanishes. What is here agrees with captum wherever captum is right.
 """
 
 from collections.abc import Iterator
@@ -101,21 +101,29 @@ def _convolutions(scored: Scored, part: Question) -> tuple[list[nn.Module], dict
     finally:
         for handle in handles:
             handle.remove()
-    first, *others = called
-    return others, {norm: convolution for norm, convolution in normalised.items() if convolution is not first}
+    later = called[1:]
+    return later, {norm: convolution for norm, convolution in normalised.items() if convolution in later}
 
 
 @contextmanager
-def exact_pools() -> Iterator[None]:
-    """captum's DeepLIFT with ``_pool_differences`` for max pools, for a while."""
+def exact_differences(network: nn.Module) -> Iterator[None]:
+    """captum's DeepLIFT, with ``_pool_differences`` for max pools and a tensor between any two layers, for a while.
+
+    What a layer hands back is a hook's on its input. Where that tensor is the output of another layer with a rule, such
+    as a ReLU before a pool, captum would hand the latter what came before that hook.
+    """
     from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 
     theirs = SUPPORTED_NON_LINEAR[nn.MaxPool2d]
+    layers = [layer for layer in network.modules() if type(layer) in SUPPORTED_NON_LINEAR]
+    handles = [layer.register_forward_pre_hook(lambda layer, args: (args[0].clone(),)) for layer in layers]
     SUPPORTED_NON_LINEAR[nn.MaxPool2d] = _pool_differences
     try:
         yield
     finally:
         SUPPORTED_NON_LINEAR[nn.MaxPool2d] = theirs
+        for handle in handles:
+            handle.remove()
 
 
 def _pool_differences(
