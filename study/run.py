@@ -43,6 +43,9 @@ from study.terminal import (
     whole,
 )
 
+MOST_METHODS = 6
+"""Methods whose price a dry run tells one by one; of more it tells the range."""
+
 
 def parser() -> Parser:
     """The options; what is left out is None, so that a default is told from a wish."""
@@ -296,6 +299,9 @@ def _explaining(price: Price) -> str:
     """What methods cost whose maps come with no pass that scores."""
     costs = dict.fromkeys((each.saliency, each.passes) for each in price.work.explanations)
     methods = ", ".join(f"{name} takes {passes} pass{'es' * (passes != 1)} an image" for name, passes in costs)
+    if len(costs) > MOST_METHODS:
+        fewest, most = min(passes for _, passes in costs), max(passes for _, passes in costs)
+        methods = f"{len(costs)} methods take {fewest} to {most} passes an image"
     return f"explaining   {methods}: about {duration(price.explaining_seconds)} in all, at {WRONG:.0%} wrong"
 
 

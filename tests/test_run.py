@@ -260,6 +260,15 @@ def test_a_dry_run_tells_what_steps_that_may_be_skipped_take_at_most_and_what_ex
     assert re.search(r"explaining +scorecam takes 97 passes an image: about \d+:\d\d in all, at 30% wrong\n", out)
 
 
+def test_a_dry_run_of_many_methods_tells_the_range_of_their_prices(capsys, study_file, image_folder, tmp_path):
+    several = ["rise", "saliency", "occlusion", "lime", "kernel-shap", "guided-gradcam", "integrated-gradients"]
+    usual = asked(study_file, image_folder, tmp_path / "storage")
+
+    main([*GRID, *usual, "--set", f"saliency={several}", "--dry-run", "--cpus-per-trial", "1"])
+
+    assert re.search(r"explaining +7 methods take 2 to 512 passes an image: about ", capsys.readouterr().out)
+
+
 def test_a_dry_run_of_a_run_that_was_begun_tells_what_is_left(capsys, study_file, image_folder, complete):
     run = complete / "small" / "grid"
     shutil.rmtree(sorted((run / "trials").iterdir())[0])
