@@ -106,7 +106,7 @@ def _pages(size: Size, tell: Tell) -> dict[str, Page]:
     without = [name for name in able if name not in through_noise]
     pages["methods.png"] = methods(clothes, without, size=size, tell=tell)
     if through_noise:
-        what = "by methods that are asked many times, each time with noise on the image"
+        what = "asked many times, with noise on the image"
         pages["methods-noise.png"] = methods(clothes, through_noise, size=size, tell=tell, what=what)
     transformer = learn(_config(size, TRANSFORMER), images, tell=tell)
     others = [name for name in size.methods if name not in able and METHODS[name].lacks(transformer.model) is None]
@@ -314,7 +314,7 @@ def methods(subject: Subject, names: Sequence[str], *, size: Size, tell: Tell, w
         f"saliency: where {subject.config.model} looked, {what}\n"
         "Maps of the class that a wrong training image was taken for."
     )
-    return Page(title, in_blocks(header, rows, 3), side=56, margin=120)
+    return Page(title, in_blocks(header, rows, 3), side=56, margin=128)
 
 
 # ---- cells
