@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from proxy_attention.saliency.asking import Scored, answered, answered_one_by_one, in_flight
 from proxy_attention.saliency.gradients import GRADIENTS, Gradient
@@ -200,9 +201,15 @@ def _noisy_row(name: str, noise: str) -> Method:
         cost=f"{SAMPLES} x ({gradient.cost})",
         maps=maps,
         passes=lambda model, image_size: SAMPLES * gradient.passes(model, image_size),
-        lacks=gradient.lacks,
+        lacks=_lacks_choices if (name, noise) == ("deconvnet", "vargrad") else gradient.lacks,
         seeded=True,
     )
+
+
+def _lacks_choices(model: ExplainedModel) -> str | None:
+    """Whether a deconvnet's answer varies at all: only a max pool tells it about the image."""
+    pools = any(isinstance(module, nn.MaxPool2d) for module in model.module.modules())
+    return GRADIENTS["deconvnet"].lacks(model) or (None if pools else "no max pool")
 
 
 ATTRIBUTIONS: dict[str, Method] = {
