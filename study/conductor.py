@@ -24,7 +24,15 @@ from study.price import Passage, Price, work
 from study.report import NOT_DRAWN, write_report
 from study.request import Request
 from study.results import COMPLETE, load_results, trials_of
-from study.search import confirmation_plan, expected_configs, grid_plan, leaders_first, random_plan, schedules_of
+from study.search import (
+    confirmation_plan,
+    expected_configs,
+    grid_plan,
+    leaders_first,
+    models_of,
+    random_plan,
+    schedules_of,
+)
 from study.trainable import Workplace, write_error
 
 log = logging.getLogger(__name__)
@@ -130,6 +138,8 @@ def prepare(
         asked["baseline"] = desk.trial(0, "baseline", baseline).config_digest
         for arm in study.arms:
             desk.trial(0, arm.name, study.config(arm.values, study.seeds[0]))
+        for config in models_of(study):  # what is suggested later must not fail then
+            desk.check_model(config)
     plan = Plan(
         search=request.search,
         name=request.name,

@@ -157,10 +157,14 @@ class Desk:
 
     def resolved(self, config: TrialConfig) -> TrialConfig:
         """The config as it will be trained: a weights path made absolute, nothing left ``auto``."""
+        config = self._with_whole_path(config)
+        return dataclasses.replace(config, **self._auto(config))
+
+    def _with_whole_path(self, config: TrialConfig) -> TrialConfig:
         if config.weights not in ("none", "imagenet"):
             config = dataclasses.replace(config, weights=str(Path(config.weights).expanduser().absolute()))
         self.weights(config)  # a file that is not there ends here
-        return dataclasses.replace(config, **self._auto(config))
+        return config
 
     def trial(self, number: int, arm: str, config: TrialConfig) -> PlannedTrial:
         """Check everything that can be checked without training, and name the trial.
@@ -180,6 +184,13 @@ class Desk:
             data_digest=inspection.digest,
             split_digest=self._split(config).digest,
         )
+
+    def check_model(self, config: TrialConfig) -> None:
+        """See that the config's model can be built, and explained by its method, without measuring anything.
+
+        Raises: ConfigError, DataError.
+        """
+        self._check_model(self._with_whole_path(config))
 
     def passes(self, config: TrialConfig) -> int:
         """Forward passes an image that the config's method of explanation takes of its model, beside no other work."""

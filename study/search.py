@@ -1,5 +1,6 @@
 """Which settings are tried: a whole grid, random draws, and what is confirmed on other seeds; knows no Ray."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,21 @@ def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: 
     return [study.config(values, study.seeds[0]) for values in first] + [
         study.config(values, seed) for seed in study.seeds[1:] for values in others
     ]
+
+
+MODEL_FIELDS = ("dataset", "model", "image_size", "weights", "feature_layer", "saliency", "eigen_smooth", "schedule")
+"""The fields that decide whether a model can be built, and explained."""
+
+
+def models_of(study: Study) -> list[TrialConfig]:
+    """A config for each model, and each method that it is to be explained by, that a search may suggest."""
+    choices = {
+        field: (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
+        for field, dimension in study.search.items()
+        if field in MODEL_FIELDS
+    }
+    every = (dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values()))
+    return list(dict.fromkeys(study.config(values, study.seeds[0]) for values in every))
 
 
 def schedules_of(study: Study) -> list[str]:

@@ -142,6 +142,15 @@ def test_the_arms_of_a_search_are_checked_before_anything_is_trained(prepared_ru
         )
 
 
+def test_a_method_that_a_search_may_suggest_and_its_model_lacks_is_refused_before_anything_is_trained(
+    prepared_run, study_text, tmp_path
+):
+    text = study_text.replace("threshold = [0.3, 0.6]", 'saliency = ["gradcam", "attention-rollout"]')
+
+    with pytest.raises(ValueError, match="attention-rollout"):
+        prepared_run(tmp_path / "run", text, search="optuna", suggestions=2)
+
+
 def test_what_ray_says_of_a_worker_that_was_killed_becomes_the_error_of_its_trial(broken_run, tmp_path):
     run = shutil.copytree(broken_run, tmp_path / "run")
     _, cut, failed, _ = trials = list(Plan.read(run).trials)

@@ -6,7 +6,7 @@ import pytest
 from proxy_attention.prefixes import forks, road
 from study.desk import Desk
 from study.experiment import parse_study
-from study.search import confirmation_plan, expected_configs, grid_plan, leaders_first, random_plan
+from study.search import confirmation_plan, expected_configs, grid_plan, leaders_first, models_of, random_plan
 
 
 @pytest.fixture
@@ -214,3 +214,13 @@ def test_what_a_search_is_going_to_try_is_drawn_for_its_price(study_text):
     assert [config.seed for config in drawn] == [0] * 5 + [1] * 4 + [2] * 4
     assert [config.has_proxies for config in drawn[:5]] == [False, True, True, True, True]
     assert drawn == expected_configs(study, suggestions=5, confirm=2, searched=True)
+
+
+def test_every_model_and_method_that_a_search_may_suggest_can_be_asked_for_once(study_text):
+    settings = ('model=["test_resnet","test_vit"]', 'saliency=["gradcam","layercam"]', "image_size={low=32,high=48}")
+    configs = models_of(parse_study(study_text, settings=settings))
+
+    with_proxies = [c for c in configs if c.has_proxies]
+    assert len({(c.model, c.image_size, c.saliency) for c in with_proxies}) == len(with_proxies) == 8
+    assert len(configs) - len(with_proxies) == 4  # a baseline has no method
+    assert {c.threshold for c in configs} == {0.5}
