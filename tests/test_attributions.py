@@ -23,8 +23,8 @@ from proxy_attention.saliency.methods import check_method
 
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Setting (forward|backward).*hooks:UserWarning")
 
-COUNT = 3
-SEEDS = (5, 6, 7)
+COUNT = 2
+SEEDS = (5, 6)
 NETWORKS = ("test_resnet", "test_efficientnet", "test_vit")
 PAIRS = [(name, saliency) for name in NETWORKS for saliency in ATTRIBUTIONS]
 
@@ -436,8 +436,6 @@ def test_a_row_answers_and_follows_the_class_that_is_named_or_is_refused_in_one_
             check_method(saliency, model, name=name)
         assert "\n" not in str(refused.value)
         return
-    if (name, saliency) == ("test_resnet", "vargrad/deconvnet"):
-        return  # what a deconvnet shows depends on pools alone, and there is none at this size: it does not vary
     size = (32, 32) if not saliency.endswith("layer-conductance") else model.grid
 
     found = signed(model, saliency, images, one_hot(true, images))
@@ -538,7 +536,7 @@ def test_an_image_draws_from_its_seed_alone():
     for name in rows:
         maps = ATTRIBUTIONS[name].maps
         assert torch.equal(maps(question), maps(turned).flip(0)), name
-        assert not torch.equal(maps(question), maps(dataclasses.replace(question, seeds=(1, 2, 3)))), name
+        assert not torch.equal(maps(question), maps(dataclasses.replace(question, seeds=(1, 2)))), name
 
 
 def test_a_layer_that_is_used_twice_has_no_rule():
