@@ -539,6 +539,14 @@ def test_an_image_draws_from_its_seed_alone():
         assert not torch.equal(maps(question), maps(dataclasses.replace(question, seeds=(1, 2)))), name
 
 
+def test_a_deconvnet_varies_where_a_pool_chooses():
+    model, (images, true) = chain(), batch(16)
+
+    assert admitted("test_resnet", "smoothgrad/deconvnet")
+    assert not admitted("test_resnet", "vargrad/deconvnet")  # no pool at this size
+    assert signed(model, "vargrad/deconvnet", images.double(), one_hot(true, images)).amax() > 0
+
+
 def test_a_layer_that_is_used_twice_has_no_rule():
     relu = nn.ReLU()
     module = nn.Sequential(nn.Conv2d(3, 4, 3), relu, nn.Conv2d(4, 4, 3), relu, nn.Flatten(), nn.Linear(64, 2))
