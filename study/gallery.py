@@ -37,6 +37,8 @@ FLOWER = (107, 10, 400)
 THRESHOLDS, WEIGHTS = (0.2, 0.4, 0.6, 0.8), (0.25, 0.5, 0.75, 1.0)
 SMOOTHINGS, AREAS = (0.0, 2.0, 4.0, 8.0, 16.0), (1.0, 0.3, 0.1, 0.03, 0.01)
 TRANSFORMER = "test_vit"
+SMOOTHED = 3.0
+"""Of the maps of every method: those of pixels are single bright points, of which little is seen, and changed."""
 NOISE = "/"
 """In the name of a method that asks another many times, with noise."""
 
@@ -308,11 +310,11 @@ def methods(subject: Subject, names: Sequence[str], *, size: Size, tell: Tell, w
     header = Row("", tuple(Cell(_picture(first.originals[i]), _taken_for(subject, first, i)) for i in range(len(ids))))
     for name in dict.fromkeys(names):
         tell(f"{subject.config.model} explained by {name}: {len(rows) + 1} of {len(names)}")
-        seen = step(subject, ids, saliency=name)
+        seen = step(subject, ids, saliency=name, smoothing=SMOOTHED)
         rows.append(Row(_named(name, subject.model), tuple(Cell(_overlay(seen, i)) for i in range(len(ids)))))
     title = (
         f"saliency: where {subject.config.model} looked, {what}\n"
-        "Maps of the class that a wrong training image was taken for."
+        f"Maps of the class that a wrong training image was taken for; smoothing = {SMOOTHED:g}."
     )
     return Page(title, in_blocks(header, rows, 3), side=56, margin=128)
 
