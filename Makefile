@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEARCH ?= grid
 
-.PHONY: study test faults lint clean help .venv
+.PHONY: study test faults families lint clean help .venv
 
 help:
 	@echo "make study   install, run the quick study (SEARCH=grid|optuna|random), print its tables"
 	@echo "make test    install, check style and types, run every test with coverage"
 	@echo "make faults  kill and break whole studies, run one twice: nothing is lost, no number changes (minutes; CI, too)"
+	@echo "make families  explain a model of every family by every method, compare with captum and grad-cam (minutes; CI, too)"
 	@echo "make .venv   install only"
 	@echo "make clean   remove the environment; runs stay"
 
@@ -21,6 +22,9 @@ test: .venv lint
 
 faults: .venv
 	$(BIN)/python -m pytest -m fault
+
+families: .venv
+	$(BIN)/python -m pytest -m families
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -44,15 +44,17 @@ def hirescam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     return gradients
 
 
-def xgradcam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+def xgradcam(features: torch.Tensor, gradients: torch.Tensor, *, epsilon: float = 0.0) -> torch.Tensor:
     """``sum(g_k A_k) / sum(A_k)``; 0 for a channel whose sum is.
 
+    Args:
+        epsilon: added to the denominator; grad-cam 1.5.7 adds 1e-7, the paper nothing.
     Source: Fu et al., Axiom-based Grad-CAM, BMVC 2020, equation 8.
     """
     if gradients.shape[2:] == (1, 1):
         return gradients  # the same at every position: its own mean, however it is weighted
     a = features.double()
-    return _divided((gradients * a).sum(dim=(2, 3), keepdim=True), a.sum(dim=(2, 3), keepdim=True))
+    return _divided((gradients * a).sum(dim=(2, 3), keepdim=True), a.sum(dim=(2, 3), keepdim=True) + epsilon)
 
 
 def layercam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
