@@ -20,9 +20,11 @@ PRIMARY, SECONDARY, FURTHER, LEVEL = "primary", "secondary", "further", "level"
 
 MOST_LEVELS = 8
 ACCURACIES = ("val_accuracy", "test_accuracy")
-FACTORS = ("dataset", "model", "schedule", "threshold", "weight", "subset", "arm")
 _OTHER = [f.name for f in dataclasses.fields(TrialConfig) if f.name not in (*PROXY_FIELDS, "schedule")]
-SETTING = ["schedule", *PROXY_FIELDS, *(name for name in _OTHER if name not in ("seed", "split_seed", "fold"))]
+_TRAINING = [name for name in _OTHER if name not in ("seed", "split_seed", "fold")]
+SETTING = ["schedule", *PROXY_FIELDS, *_TRAINING]
+FACTORS = [*_TRAINING, "schedule", *PROXY_FIELDS, "arm"]
+"""What a table may be made by, in this order, where it varies."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ CHANGED = {
     "precision": "bf16",
     "threads": 2,
     "compile": True,
+    "freeze_trunk": True,
     "train_fraction": 0.5,
     "val_fraction": 0.1,
     "test_fraction": 0.1,
@@ -283,6 +284,16 @@ def test_a_setting_that_was_tried_twice_counts_once(frame):
 def test_a_column_that_is_not_there_is_refused(study):
     with pytest.raises(ConfigError, match=r"--group-by must be one of .*; got 'treshold'.*threshold"):
         group(study, ["treshold"])
+
+
+@pytest.mark.parametrize(("field", "values"), [("saliency", ("gradcam", "layercam")), ("lr", (0.1, 0.2))])
+def test_any_field_may_be_such_a_factor(frame, field, values):
+    trials = [(arm, 0, 80, 70, {field: value}) for value in values for arm in ("baseline", "proxy")]
+
+    found = tables(with_baselines(frame(*trials)))
+
+    assert set(found) == {field, "schedule", "arm"}
+    assert sorted(set(found[field][field])) == sorted(values)
 
 
 def test_there_is_a_table_for_every_factor_that_varies_and_always_one_by_arm(study):
