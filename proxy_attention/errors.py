@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_LISTED = 60
+
 
 class ProxyAttentionError(Exception):
     """Base of every error that this project raises on purpose; its text is one line for a person."""
@@ -27,7 +29,9 @@ class CheckpointError(ProxyAttentionError):
 def unknown(field: str, given: object, known: Iterable[str]) -> ConfigError:
     """The error for a name that no table holds: it lists the names, the likeliest only if there are many."""
     names = sorted(known)
-    shown = names if len(names) <= 40 else get_close_matches(str(given), names, n=6, cutoff=0.4)
-    listed = f"one of {', '.join(shown)}" if len(names) <= 40 else f"one of {len(names)} known names"
-    hint = "" if len(names) <= 40 or not shown else f"; did you mean {', '.join(shown)}?"
+    near = get_close_matches(str(given), names, n=6, cutoff=0.4)
+    if len(names) <= MOST_LISTED:
+        return ConfigError(f"{field} must be one of {', '.join(names)}; got {given!r}")
+    listed = f"one of {len(names)} known names"
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
     return ConfigError(f"{field} must be {listed}; got {given!r}{hint}")

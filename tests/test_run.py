@@ -52,7 +52,12 @@ GRID = ("--search", "grid")
 
 BAD = {
     "unknown model": ([*GRID, "--set", "model=resnet19"], "model must be"),
-    "model of no family": ([*GRID, "--set", "model=convnext_tiny"], "model must be"),
+    "model of another size": (
+        [*GRID, "--set", "model=efficientformer_l1"],
+        "model must build, and give a map at 32 px",
+    ),
+    "layer of another model": ([*GRID, "--set", "feature_layer=blocks.3"], "feature_layer must be last or a layer of "),
+    "method without its model": ([*GRID, "--set", "saliency=attention-rollout"], "saliency must be a method that"),
     "unknown data set": ([*GRID, "--set", "dataset=mnist"], "dataset must be one of fashion-mnist-sample, folder; got"),
     "unknown saliency": ([*GRID, "--set", "saliency=cam"], "saliency must be one of "),
     "unknown field": ([*GRID, "--set", "treshold=0.3"], "did you mean threshold"),
