@@ -24,6 +24,8 @@ def proxied(run):
         {"mask": "other", "collect": "online"},
         {"clear_every_step": False, "compound": True, "replacement": "noise", "subset": 0.5},
         {"split": "redrawn", "scope": "dataset", "replacement": "mean"},
+        {"saliency": "gradient-shap", "smoothing": 1.0, "subset": 0.3},
+        {"mask": "untrained", "subset_decay": 0.5},
     ],
     ids=lambda fields: "-".join(map(str, fields.values())) or "defaults",
 )

@@ -360,6 +360,9 @@ GRID = [
     {"compound": True, "clear_every_step": False, "substitute": "add", "replacement": "noise", "schedule": "1,p,3"},
     {"split": "redrawn", "compound": True, "subset": 0.5},
     {"split": "redrawn", "schedule": "5"},
+    {"saliency": "gradient-shap", "smoothing": 1.0},  # drawn, by passes of its own, which the next shares
+    {"saliency": "gradient-shap", "smoothing": 1.0, "threshold": 0.1},
+    {"mask": "untrained", "eigen_smooth": True},
 ]
 
 

@@ -406,6 +406,7 @@ CUTS = [
     *[{"schedule": TWO_STEPS, "model": model} for model in MODELS],
     {"schedule": TWO_STEPS, "substitute": "add", "clear_every_step": False, "compound": True, "subset": 0.5},
     {"schedule": TWO_STEPS, "split": "redrawn", "collect": "online"},
+    {"schedule": TWO_STEPS, "saliency": "gradient-shap", "mask": "untrained", "smoothing": 1.0, "subset": 0.3},
 ]
 
 
