@@ -33,6 +33,11 @@ QUICK: dict[str, Any] = {
 Finished = tuple[list[EpochRecord], TrialReport]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole studies first: of files that run side by side, the longest must not be begun last."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 def part_of(images: ImageSet, ids: torch.Tensor) -> ImageSet:
     """The images with these numbers as a data set of its own, with a digest of its own."""
     names = tuple(images.names[i] for i in ids.tolist())
