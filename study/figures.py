@@ -149,14 +149,13 @@ def forest(claims: Sequence[Claim], *, title: str = "") -> bytes:
                 half = claim.test.mean - claim.test.low
                 axes.errorbar(claim.test.mean, row, xerr=half, color="black", capsize=4, linewidth=1.2)
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_yticks(
-            range(len(claims)),
-            [_short(claim.level or claim.text.replace(" - ", " \N{MINUS SIGN} "), 30) for claim in claims],
-        )
+        names = [_short(claim.level or claim.text.replace(" - ", " \N{MINUS SIGN} "), 30) for claim in claims]
+        axes.set_yticks(range(len(claims)), names)
         axes.set_ylim(len(claims) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-        axes.set(xlabel="difference in test accuracy, points", title=_short(title, 40))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6 if max(map(len, names)) < 24 else 4))  # long names leave less
+        axes.set(title=_short(title, 40))
+        figure.supxlabel("difference in test accuracy, points", fontsize=STYLE["axes.labelsize"])
         return svg(figure)
 
 
