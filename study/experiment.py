@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy_attention.config import DEFAULTS, TrialConfig, check_field_name
+from proxy_attention.config import DEFAULTS, LAWS, TrialConfig, check_field_name
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.schedule import Schedule
 from proxy_attention.trial import check
@@ -187,7 +187,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
-    if isinstance(DEFAULTS[key], str) and isinstance(value, int | float) and not isinstance(value, bool):
+    may_be_number = key in LAWS and int in LAWS[key].kinds  # threads: a count, or the text "auto"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(DEFAULTS[key], str) and number and not may_be_number:
         value = raw.strip()  # schedule=6 means the text "6"
     return key, value
 

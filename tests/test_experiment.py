@@ -123,6 +123,7 @@ SETTINGS = {
     "threshold=[0.1, 0.2]": ("threshold", [0.1, 0.2]),
     "threshold={low = 0.1, high = 0.2}": ("threshold", {"low": 0.1, "high": 0.2}),
     "threads=auto": ("threads", "auto"),
+    "threads=1": ("threads", 1),
 }
 
 
