@@ -22,7 +22,8 @@ from typing import Any
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.storage import read_state, write_atomic
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
+PACKAGES = ("torch", "torchvision", "timm", "captum", "numpy", "scipy", "scikit-learn", "pillow")
+"""Libraries that decide the bits of a state, or of the maps made from it; scikit-learn solves by scipy."""
 POLL_SECONDS = 0.05
 STALE_SECONDS = 3600
 PROCESSOR = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU", "Features")

@@ -1,5 +1,6 @@
 """Prefixes: which trials are in one state and until when, and that sharing it changes nothing and loses nothing."""
 
+import ast
 import contextlib
 import dataclasses
 import fcntl
@@ -11,8 +12,10 @@ import pickle
 import resource
 import shutil
 import signal
+import sys
 import threading
 import time
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ from safetensors.torch import load_file
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import DivergedError
 from proxy_attention.memory import freeze_imports
-from proxy_attention.prefixes import STALE_SECONDS, Prefixes, Road, forks, road
+from proxy_attention.prefixes import PACKAGES, STALE_SECONDS, Prefixes, Road, forks, road
 from proxy_attention.trial import read_recipes, run_trial
 
 TWO_STEPS = "2,p,1,p?,1"
@@ -911,3 +914,17 @@ def test_what_killed_writers_left_is_removed_after_an_hour(tmp_path, caplog):
     assert {path.name for path in tmp_path.glob(".*")} == {".new-state.pt.abc", ".not-ours"}
     assert len(list(tmp_path.glob("*-state.pt"))) == 1
     assert caplog.text == ""
+
+
+def test_a_shared_state_is_named_by_every_library_that_the_library_computes_with():
+    files = sorted((Path(__file__).parent.parent / "proxy_attention").rglob("*.py"))
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    heads = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"proxy_attention"}
+    used = {packages_distributions()[head][0].lower() for head in heads}
+
+    assert "torch" in used
+    assert used - {"safetensors", "huggingface_hub", "huggingface-hub"} <= set(
+        PACKAGES
+    )  # they carry bits, and make none
