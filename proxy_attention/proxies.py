@@ -46,7 +46,9 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """What one step's proxies are made of, beside the originals and the config: a few bytes an image.
+    """What one step's proxies are made of, beside the originals and the config.
+
+    A map is a few bytes of most methods; of those whose maps have the images' size it is two thirds of an image.
 
     Attributes:
         step: number of the planned proxy step, from 0, skipped ones counted; it names the random streams.
@@ -239,14 +241,18 @@ def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> Pr
     started = time.perf_counter()
     ids, step = recipe.ids, recipe.step
     source = _source(training_set, config)
-    maps = _controlled(recipe, training_set, config).to(training_set.device, torch.float32)
+    maps = _controlled(recipe, training_set, config)
+    flat = 0
     made: list[torch.Tensor] = []
     shown: list[torch.Tensor] = []
     dataset = _dataset_statistics(training_set, config)
     offsets = _per_image(ids, training_set, config.seed, "proxy-mask", step)
     for part in _parts(len(ids), config.batch_size):
         images = as_float(source(ids[part]))
-        controlled = MASKS[config.mask](_full_size(maps[part.to(maps.device)], config), offsets[part])
+        # a part at a time: all maps of the images' size may be too many for the device
+        some = maps[part].to(training_set.device, torch.float32)
+        flat += int(scale(some)[1].sum())
+        controlled = MASKS[config.mask](_full_size(some, config), offsets[part])
         changed = changed_pixels(controlled, threshold=config.threshold, max_area=config.max_area)
         noise = _noise(ids[part], images, config.seed, step) if config.replacement == "noise" else None
         pixels = replace(
@@ -275,7 +281,7 @@ def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> Pr
         recipe=recipe,
         wrong=0,
         made=len(ids),
-        flat=int(scale(maps)[1].sum()) if len(ids) else 0,
+        flat=flat,
         examples=examples,
         seconds=time.perf_counter() - started,
     )
