@@ -11,10 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from proxy_attention.saliency.method import ExplainedModel, Question
-
-CHUNK_PIXELS = 2**21
-"""Pixels of images in flight at once, so that memory does not grow with steps, samples or squares."""
+from proxy_attention.saliency.method import CHUNK_PIXELS, ExplainedModel, Question
 
 NOTICES = (
     "Setting backward hooks on ReLU activations",

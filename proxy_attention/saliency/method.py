@@ -6,6 +6,9 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 
+CHUNK_PIXELS = 2**21
+"""Pixels of changed images in flight at once, so that memory does not grow with channels, steps, samples or squares."""
+
 
 class ExplainedModel(Protocol):
     """What an explanation needs of a classifier (``proxy_attention.models.Classifier`` has it)."""

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from proxy_attention.saliency.method import ExplainedModel, Method, Question, at_least_float32
+from proxy_attention.saliency.method import CHUNK_PIXELS, ExplainedModel, Method, Question, at_least_float32
 
 RISE_MASKS = 512
 """The paper takes 4,000 and more for images of 224 pixels."""
 
 RISE_CELLS, RISE_KEPT = 7, 0.5
-CHUNK_PIXELS = 2**21
-"""Pixels of a batch of changed images, so that memory does not grow with the channels."""
 
 
 def ablationcam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,22 +96,25 @@ def rise(question: Question) -> torch.Tensor:
 def _rise(question: Question, number: int) -> torch.Tensor:
     """The map (H, W) of one image."""
     image = question.images[number]
-    masks = random_masks(torch.Generator().manual_seed(question.seeds[number]), image.shape[1]).to(image)
     found = torch.zeros_like(image[0])
     with torch.no_grad():
-        for part in masks.split(max(CHUNK_PIXELS // image[0].numel(), 1)):
+        for masks in random_masks(torch.Generator().manual_seed(question.seeds[number]), image.shape[1]):
+            part = masks.to(image)
             sure = at_least_float32(question.model(part[:, None] * image)).softmax(dim=1)
             found += torch.einsum("m,mhw->hw", (question.coefficients[number] * sure).sum(dim=1).to(part), part)
     return found / (RISE_MASKS * RISE_KEPT)
 
 
-def random_masks(generator: torch.Generator, size: int) -> torch.Tensor:
-    """(RISE_MASKS, size, size) in [0, 1] on the CPU."""
+def random_masks(generator: torch.Generator, size: int) -> Iterator[torch.Tensor]:
+    """``RISE_MASKS`` masks (m, size, size) in [0, 1] on the CPU, as many at a time as may be in flight."""
     cell = -(-size // RISE_CELLS)
     kept = (torch.rand(RISE_MASKS, 1, RISE_CELLS, RISE_CELLS, generator=generator) < RISE_KEPT).float()
-    larger = F.interpolate(kept, size=[(RISE_CELLS + 1) * cell] * 2, mode="bilinear", align_corners=False)[:, 0]
-    y, x = torch.randint(cell, (2, RISE_MASKS, 1), generator=generator) + torch.arange(size)
-    return larger[torch.arange(RISE_MASKS)[:, None, None], y[:, :, None], x[:, None, :]]
+    corners = torch.randint(cell, (2, RISE_MASKS, 1), generator=generator)
+    at_once = max(CHUNK_PIXELS // size**2, 1)
+    for some, corner in zip(kept.split(at_once), corners.split(at_once, dim=1), strict=True):
+        larger = F.interpolate(some, size=[(RISE_CELLS + 1) * cell] * 2, mode="bilinear", align_corners=False)[:, 0]
+        y, x = corner + torch.arange(size)
+        yield larger[torch.arange(len(some))[:, None, None], y[:, :, None], x[:, None, :]]
 
 
 def _scores(question: Question, logits: torch.Tensor, chunk: int) -> torch.Tensor:
