@@ -19,7 +19,7 @@ from proxy_attention.errors import ConfigError
 from proxy_attention.feature_layers import Found, find_last, find_named, heads_of
 from proxy_attention.fits import MIN_GRID, Fit, family_of
 from proxy_attention.seeds import derive_seed
-from proxy_attention.weights import not_loaded, source_of
+from proxy_attention.weights import not_finite, not_loaded, quiet_loading, source_of
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What autocast computes in, by the name of the precision; None: no autocast."""
@@ -33,7 +33,6 @@ class Classifier:
         image_size: pixels on a side of the images that it was built for.
         grid: (h, w) of that map.
         channels: K of that map.
-        image_size: pixels on a side of the images that it was built for.
         classes: C, how many logits there are.
         linear_head: the head, where logits are a linear function of the feature map's mean over positions; else None.
         note: what was chosen for this image size, for the log.
@@ -238,8 +237,10 @@ def _in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise _Unfit(lines[0][:200]) from error
+        lines = str(error).splitlines() or [""]
+        # what Python itself raises says little without its name: a KeyError nothing but the key
+        named = not lines[0] or isinstance(error, AttributeError | LookupError | EOFError)
+        raise _Unfit(f"{type(error).__name__} {lines[0]}".strip()[:200] if named else lines[0][:200]) from error
 
 
 def _no_candidate(name: str, image_size: int, reasons: list[str]) -> ConfigError:
@@ -268,10 +269,13 @@ def _create(
     if source is None:
         return make()
     try:
-        module = make(pretrained=True, pretrained_cfg_overlay=source)
+        with quiet_loading():
+            module = make(pretrained=True, pretrained_cfg_overlay=source)
         with _in_one_line():
             missing = not_loaded(module, source["file"], heads_of(module), make) if "file" in source else []
         reason = f"it lacks {len(missing)} tensors of the trunk, such as {missing[0]}" if missing else ""
+        if not reason and (broken := not_finite(module)):
+            reason = f"not all its numbers are finite: {broken[0]}"
     except _Unfit as unfit:
         make()  # what does not build without weights, either, does not fit; else the weights are at fault
         reason = str(unfit)
