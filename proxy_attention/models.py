@@ -237,10 +237,8 @@ def _in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lines = str(error).splitlines() or [""]
-        # what Python itself raises says little without its name: a KeyError nothing but the key
-        named = not lines[0] or isinstance(error, AttributeError | LookupError | EOFError)
-        raise _Unfit(f"{type(error).__name__} {lines[0]}".strip()[:200] if named else lines[0][:200]) from error
+        line = (str(error).splitlines() or [""])[0]
+        raise _Unfit((line if " " in line else repr(error))[:200]) from error  # a KeyError tells nothing but its key
 
 
 def _no_candidate(name: str, image_size: int, reasons: list[str]) -> ConfigError:

@@ -1,9 +1,11 @@
 """Trained weights of a timm model: where they lie, and whether a file really filled the model; builds nothing."""
 
 import hashlib
+import logging
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,20 @@ def not_loaded(module: nn.Module, path: str, heads: tuple[nn.Module, ...], fresh
         return absent
     before = fresh().state_dict()  # other names, which timm translates for many models: look at what changed
     return [key for key in absent if torch.equal(before[key], trunk[key].detach()) and before[key].unique().numel() > 1]
+
+
+def not_finite(module: nn.Module) -> list[str]:
+    """Parameters with a number that is not finite, as a training leaves them that diverged."""
+    return [key for key, parameter in module.named_parameters() if not parameter.isfinite().all()]
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """While timm loads it logs every tensor it has no use for, a page where the file is of another model."""
+    logger = logging.getLogger("timm.models._builder")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -255,6 +255,33 @@ def test_weights_of_other_shapes_are_refused_in_one_line(weights_of):
     assert "\n" not in str(refused.value)
 
 
+def test_weights_of_another_model_are_refused_without_a_list_of_all_that_they_hold(weights_of, caplog):
+    path = weights_of(other_head("test_vit"))
+
+    with pytest.raises(ConfigError, match="which does not load: it lacks"):
+        made(weights=path)
+
+    assert caplog.records == []
+
+
+def test_weights_that_are_not_finite_are_refused_as_weights(weights_of):
+    trained = other_head("test_resnet")
+    trained["conv1.0.weight"][0] = float("nan")
+
+    with pytest.raises(
+        ConfigError, match=r"weights must be .*, which does not load: not all its numbers are finite: conv1.0.weight"
+    ):
+        made(weights=weights_of(trained))
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "EOFError"), (b"hello world", r"KeyError\(101\)")])
+def test_a_file_that_is_no_state_dict_is_refused_by_more_than_a_key(tmp_path, content, reason):
+    (tmp_path / "w.pt").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=f"which does not load: {reason}"):
+        made(weights=str(tmp_path / "w.pt"))
+
+
 def test_a_file_that_was_cut_short_is_refused(weights_of):
     path = Path(weights_of(other_head("test_resnet")))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
