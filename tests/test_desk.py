@@ -265,7 +265,7 @@ def test_a_method_that_a_model_cannot_have_is_refused_before_anything_is_trained
     desk.trial(0, "baseline", dataclasses.replace(base, saliency="layercam", schedule="2"))
 
     with pytest.raises(
-        ConfigError, match="saliency must be a method that test_resnet has no attention for; got 'layer"
+        ConfigError, match="saliency must be a method that can explain test_resnet, which has no attention; got 'layer"
     ):
         desk.trial(0, "proxy", dataclasses.replace(base, saliency="layercam"))
 

@@ -204,7 +204,8 @@ def test_a_model_that_a_method_cannot_explain_is_refused_in_one_line(name, salie
     with pytest.raises(ConfigError) as refusal:
         check_method(saliency, model, name=name)
 
-    assert str(refusal.value).startswith(f"saliency must be a method that {name} has {lacking} for; got {saliency!r} (")
+    law = f"saliency must be a method that can explain {name}, which has {lacking}; got {saliency!r} ("
+    assert str(refusal.value).startswith(law)
     assert "gradcam, " in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

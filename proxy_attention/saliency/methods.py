@@ -23,7 +23,10 @@ def check_method(saliency: str, model: ExplainedModel, *, name: str, eigen_smoot
     lacking = METHODS[saliency].lacks(model)
     if lacking is not None:
         able = ", ".join(sorted(other for other, method in METHODS.items() if method.lacks(model) is None))
-        raise ConfigError(f"saliency must be a method that {name} has {lacking} for; got {saliency!r} (it can: {able})")
+        raise ConfigError(
+            f"saliency must be a method that can explain {name}, which has {lacking}; got {saliency!r} "
+            f"(others can: {able})"
+        )
     if eigen_smooth and not METHODS[saliency].can_eigen_smooth:
         able = ", ".join(sorted(other for other, method in METHODS.items() if method.can_eigen_smooth))
         raise ConfigError(f"eigen_smooth must be false for a map that is no weighted sum; got {saliency!r} ({able})")
