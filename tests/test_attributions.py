@@ -492,6 +492,19 @@ def test_a_row_takes_the_passes_that_it_states_and_no_more_memory_in_small_chunk
         torch.testing.assert_close(found, whole, atol=1e-5 * whole.abs().amax().item(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("saliency", ["integrated-gradients", "layer-conductance"])
+def test_points_of_a_path_are_added_up_in_the_same_portions_whatever_else_is_asked(saliency, monkeypatch):
+    """Portions of two points: so few that an image is computed alone, and its map must be the same to the bit."""
+    model, (images, true) = model_of("test_resnet"), batch()
+    monkeypatch.setattr(gradients, "STEPS", 8)
+    monkeypatch.setattr(asking, "CHUNK_PIXELS", 2 * 32**2)
+    monkeypatch.setattr(gradients, "CHUNK_PIXELS", 2 * 32**2)
+
+    together, alone = (signed(model, saliency, some, one_hot(true[: len(some)], some)) for some in (images, images[:1]))
+
+    assert torch.equal(together[:1], alone)
+
+
 def test_steps_samples_and_draws_are_those_that_the_table_states():
     monkeypatch = pytest.MonkeyPatch()
     for module, name, value in (

@@ -40,18 +40,26 @@ def _input_x_gradient(scored: Scored, part: Question) -> torch.Tensor:
 def _integrated_gradients(scored: Scored, part: Question) -> torch.Tensor:
     """From the black image, at Gauss-Legendre points.
 
+    As many points at once for one image as for several: in which portions they are added up is no matter of the batch.
+
     Source: Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017, equation 1.
     """
     from captum.attr import IntegratedGradients
 
-    found: torch.Tensor = IntegratedGradients(scored).attribute(
-        part.images,
-        0.0,
-        additional_forward_args=(part.coefficients,),
-        n_steps=STEPS,
-        internal_batch_size=max(in_flight(part), len(part.images)),
-    )
-    return found
+    points = min(in_flight(part), STEPS)
+    found = [
+        IntegratedGradients(scored)
+        .attribute(
+            piece.images,
+            0.0,
+            additional_forward_args=(piece.coefficients,),
+            n_steps=STEPS,
+            internal_batch_size=points * len(piece.images),
+        )
+        .detach()
+        for piece in parts(part, in_flight(part, copies=points))
+    ]
+    return torch.cat(found)
 
 
 def _deconvnet(scored: Scored, part: Question) -> torch.Tensor:
