@@ -259,7 +259,7 @@ def _create(
 
     def make(**more: Any) -> nn.Module:
         with _in_one_line(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(init_seed)
+            torch.default_generator.manual_seed(init_seed)  # a GPU's generator is left as it is
             module: nn.Module = timm.create_model(name, num_classes=classes, **fit.arguments, **more)
             fit.adapt(module)
         return module

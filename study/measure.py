@@ -164,7 +164,8 @@ def without_auto(config: TrialConfig, *, measured: dict[str, Any], resources: Re
     if config.threads == AUTO:
         found["threads"] = measured.setdefault("threads", resources.cpus)
     if config.precision == AUTO:
-        key = f"precision of {config.model} at {config.image_size} px in batches of {config.batch_size}"
+        frozen = ", its trunk frozen" if config.freeze_trunk else ""
+        key = f"precision of {config.model} at {config.image_size} px in batches of {config.batch_size}{frozen}"
         if key not in measured:
             plain = dataclasses.replace(config, compile=False, **found)
             measured[key] = fastest_precision(plain, resources.device)
