@@ -25,7 +25,7 @@ faults: .venv
 	$(BIN)/python -m pytest -m fault
 
 families: .venv
-	$(BIN)/python -m pytest -m families
+	$(BIN)/python -m pytest -m families -n $(WORKERS) --dist worksteal
 
 lint: .venv
 	$(BIN)/ruff check .
