@@ -54,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.format not in FORMATS:
             raise unknown("--format", args.format, FORMATS)
         if args.gallery is not None:
+            for option in ("query", "group_by", "export_proxies", "publish"):
+                if getattr(args, option):
+                    name = "--" + option.replace("_", "-")
+                    raise ConfigError(f"{name} must not be given with --gallery, which reads no run")
             gallery(args.path, Path(args.gallery).expanduser())
             return DONE
         if args.path is None:

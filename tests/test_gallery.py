@@ -152,6 +152,12 @@ def test_a_run_beside_the_gallery_is_refused(capsys):
     assert "--gallery must stand without a PATH, which it does not read; got 'somewhere'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--publish"], ["--query", "seed == 0"], ["--export-proxies", "there"]])
+def test_an_option_that_needs_a_run_is_refused_beside_the_gallery(capsys, option):
+    assert main(["--gallery", *option]) == 2
+    assert f"{option[0]} must not be given with --gallery, which reads no run" in capsys.readouterr().err
+
+
 # ---- pages
 
 
