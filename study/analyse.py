@@ -15,8 +15,9 @@ import pandas as pd
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.comparison import LEVEL, claims, group, query, tables, with_baselines
+from study.evidence import skipped
 from study.plan import ROOT, Plan
-from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_results, runs_of
+from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_epochs, load_results, runs_of
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
 
 GALLERY = ROOT / "experiments" / "gallery"
@@ -141,6 +142,9 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
         if len(table):
             out.print()
             out.print(frame_table(table, f"by {name}"))
+    epochs = load_epochs(run)
+    if waited := skipped(epochs[epochs["trial_id"].isin(frame["trial_id"])]):
+        out.print(f"\n{waited}")
     leaking = sorted(set(everything["split"].dropna()) & LEAKING)
     if leaking:
         out.print(f"\nLEAKING: split = {', '.join(leaking)} trains on validation images; its val says nothing.")

@@ -121,6 +121,24 @@ def sentences(answers: Sequence[Claim]) -> list[str]:
     return found
 
 
+def skipped(epochs: pd.DataFrame) -> str:
+    """What became of steps that waited for a stall; empty if none was skipped.
+
+    Args:
+        epochs: ``trial_id``, ``proxy_step`` and ``step_skipped``, as ``load_epochs`` gives them.
+    """
+    steps = epochs.groupby("trial_id")[["proxy_step", "step_skipped"]].sum().astype(int)
+    steps = steps[steps.sum(axis=1) > 0]
+    left_out, taken = int(steps["step_skipped"].sum()), int(steps["proxy_step"].sum())
+    if not left_out:
+        return ""
+    never = int((steps["proxy_step"] == 0).sum())
+    return (
+        f"{left_out} of {left_out + taken} proxy steps were skipped, because validation accuracy had not stalled; "
+        f"{never} of {len(steps)} trials took none."
+    )
+
+
 def _measured(claim: Claim) -> str:
     """The mean difference, its interval, n and p, none of them cut by the end of a line."""
     test = claim.test

@@ -69,7 +69,7 @@ def _render(run: Run) -> str:
         planned=len(run.rows),
         leaking=run.leaking,
         headline=evidence.headline(run),
-        sentences=evidence.sentences(run.answers),
+        sentences=[text for text in (*evidence.sentences(run.answers), evidence.skipped(run.epochs)) if text],
         pairs=evidence.pairs(run.answers),
         claims=evidence.claim_rows(run.answers),
         facts=evidence.facts(run),

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from study import evidence
+from study.analyse import show
 from study.comparison import PRIMARY, Claim, claims, estimate, with_baselines
 from study.conductor import finish
 from study.evidence import Run
@@ -225,6 +226,33 @@ def test_the_epochs_to_an_accuracy_are_the_median_over_trials_and_how_many_reach
         ("baseline", "2 (1 of 1)", "2 (1 of 1)", "3 (1 of 1)"),
         ("proxy", "1 (3 of 3)", "1 of 3", "0 of 3"),
     )
+
+
+def test_steps_that_were_skipped_are_told_and_the_trials_that_took_none():
+    rows = [("baseline", False, False), ("a", True, False), ("a", False, True), ("b", False, True), ("c", True, False)]
+    epochs = pd.DataFrame(rows, columns=["trial_id", "proxy_step", "step_skipped"])
+
+    assert evidence.skipped(epochs) == (
+        "2 of 4 proxy steps were skipped, because validation accuracy had not stalled; 1 of 3 trials took none."
+    )
+    assert evidence.skipped(epochs[epochs["trial_id"].isin(["baseline", "c"])]) == ""
+    assert evidence.skipped(epochs[:0]) == ""
+
+
+def test_a_report_and_the_tables_tell_of_skipped_steps(copy, capsys):
+    told = "1 of 6 proxy steps were skipped, because validation accuracy had not stalled; 1 of 6 trials took none."
+    assert told not in render(copy)
+    trial = next(trial for trial in Plan.read(copy).trials if trial.config.has_proxies)
+    file = folder_of(copy, trial.trial_id) / "epochs.json"
+    epochs = json.loads(file.read_text())
+    file.write_text(
+        json.dumps([{**epoch, "step_skipped": epoch["proxy_step"], "proxy_step": False} for epoch in epochs])
+    )
+
+    show(copy)
+
+    assert told in Page(render(copy)).text
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_a_run_cost_is_told_by_arm(finished_run):
