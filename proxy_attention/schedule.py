@@ -78,6 +78,10 @@ class Schedule:
         """Whether there is a step that may be skipped."""
         return STALLED_ITEM in self.items
 
+    def never_stalls(self, patience: int) -> bool:
+        """Whether there are steps that wait for a stall, and each comes too early for one: see ``has_stalled``."""
+        return self.may_skip and all(epoch.index < patience for epoch in self.steps if epoch.only_if_stalled)
+
     @property
     def steps(self) -> tuple[PlannedEpoch, ...]:
         """The epochs that end with a proxy step, in order, each at the place of its number."""

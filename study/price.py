@@ -141,6 +141,12 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
     )
 
 
+def explaining_passes(config: TrialConfig, passes: int) -> float:
+    """Passes over all wrong images that the explanations of one trial take, beside the passes that score."""
+    own = (step for step in range(config.planned.proxy_steps) if not _explained_by_scoring(config, step))
+    return passes * sum(float(config.subset_at(step)) for step in own)
+
+
 def _explained_by_scoring(config: TrialConfig, step: int) -> bool:
     """Whether a step's maps come with its scores: not of what was scored in training, nor of proxies of proxies."""
     return config.collect == "clean" and explained_while_scored(config) and not (config.compound and step)
@@ -191,6 +197,11 @@ class Price:
         """Of all explanations on one worker, if ``WRONG`` of the images are wrong and every pass is a plain one."""
         passes = sum(explanation.passes * explanation.subset for explanation in self.work.explanations)
         return WRONG * self.train * passes * self.speed.look_seconds
+
+    def epochs_worth(self, config: TrialConfig, passes: int) -> float:
+        """What a trial takes beside its epochs, in epochs, if it shares no explanation."""
+        seconds = WRONG * self.train * explaining_passes(config, passes) * self.speed.look_seconds
+        return (TRIAL_SECONDS + seconds) / self.seconds_per_epoch
 
     def seconds(self, machines: int = 1) -> float:
         """Expected wall time on so many machines like this one, Ray's start included."""

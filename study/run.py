@@ -20,11 +20,12 @@ from rich.console import Console
 from proxy_attention.config import LEAKING
 from proxy_attention.data.images import MAX_NAMED
 from proxy_attention.errors import ConfigError, ProxyAttentionError
+from proxy_attention.schedule import Schedule
 from study.analyse import show
 from study.cluster import Machine, cluster_machine, ray_session, this_machine
 from study.conductor import Prepared, begin, complete_trials, conduct, finish, prepare, priced
 from study.guard import changes_since, sole_driver, storage_trouble
-from study.plan import ROOT, SEARCHES, Plan
+from study.plan import ROOT, SEARCHES, Plan, is_complete
 from study.price import WRONG, Price
 from study.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.results import COMPLETE, load_results, runs_of
@@ -201,6 +202,12 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
 def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console) -> bool:
     """Start or join Ray and run what is missing; returns whether it was interrupted."""
     price = prepared.price
+    beside: dict[str, float] = {}
+    if price:
+        left = [trial for trial in prepared.plan.trials if not is_complete(prepared.request.run, trial.trial_id)]
+        passes = prepared.desk.passes
+        beside = {trial.trial_id: price.epochs_worth(trial.config, passes(trial.config)) for trial in left}
+    work = (price.work.epochs if price else 0) + sum(beside.values())
     try:
         with (
             ray_session(
@@ -212,7 +219,8 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
                 trials=prepared.trial_count,
                 epochs=price.work.epochs if price else 0,
                 trials_done=complete_trials(prepared),
-                seconds_per_epoch=price.seconds() / max(price.work.epochs, 1) if price else math.nan,
+                seconds_per_epoch=price.seconds() / max(work, 1) if price else math.nan,
+                beside=beside,
             ) as line,
         ):
             if session["dashboard"]:
@@ -260,6 +268,9 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
         out.print(f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result")
     for (model, size, *_), note in prepared.desk.notes.items():
         out.print(f"model        {model} at {size} px: {note}")
+    for schedule, patience in sorted({(trial.config.schedule, trial.config.patience) for trial in plan.trials}):
+        if Schedule.parse(schedule).never_stalls(patience):
+            out.print(f"never        p? of {schedule}: with patience = {patience} no epoch is left to compare with")
     for model, methods in prepared.desk.same:
         same = f"{', '.join(methods)} are one method under {model}'s linear head: their rows will be equal"
         out.print(f"the same     {same}", soft_wrap=True)

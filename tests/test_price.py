@@ -167,3 +167,13 @@ def test_nothing_left_costs_nothing():
 
 def test_disk_holds_the_weights_of_every_trial_and_shared_states_with_their_moments():
     assert price(concurrency=1).disk_mb == (4 + 3 + 6) * 2
+
+
+def test_what_a_trial_takes_beside_its_epochs_is_told_in_epochs():
+    config = TrialConfig(schedule="1,p,p", saliency="integrated-gradients", subset=0.5, subset_decay=0.5)
+    scored = TrialConfig(schedule="1,p,p", saliency="gradcam")
+    found = price()
+
+    explaining = 0.3 * 100 * 64 * (0.5 + 0.25) * SPEED.look_seconds
+    assert found.epochs_worth(config, 64) == pytest.approx((TRIAL_SECONDS + explaining) / found.seconds_per_epoch)
+    assert found.epochs_worth(scored, 1) == pytest.approx(TRIAL_SECONDS / found.seconds_per_epoch)

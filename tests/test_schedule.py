@@ -102,3 +102,28 @@ def test_the_epochs_are_as_many_as_the_total_and_numbered_from_zero(text):
 )
 def test_a_trial_has_stalled_if_none_of_its_last_epochs_is_above_the_best_before_them(accuracies, patience, stalled):
     assert has_stalled(accuracies, patience=patience) is stalled
+
+
+@pytest.mark.parametrize(
+    ("text", "patience", "never"),
+    [
+        ("p?,5", 1, True),
+        ("1,p?,4", 1, False),
+        ("1,p?,4", 2, True),
+        ("p?,p?", 1, False),
+        ("3,p,p?", 5, True),
+        ("3", 9, False),
+        ("p", 9, False),
+    ],
+)
+def test_a_schedule_can_be_asked_whether_all_its_stalls_come_too_early(text, patience, never):
+    assert Schedule.parse(text).never_stalls(patience) is never
+
+
+def test_what_can_never_stall_never_has():
+    for patience in range(1, 6):
+        first = next(
+            index for index in range(9) if not Schedule.parse(f"{index},p?" if index else "p?").never_stalls(patience)
+        )
+        assert has_stalled([50.0] * (first + 1), patience=patience)
+        assert not has_stalled([50.0] * first, patience=patience)

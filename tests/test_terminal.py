@@ -142,6 +142,21 @@ def test_in_a_log_progress_is_a_line_a_trial(line):
     assert "0002-proxy failed" in second
 
 
+def test_what_trials_take_beside_their_epochs_counts_as_work():
+    beside = {"0001-proxy": 4.0, "0002-proxy": 1.0}  # the third is not known yet: their mean, 2.5
+    progress = ProgressLine(
+        Console(file=io.StringIO()), trials=4, epochs=6, trials_done=1, seconds_per_epoch=10, beside=beside
+    )
+    assert "2:15 left" in progress.text()
+
+    progress.epoch()
+    progress.trial("0001-proxy", "proxy", 80.0)
+    assert "1:25 left" in progress.text()
+
+    progress.trial("0003-proxy", "proxy", 80.0)
+    assert "1:00 left" in progress.text()
+
+
 def test_failures_are_counted(line):
     progress, _ = line
     progress.failure("0001-proxy")
