@@ -49,7 +49,9 @@ def asked(model, size, *, saliency="gradcam", count=COUNT):
     images, _ = batch(size, count=count)
     every = [torch.full((count,), label) for label in range(CLASSES)]
     maps = torch.stack([explain(model, images, label, saliency=saliency) for label in every])
-    return images, maps.amax((2, 3)).argmax(0)
+    with torch.no_grad():
+        scores = model(images).T  # of one below 0, AblationCAM shows what speaks against the class
+    return images, (maps.amax((2, 3)) * torch.where(scores > 0, 1.0, 1e-3)).argmax(0)
 
 
 def assert_same_maps(found, expected, *, atol):
@@ -176,8 +178,13 @@ CAM_MODELS = [("test_resnet", 32), ("test_efficientnet", 32), ("test_vit", 32), 
 CAM_LARGER = [("resnet18", 32), ("test_resnet", 64), *((name, 32) for name in FAMILY if name != "test_convnext")]
 CAM_EACH = [*CAM_MODELS, *(pytest.param(*model, marks=pytest.mark.families) for model in CAM_LARGER)]
 
-ASKED = [(saliency, False) for saliency in ORACLES]
-ASKED += [(saliency, True) for saliency in ORACLES if METHODS[saliency].can_eigen_smooth]
+SMOOTHED = [(saliency, True) for saliency in ORACLES if METHODS[saliency].can_eigen_smooth]
+ASKED = [
+    pytest.param(*model, *asked, marks=() if model in CAM_MODELS else pytest.mark.families)
+    for model in (*CAM_MODELS, *CAM_LARGER)
+    for asked in (*((saliency, False) for saliency in ORACLES), *SMOOTHED)
+    if model in CAM_MODELS or not asked[1] or METHODS[asked[0]].one_pass  # minutes, where each channel has a pass
+]
 
 
 EPSILONS = {
@@ -229,8 +236,7 @@ def theirs(whole, images, true, saliency, *, eigen, sign):
         return cam(images, [targets.ClassifierOutputTarget(int(label)) for label in true], eigen_smooth=eigen)
 
 
-@pytest.mark.parametrize(("name", "size"), CAM_EACH)
-@pytest.mark.parametrize(("saliency", "eigen"), ASKED)
+@pytest.mark.parametrize(("name", "size", "saliency", "eigen"), ASKED)
 @pytest.mark.filterwarnings("ignore")  # the oracle's own imports
 def test_a_map_is_what_grad_cam_computes(name, size, saliency, eigen, monkeypatch):
     """In float64, but grad-cam's scores and resizing are float32. Its upsampling for ScoreCAM aligns corners."""
@@ -239,7 +245,7 @@ def test_a_map_is_what_grad_cam_computes(name, size, saliency, eigen, monkeypatc
     if METHODS[saliency].one_pass:  # their decomposition takes all singular vectors
         images, true = asked(model_of(name, size), size, saliency=saliency, count=4 if component else COUNT)
     else:
-        images, true = asked(model_of(name, size), size, count=2)
+        images, true = asked(model_of(name, size), size, count=4 if model.channels < 256 else 1)
     images = images.double()
     monkeypatch.setattr(
         nn, "UpsamplingBilinear2d", lambda size: nn.Upsample(size=tuple(size), mode="bilinear", align_corners=False)
@@ -254,8 +260,9 @@ def test_a_map_is_what_grad_cam_computes(name, size, saliency, eigen, monkeypatc
         nearer = np.abs(found - turned).max((1, 2)) < np.abs(found - expected).max((1, 2))
         expected = np.where(nearer[:, None, None], turned, expected)
     lively = (found.max((1, 2)) > 0.9).sum()
-    assert lively >= len(images) / 2
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+    assert lively >= (len(images) / 2 if METHODS[saliency].one_pass else 1)
+    # what AblationCAM sees of a channel is the difference of two scores
+    np.testing.assert_allclose(found, expected, atol=1e-4 if saliency == "ablationcam" else 1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
