@@ -14,7 +14,7 @@ from proxy_attention.saliency.methods import METHODS
 
 SIZES = (Size("resnet18", 64, 64, 64, 3, 8), Size("vit_tiny_patch16_224", 64, 64, 64, 3, 8))
 TINY = (Size("test_resnet", 32, 20, 4, 1, 2), Size("test_vit", 32, 20, 4, 1, 2))
-LONGEST = 4096
+LONGEST = 512
 """Passes that a batch of an expensive method may take in a round: such a method is measured on fewer images."""
 
 MOST = 1.25
