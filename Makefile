@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 help:
 	@echo "make study   install, run the quick study (SEARCH=grid|optuna|random), print its tables"
-	@echo "make test    install, check style and types, run every test with coverage, WORKERS=2 files at a time"
+	@echo "make test    install, check style and types, run every test with coverage, WORKERS=2 at a time"
 	@echo "make faults  kill and break whole studies, run one twice: nothing is lost, no number changes (minutes; CI, too)"
 	@echo "make families  explain a model of every family by every method, compare with captum and grad-cam (minutes; CI, too)"
 	@echo "make .venv   install only"
@@ -19,7 +19,7 @@ study: .venv
 	$(BIN)/python study/analyse.py experiments/quick/$(SEARCH)
 
 test: .venv lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-fail-under=80
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-fail-under=80
 
 faults: .venv
 	$(BIN)/python -m pytest -m fault

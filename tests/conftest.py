@@ -34,7 +34,7 @@ Finished = tuple[list[EpochRecord], TrialReport]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole studies first: of files that run side by side, the longest must not be begun last."""
+    """Whole studies first: of tests that run side by side, the longest must not be begun last."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
