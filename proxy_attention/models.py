@@ -14,7 +14,7 @@ from timm.data.config import resolve_model_data_config
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from proxy_attention.config import LAST
+from proxy_attention.config import LAST, TrialConfig
 from proxy_attention.errors import ConfigError
 from proxy_attention.feature_layers import Found, find_last, find_named, heads_of
 from proxy_attention.fits import MIN_GRID, Fit, family_of
@@ -160,6 +160,21 @@ def build(
     """
     init_seed = derive_seed(seed, "init")
     return _assemble(name, classes, image_size, weights, feature_layer, init_seed, load=weights != "none")
+
+
+def build_for(config: TrialConfig, *, classes: int) -> Classifier:
+    """The classifier that a trial of this config begins with.
+
+    Raises: ConfigError as ``build`` does.
+    """
+    return build(
+        config.model,
+        classes=classes,
+        image_size=config.image_size,
+        weights=config.weights,
+        seed=config.seed,
+        feature_layer=config.feature_layer,
+    )
 
 
 def untrained(

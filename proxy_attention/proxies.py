@@ -242,7 +242,7 @@ def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> Pr
     ids, step = recipe.ids, recipe.step
     source = _source(training_set, config)
     maps = _controlled(recipe, training_set, config)
-    flat = 0
+    flat: list[torch.Tensor] = []  # on the device: nothing waits for it
     made: list[torch.Tensor] = []
     shown: list[torch.Tensor] = []
     dataset = _dataset_statistics(training_set, config)
@@ -251,7 +251,7 @@ def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> Pr
         images = as_float(source(ids[part]))
         # a part at a time: all maps of the images' size may be too many for the device
         some = maps[part].to(training_set.device, torch.float32)
-        flat += int(scale(some)[1].sum())
+        flat.append(scale(some)[1])
         controlled = MASKS[config.mask](_full_size(some, config), offsets[part])
         changed = changed_pixels(controlled, threshold=config.threshold, max_area=config.max_area)
         noise = _noise(ids[part], images, config.seed, step) if config.replacement == "noise" else None
@@ -281,7 +281,7 @@ def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> Pr
         recipe=recipe,
         wrong=0,
         made=len(ids),
-        flat=flat,
+        flat=int(torch.cat(flat).sum()) if flat else 0,
         examples=examples,
         seconds=time.perf_counter() - started,
     )
@@ -315,11 +315,10 @@ def _maps(
     """
     device, source, method = training_set.device, _source(training_set, config), METHODS[config.saliency]
     explained = _untrained(model, config, device) if config.mask == UNTRAINED else model
-    precision = config.precision if method.one_pass else "fp32"  # gradients of pixels are small numbers
     parts = []
     for part in _parts(len(ids), eval_batch(config.image_size)):
         draws = [seeds.derive_seed(config.seed, "saliency", step, number) for number in ids[part].tolist()]
-        with autocast(device, precision):
+        with autocast(device, config.precision):  # which only a method of one pass computes in
             found = low_resolution_maps(
                 explained,
                 as_float(source(ids[part])),

@@ -27,7 +27,7 @@ from proxy_attention.errors import unknown
 from proxy_attention.evaluation import Evaluation, evaluate
 from proxy_attention.fits import family_of
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
-from proxy_attention.models import PRECISIONS, Classifier, build
+from proxy_attention.models import PRECISIONS, Classifier, build_for
 from proxy_attention.prefixes import Prefixes, Road
 from proxy_attention.proxies import (
     COLLECT,
@@ -143,14 +143,7 @@ def run_trial(
 
     labels = images.labels.cpu().numpy()
     split = draw_split(labels, images.own_test.numpy(), config)
-    model = build(
-        config.model,
-        classes=len(images.classes),
-        image_size=config.image_size,
-        weights=config.weights,
-        seed=config.seed,
-        feature_layer=config.feature_layer,
-    )
+    model = build_for(config, classes=len(images.classes))
     if config.has_proxies:
         check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
     log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)

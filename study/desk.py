@@ -17,7 +17,7 @@ from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.errors import ConfigError, DataError
-from proxy_attention.models import build
+from proxy_attention.models import build_for
 from proxy_attention.saliency.methods import METHODS, check_method, the_same
 from proxy_attention.training import check_precision
 from proxy_attention.weights import weights_digest
@@ -48,14 +48,7 @@ class _Seen:
 
 def _see(config: TrialConfig, classes: int, methods: Iterable[str]) -> _Seen:
     """Build the config's model, and ask it about these methods."""
-    model = build(
-        config.model,
-        classes=classes,
-        image_size=config.image_size,
-        weights=config.weights,
-        seed=config.seed,
-        feature_layer=config.feature_layer,
-    )
+    model = build_for(config, classes=classes)
 
     def refusal(saliency: str, eigen_smooth: bool) -> str | None:
         try:

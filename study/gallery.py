@@ -22,7 +22,7 @@ from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import draw_split
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError
-from proxy_attention.models import Classifier, build
+from proxy_attention.models import Classifier, build_for
 from proxy_attention.proxies import EXAMPLES, Examples, Scores, clean_scores, proxy_step, scores_part
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.methods import METHODS
@@ -184,13 +184,7 @@ def learn(config: TrialConfig, images: ImageSet, *, tell: Tell) -> Subject:
     training_set = TrainingSet(
         images.images, images.labels, train=train, proxies=Proxies.none(images.images), substitute=config.substitute
     )
-    model = build(
-        config.model,
-        classes=len(images.classes),
-        image_size=config.image_size,
-        weights=config.weights,
-        seed=config.seed,
-    ).to(torch.device("cpu"))
+    model = build_for(config, classes=len(images.classes)).to(torch.device("cpu"))
     state = new_state(model, config, images=len(training_set), device=torch.device("cpu"))
     for epoch in range(config.planned.total_epochs):
         tell(f"{config.model} on {len(train)} images: epoch {epoch + 1} of {config.planned.total_epochs}")

@@ -13,7 +13,7 @@ import torch
 
 from proxy_attention.config import AUTO, TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models import Classifier, build
+from proxy_attention.models import Classifier, build, build_for
 from proxy_attention.proxies import clean_scores
 from proxy_attention.training import seconds_per_image
 from study.cluster import Resources
@@ -54,14 +54,7 @@ def _measure(config: TrialConfig, classes: int, device: str) -> Speed:
     where = torch.device(device)
     try:
         config = dataclasses.replace(config, compile=False)  # else a few steps would measure the compiler
-        model = build(
-            config.model,
-            classes=classes,
-            image_size=config.image_size,
-            weights=config.weights,
-            seed=config.seed,
-            feature_layer=config.feature_layer,
-        )
+        model = build_for(config, classes=classes)
         train = seconds_per_image(model, config, device=where)
         bytes_kept = sum(tensor.nbytes for tensor in model.module.state_dict().values())
         look = _look_seconds(model, config, device=where)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from proxy_attention.config import DEFAULTS, TrialConfig
 from proxy_attention.errors import ConfigError, DataError
-from proxy_attention.models import build
+from proxy_attention.models import build, build_for
 from proxy_attention.saliency.methods import METHODS
 from proxy_attention.trial import CHOICES
 from study.desk import Desk, fingerprint
@@ -246,7 +246,9 @@ def test_a_layer_that_is_not_the_last_is_noted(desk, base, changes, note):
 
 def test_each_model_is_built_once_whatever_explains_it(image_folder, study_text, monkeypatch):
     built = []
-    monkeypatch.setattr("study.desk.build", lambda name, **arguments: (built.append(name), build(name, **arguments))[1])
+    monkeypatch.setattr(
+        "study.desk.build_for", lambda config, **rest: (built.append(config.model), build_for(config, **rest))[1]
+    )
     models = ["model=['test_resnet', 'test_vit']", "saliency=['gradcam', 'layercam', 'eigencam']"]
     study = parse_study(study_text, settings=models)
     desk = Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {})

@@ -58,13 +58,13 @@ def test_six_trials_in_one_process_leave_no_tensor_behind(config, tiny, finish):
 
 def test_a_planted_leak_is_seen(monkeypatch, config, tiny, finish):
     leaked = []
-    original = trial.build
+    original = trial.build_for
 
     def build(*args, **kwargs):
         leaked.append(original(*args, **kwargs))
         return leaked[-1]
 
-    monkeypatch.setattr(trial, "build", build)
+    monkeypatch.setattr(trial, "build_for", build)
     counts = six_trials(config, tiny, finish)
 
     assert [later - earlier > 20 for earlier, later in itertools.pairwise(counts)] == [True] * 5
