@@ -1,6 +1,7 @@
 """A data set at one size, checked: what may be left out, what it is known by; knows no folder layout and no split."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class ImageSet:
         own_test: (N,) bool, True for the data set's own test split; all False where it has none.
         digest: SHA-256 over labels, split and contents in order.
         skipped: names of the unreadable images that were left out.
+        region: where the object of image i is, (H, W) bool in the original's proportions, or None where that is not
+            known; of a data set that says nothing of it there is no such function.
     """
 
     images: Pixels
@@ -48,6 +51,7 @@ class ImageSet:
     classes: tuple[str, ...]
     digest: str
     skipped: tuple[str, ...] = ()
+    region: Callable[[int], np.ndarray | None] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -115,6 +119,7 @@ def load(
     _check(on_bad_image)
     found = find(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
     kept, digest, skipped = _kept(catalogue, on_bad_image, found)
+    region = catalogue.region
     return ImageSet(
         images=streamed(catalogue, found.digests, kept, size) if found.pixels is None else found.pixels,
         labels=torch.tensor([catalogue.labels[i] for i in kept], dtype=torch.int64),
@@ -123,6 +128,7 @@ def load(
         classes=catalogue.classes,
         digest=digest,
         skipped=skipped,
+        region=None if region is None else lambda i: region(kept[i]),
     )
 
 

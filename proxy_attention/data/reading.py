@@ -41,6 +41,8 @@ class Catalogue:
         read: the content of image i, as hashed.
         decode: content to RGB image; raises one of ``UNREADABLE``.
         form: names what ``decode`` takes: the same content in another form is another image.
+        region: where the object of image i is, (H, W) bool in the image's own proportions, or None where that is not
+            known; of a data set that says nothing of it there is no such function.
     """
 
     names: tuple[str, ...]
@@ -50,6 +52,7 @@ class Catalogue:
     read: Callable[[int], bytes]
     decode: Callable[[bytes], Image.Image]
     form: str = "file"
+    region: Callable[[int], np.ndarray | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,21 @@ METHODS: dict[str, Method] = {**CAMS, **PERTURBATIONS, **ATTRIBUTIONS, **ROLLOUT
 """Every explanation method by name."""
 
 
+JUDGES = ("eigengradcam", "gradcam++", "layercam", "hirescam", "gradcam", "xgradcam", "ablationcam", "eigencam")
+"""Methods that can say where any trained model looks at the price of one pass, the first choice first."""
+
+
+def judge(trained_by: Iterable[str]) -> str | None:
+    """The first of ``JUDGES`` that no training used: whoever learned from a method is not to be judged by it.
+
+    Args:
+        trained_by: methods of explanation by which models were trained; one over another counts as the other, too.
+    Returns: a key of ``METHODS``; None if training used every judge.
+    """
+    used = {part for name in trained_by for part in (name, name.partition("/")[2])}
+    return next((name for name in JUDGES if name not in used), None)
+
+
 def check_method(saliency: str, model: ExplainedModel, *, name: str, eigen_smooth: bool = False) -> None:
     """See that a model can be explained by a method.
 
