@@ -21,13 +21,41 @@ SAMPLE_CLASSES = (
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A file that is downloaded, and unpacked if it is an archive; as torchvision's own classes state it."""
+
+    url: str
+    md5: str
+    filename: str
+
+
+@dataclass(frozen=True)
 class Source:
-    """A row of the table: how to open the data set, and what to tell a person about it."""
+    """A row of the table: how to open the data set, and what to tell a person about it.
+
+    Attributes:
+        open: from its place and a label function to its catalogue.
+        needs_root: False if it ships inside the package.
+        licence: as the publisher says it; "not stated" where that is not.
+        home: the publisher's page.
+        classes: how many there are; None if they are as found.
+        split: whose the split is, in a few words.
+        layout: what must lie below its place, as the publisher ships it.
+        label: how a class is read off.
+        archives: what can be downloaded; empty where it is to be got by hand.
+        by_hand: then, where to get it and what to put where.
+    """
 
     open: Callable[[Path | None, str], Catalogue]
     needs_root: bool
     licence: str
     home: str
+    classes: int | None
+    split: str
+    layout: str
+    label: str
+    archives: tuple[Archive, ...] = ()
+    by_hand: str = ""
 
 
 def open_sample(root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
@@ -64,9 +92,26 @@ def open_folder(root: Path | None, label_function: str = "parent-folder") -> Cat
 
 SOURCES: dict[str, Source] = {
     "fashion-mnist-sample": Source(
-        open=open_sample, needs_root=False, licence="MIT", home="https://github.com/zalandoresearch/fashion-mnist"
+        open=open_sample,
+        needs_root=False,
+        licence="MIT",
+        home="https://github.com/zalandoresearch/fashion-mnist",
+        classes=10,
+        split="its own train and test",
+        layout="inside the package: 3,000 and 1,000 images, balanced",
+        label="the file's label arrays",
     ),
-    "folder": Source(open=open_folder, needs_root=True, licence="yours", home="--data-root DIR"),
+    "folder": Source(
+        open=open_folder,
+        needs_root=True,
+        licence="yours",
+        home="--data-root DIR",
+        classes=None,
+        split="its own where there is DIR/train and DIR/test, else none: drawn",
+        layout="DIR/<class>/* or DIR/train|test/<class>/*",
+        label="label_function: the parent folder's name, or the file's name up to its last underscore",
+        by_hand="put your images into DIR/<class>/* or DIR/train|test/<class>/*",
+    ),
 }
 """Every data set by name."""
 
