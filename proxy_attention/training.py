@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from proxy_attention.augment.transforms import AUGMENTATIONS
+from proxy_attention.augment.augmentations import augmentation_of
+from proxy_attention.augment.batch import Batch, Task
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError, DivergedError
 from proxy_attention.models import Classifier, as_float, autocast
+from proxy_attention.saliency.maps import look_and_explain, looking
 from proxy_attention.seeds import derive_seed
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -63,7 +64,7 @@ class EpochTotals:
     Attributes:
         predicted: (slots,) int64 on the CPU.
         losses: (slots,) float32 on the CPU.
-        correct: (slots,) bool on the CPU.
+        correct: (slots,) float32 on the CPU, how much of the image its predicted class is: 1 or 0 without mixed labels.
     """
 
     predicted: torch.Tensor
@@ -126,7 +127,7 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     """
     started = time.perf_counter()
     device = training_set.device
-    augmentation = AUGMENTATIONS[config.augment]
+    augmentation = augmentation_of(config.augment)
     order = training_set.epoch_order(config.seed, epoch)
     table = training_set.augmentation_table(augmentation.columns, config.seed, epoch)
     draws = table[order].to(device).split(config.batch_size)
@@ -135,21 +136,23 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     state.model.module.train(not config.freeze_trunk)  # a frozen trunk keeps its batch statistics, too
     for head in state.model.heads:
         head.train()
+    counts = torch.bincount(training_set.labels_of(training_set.train), minlength=state.model.classes)
+    task = Task(counts, Looks(state.model, config.precision))
     lr = float(state.scheduler.get_last_lr()[0])
     lr_steps = 0
     for number, (images, labels) in enumerate(training_set.stream(order, config.batch_size)):
-        pixels = augmentation.apply(as_float(images), draws[number])
+        batch = augmentation.apply(Batch(as_float(images), labels), draws[number], task)
         with autocast(device, config.precision):
-            full = len(pixels) == config.batch_size  # a smaller last batch is not worth a compilation of its own
-            logits = (state.compiled if state.compiled and full else state.model)(pixels)
-            loss = F.cross_entropy(logits, labels, reduction="none")
+            full = len(batch) == config.batch_size  # a smaller last batch is not worth a compilation of its own
+            logits = (state.compiled if state.compiled and full else state.model)(batch.images)
+            loss = batch.loss(logits)
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss.mean()).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
         lr_steps = _advance(state, done=lr_steps, target=(number + 1) * state.steps_per_epoch // len(draws))
         guess = logits.detach().argmax(dim=1)
-        seen.append((guess, loss.detach().float(), guess == labels))
+        seen.append((guess, loss.detach().float(), batch.right(guess)))
     state.epochs_done = epoch + 1
     place = torch.argsort(order)  # of each slot in the epoch
     predicted, losses, correct = (torch.cat(parts).cpu()[place] for parts in zip(*seen, strict=True))
@@ -157,6 +160,27 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     if not torch.isfinite(totals.losses).all():
         raise DivergedError(f"the training loss must be finite; it was not in epoch {epoch} (try a smaller lr)")
     return totals
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What an augmentation may ask of the model that is trained (see ``augment.batch.Looks``)."""
+
+    model: Classifier
+    precision: str
+
+    def class_maps(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """GradCAM of these classes (B,), as (B, h, w) float32 >= 0."""
+        with autocast(images.device, self.precision):
+            return look_and_explain(self.model, images, true=labels, saliency="gradcam", explain="true")[1]
+
+    def gradients(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Size of the gradient of the loss at each pixel, (B, H, W) float32; in the precision of the weights."""
+        with looking(self.model, images), torch.autocast(images.device.type, enabled=False), torch.enable_grad():
+            asked = images.detach().requires_grad_()
+            loss = Batch(asked, labels).loss(self.model(asked)).sum()
+            gradients: torch.Tensor = torch.autograd.grad(loss, asked)[0].norm(dim=1)
+            return gradients
 
 
 def _advance(state: TrainState, *, done: int, target: int) -> int:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from proxy_attention.augment.augmentations import augmentation_of
 from proxy_attention.augment.masks import MASKS
 from proxy_attention.augment.replacement import REPLACEMENTS, SCOPES
-from proxy_attention.augment.transforms import AUGMENTATIONS
 from proxy_attention.config import AUTO, TrialConfig
 from proxy_attention.data.folder import LABEL_FUNCTIONS
 from proxy_attention.data.images import ON_BAD_IMAGE, ImageSet
@@ -73,13 +73,12 @@ CHOICES: dict[str, Collection[str]] = {
     "collect": COLLECT,
     "order": ORDERS,
     "substitute": SUBSTITUTES,
-    "augment": AUGMENTATIONS,
     "precision": (*PRECISIONS, AUTO),
     "split": SPLITS,
     "on_bad_image": ON_BAD_IMAGE,
     "label_function": LABEL_FUNCTIONS,
 }
-"""The table behind every field that is a name. Models are timm's: see ``fits.family_of``."""
+"""The table behind every field that is a name. Models are timm's: see ``fits.family_of``; ``augment`` joins names."""
 
 
 def check(config: TrialConfig) -> TrialConfig:
@@ -90,6 +89,7 @@ def check(config: TrialConfig) -> TrialConfig:
     for field, known in CHOICES.items():
         if getattr(config, field) not in known:
             raise unknown(field, getattr(config, field), known)
+    augmentation_of(config.augment)
     family_of(config.model)
     return config
 
@@ -316,8 +316,8 @@ def _has_stalled(records: list[EpochRecord], config: TrialConfig) -> bool:
 def _scores(
     model: Classifier, training_set: TrainingSet, totals: EpochTotals, config: TrialConfig, shared: Road, *, epochs: int
 ) -> Scores:
-    if config.collect == "online":
-        return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=totals.correct)
+    if config.collect == "online":  # of a mixed image either class is right
+        return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=totals.correct > 0)
     made = shared.once(epochs, scores_part(config), lambda: vars(clean_scores(model, training_set, config)))
     return Scores(**made)
 
@@ -338,7 +338,7 @@ def _record(
         lr=totals.lr,
         train_images=len(training_set),
         train_loss=float(totals.losses.mean()),
-        train_accuracy=100 * float(totals.correct.float().mean()),
+        train_accuracy=100 * float(totals.correct.mean()),
         val_loss=val.loss,
         val_accuracy=val.accuracy,
         wrong_images=0,

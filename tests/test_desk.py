@@ -28,6 +28,7 @@ OTHER = {
     "max_area": 0.5,
     "clear_every_step": False,
     "compound": True,
+    "augment": "none",
     "batch_size": 16,
     "lr": 0.01,
     "weight_decay": 0.0,

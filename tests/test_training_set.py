@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from proxy_attention.augment.transforms import AUGMENTATIONS
+from proxy_attention.augment import transforms
+from proxy_attention.augment.augmentations import AUGMENTATIONS
+from proxy_attention.augment.batch import of_images
 from proxy_attention.data.pixels import held_on_host
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
 from proxy_attention.errors import CheckpointError
@@ -191,13 +193,12 @@ def test_training_hands_every_image_its_own_draws_whatever_the_batch_size(
 ):
     """The augmentation of one epoch, seen from inside, is a function of the image."""
     seen = []
-    original = AUGMENTATIONS["flip-rotate"]
 
     def watch(images, draws):
         seen.extend((image.sum().item(), tuple(draw)) for image, draw in zip(images, draws.tolist(), strict=True))
-        return original.apply(images, draws)
+        return transforms.flip_rotate(images, draws)
 
-    monkeypatch.setitem(AUGMENTATIONS, "flip-rotate", type(original)(columns=2, apply=watch))
+    monkeypatch.setitem(AUGMENTATIONS, "flip-rotate", of_images(watch, columns=2, what="seen", source="here"))
     trial = config(batch_size=batch_size, schedule="2", lr=1e-6)
     given = training_set_of(trial, tiny)
     model = copy.deepcopy(trained)

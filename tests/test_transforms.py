@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from proxy_attention.augment.transforms import AUGMENTATIONS, MAX_DEGREES, flip_rotate
+from proxy_attention.augment.transforms import MAX_DEGREES, flip_rotate
 
 MIRRORED, KEPT, UPRIGHT = 0.0, 0.5, 0.5
 
@@ -89,26 +89,3 @@ def test_every_image_of_a_batch_has_its_own_angle():
 
     assert not torch.allclose(out[0], out[1], atol=0.01)
     assert not torch.allclose(out[1], out[2], atol=0.01)
-
-
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_every_augmentation_keeps_shape_range_and_its_input_and_needs_no_batch(name):
-    augmentation = AUGMENTATIONS[name]
-    images = noise(count=16)
-    before = images.clone()
-    table = torch.rand(16, augmentation.columns, generator=torch.Generator().manual_seed(1))
-
-    out = augmentation.apply(images, table)
-
-    assert out.shape == images.shape
-    assert out.min() >= 0
-    assert out.max() <= 1 + 1e-6
-    assert torch.equal(images, before)
-    alone = torch.cat([augmentation.apply(images[i : i + 1], table[i : i + 1]) for i in range(16)])
-    torch.testing.assert_close(out, alone, atol=1e-6, rtol=0)
-
-
-def test_no_augmentation_is_the_image_itself():
-    images = noise()
-
-    assert torch.equal(AUGMENTATIONS["none"].apply(images, torch.empty(3, 0)), images)

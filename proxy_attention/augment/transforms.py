@@ -1,24 +1,13 @@
-"""Augmentation of a batch from a table of draws; keeps no random state of its own."""
+"""The augmentation of the thesis, from a table of draws; keeps no random state of its own."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from proxy_attention.augment.batch import Augmentation, of_images
+
 MAX_DEGREES = 10.0
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """A row of the table: how many uniform draws an image needs, and what they do.
-
-    ``apply`` takes images (B, 3, H, W) float in [0, 1] and draws (B, columns) in [0, 1), and returns new images.
-    """
-
-    columns: int
-    apply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def flip_rotate(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -49,8 +38,13 @@ def _centres(pixels: int, like: torch.Tensor) -> torch.Tensor:
     return (torch.arange(pixels, dtype=like.dtype, device=like.device) * 2 + 1) / pixels - 1
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": Augmentation(columns=0, apply=lambda images, draws: images),
-    "flip-rotate": Augmentation(columns=2, apply=flip_rotate),
+TRANSFORMS: dict[str, Augmentation] = {
+    "none": of_images(lambda images, draws: images, columns=0, what="nothing", source="the control"),
+    "flip-rotate": of_images(
+        flip_rotate,
+        columns=2,
+        what="every second image mirrored, each rotated by up to 10 degrees",
+        source="the thesis; ours",
+    ),
 }
-"""Every augmentation by name."""
+"""Those that the thesis used."""

@@ -59,7 +59,7 @@ def look_and_explain(
     method = METHODS[saliency]
     if method.weights is None:
         raise ValueError(f"{saliency} needs passes of its own: see low_resolution_maps")
-    with _looking(model, images) as images:
+    with looking(model, images) as images:
         features, logits = model.look(images) if model.linear_head is not None else model.cut(images)
         with torch.autocast(images.device.type, enabled=False):
             with torch.no_grad():
@@ -80,7 +80,7 @@ def look_and_explain(
 
 
 @contextmanager
-def _looking(model: ExplainedModel, images: torch.Tensor) -> Iterator[torch.Tensor]:
+def looking(model: ExplainedModel, images: torch.Tensor) -> Iterator[torch.Tensor]:
     """The images as a graph may hold them, while the whole model is in eval mode, even within inference mode."""
     training = [module for module in model.module.modules() if module.training]
     with ExitStack() as stack:
@@ -137,7 +137,7 @@ def low_resolution_maps(
             predicted=predicted,
             eigen_smooth=eigen_smooth,
         )[1]
-    with _looking(model, images) as images, torch.autocast(images.device.type, enabled=False):
+    with looking(model, images) as images, torch.autocast(images.device.type, enabled=False):
         coefficients = EXPLAIN[explain](predicted, true, model.classes)
         question = Question(model, images, coefficients, seeds if seeds is not None else [0] * len(images))
         if method.weigh is not None:

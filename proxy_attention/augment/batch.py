@@ -1,0 +1,110 @@
+"""A batch on its way through augmentation: images, labels that may be mixed, and what may be asked; draws nothing."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images and what they show.
+
+    Attributes:
+        images: (B, 3, H, W) float in [0, 1].
+        labels: (B,) int64, the class of each slot's own image.
+        mixed: (B, C) float32, how much of each class is in each image, where they were mixed; a row need not sum to 1.
+            None: each image is of its own class alone.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    mixed: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def with_images(self, images: torch.Tensor) -> "Batch":
+        """The same labels under other images."""
+        return dataclasses.replace(self, images=images)
+
+    def loss(self, logits: torch.Tensor) -> torch.Tensor:
+        """Cross entropy of each image, (B,): of a mixed label the sum over its classes, each times its part.
+
+        Source: Zhang et al., mixup, ICLR 2018, section 2.
+        """
+        return F.cross_entropy(logits, self.labels if self.mixed is None else self.mixed, reduction="none")
+
+    def right(self, predicted: torch.Tensor) -> torch.Tensor:
+        """How much of each image the predicted class is, (B,) float32: 1 or 0, and a part of it under mixed labels."""
+        if self.mixed is None:
+            return (predicted == self.labels).float()
+        return self.mixed.gather(1, predicted[:, None])[:, 0]
+
+
+class Looks(Protocol):
+    """Questions to the model as it is now; it is left as it was, and no random number is drawn."""
+
+    def class_maps(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Where the model sees these classes (B,) in these images: GradCAM, (B, h, w) float32 >= 0, not scaled."""
+
+    def gradients(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Size of the gradient of the loss at each pixel, (B, H, W) float32: its Euclidean norm over the channels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What all batches of an epoch have in common.
+
+    Attributes:
+        class_counts: (C,) int64, training images of each class.
+        looks: what can be asked of the model that is trained.
+    """
+
+    class_counts: torch.Tensor
+    looks: Looks
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.class_counts)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A row of the table.
+
+    Attributes:
+        what: it does, for the README: no capital, no full stop.
+        source: author, place, year; or whose code it is.
+        columns: uniform draws that an image needs.
+        apply: a batch, draws (B, columns) float32 in [0, 1) where the images are, and the task, to a new batch. It
+            writes to nothing that it is given, and draws no random number.
+        mixes: whether images or labels of a batch are mixed: an image then depends on which others are in its batch.
+        asks: what it asks of the model that is trained, in forward passes a batch; 0: nothing.
+    """
+
+    what: str
+    source: str
+    columns: int
+    apply: Callable[[Batch, torch.Tensor, Task], Batch]
+    mixes: bool = False
+    asks: int = 0
+
+
+def of_images(
+    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], *, columns: int, what: str, source: str
+) -> Augmentation:
+    """A row that changes each image on its own, and no label.
+
+    Args:
+        change: images (B, 3, H, W) float in [0, 1] and draws (B, columns) to new images.
+    """
+
+    def apply(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
+        return batch.with_images(change(batch.images, draws))
+
+    return Augmentation(what, source, columns, apply)
