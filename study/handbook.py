@@ -1,4 +1,4 @@
-"""Command line: the README's tables of methods, models, replacements, scopes and masks, from the tables in the code.
+"""Command line: the README's tables of everything that a field may name, from the tables in the code.
 
 python study/handbook.py [--check] [--readme FILE]
 """
@@ -11,8 +11,10 @@ from typing import Any
 
 import timm
 
+from proxy_attention.augment.augmentations import AUGMENTATIONS
 from proxy_attention.augment.masks import MASKS
 from proxy_attention.augment.replacement import REPLACEMENTS, SCOPES
+from proxy_attention.data.sources import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from proxy_attention.fits import ANY, FAMILIES, Family
 from proxy_attention.models import Classifier, build
@@ -103,7 +105,36 @@ def masks() -> str:
     return _table(("`mask`", "what decides is"), [(_code(name), _meaning(mask)) for name, mask in MASKS.items()])
 
 
+def augmentations() -> str:
+    """What may be done to images while they are trained on."""
+    rows = [
+        (_code(name), row.what, "yes" if row.mixes else "no", str(row.asks or "none"), row.source)
+        for name, row in AUGMENTATIONS.items()
+    ]
+    return _table(("`augment`", "what is done", "mixes images", "more passes a batch", "source"), rows)
+
+
+def data_sets() -> str:
+    """Which data sets are known by name, and what must lie where."""
+    rows = [
+        (
+            f"[{name}]({source.home})" if "://" in source.home else name,
+            "as found" if source.classes is None else str(source.classes),
+            source.split,
+            source.layout,
+            source.label,
+            "download" if source.archives else "by hand" if source.needs_root else "in the package",
+            source.licence,
+        )
+        for name, source in SOURCES.items()
+    ]
+    heads = ("`dataset`", "classes", "split", "what lies below its place", "a class is", "`prepare`", "licence")
+    return _table(heads, rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "augmentations": augmentations,
+    "data sets": data_sets,
     "methods": methods,
     "models": models,
     "replacements": replacements,
@@ -152,7 +183,7 @@ def parser() -> Parser:
     """The options."""
     options = Parser(
         prog="handbook.py",
-        description="Writes the README's tables of methods, models, replacements, scopes and masks from the code's.",
+        description="Writes the README's tables of everything that a field may name, from the tables in the code.",
         allow_abbrev=False,
     )
     options.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the README differs")

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy_attention.augment.augmentations import AUGMENTATIONS
+from proxy_attention.augment.batch import Augmentation
 from proxy_attention.augment.masks import MASKS
 from proxy_attention.augment.replacement import REPLACEMENTS, SCOPES
+from proxy_attention.data.sources import SOURCES
 from proxy_attention.errors import ConfigError
 from proxy_attention.fits import FAMILIES
 from proxy_attention.models import build
@@ -36,7 +39,7 @@ def named(table):
     """The names in the first cells; a row of methods over others stands for each of them."""
     found = []
     for first, second, *_ in rows(table):
-        head, slash, _ = first.strip("`").partition("/…")
+        head, slash, _ = re.sub(r"\[(.*)\]\(.*\)", r"\1", first).strip("`").partition("/…")
         over = re.findall("`([^`]+)`", second.split("over any of ")[1]) if slash else [""]
         found += [f"{head}/{other}" if slash else head for other in over]
     return found
@@ -50,6 +53,8 @@ def test_a_table_of_the_readme_is_as_the_code_has_it(name):
 @pytest.mark.parametrize(
     ("name", "table"),
     {
+        "augmentations": AUGMENTATIONS,
+        "data sets": SOURCES,
         "methods": METHODS,
         "models": FAMILIES,
         "replacements": REPLACEMENTS,
@@ -91,6 +96,23 @@ def test_a_row_says_what_it_is(name):
     assert len(found) >= 3
     assert all(len(what) >= 5 for _, what in found)
     assert len({what for _, what in found}) == len(found)
+
+
+def test_a_row_of_a_rival_says_whether_it_mixes_and_what_it_asks(monkeypatch):
+    rival = Augmentation("images laid over each other", "A paper", 1, lambda batch, draws, task: batch, True, 2)
+    monkeypatch.setattr(handbook, "AUGMENTATIONS", {"rival": rival, "none": AUGMENTATIONS["none"]})
+
+    first, second = rows(handbook.augmentations())
+
+    assert first == ["`rival`", "images laid over each other", "yes", "2", "A paper"]
+    assert second[2:4] == ["no", "none"]
+
+
+def test_a_data_set_is_linked_to_its_home_and_says_how_it_is_brought():
+    found = {row[0]: row[1:] for row in rows(handbook.data_sets())}
+
+    assert found["folder"][0] == "as found"
+    assert found["[fashion-mnist-sample](https://github.com/zalandoresearch/fashion-mnist)"][4] == "in the package"
 
 
 def test_a_row_that_is_new_gone_or_changed_makes_the_readme_differ(monkeypatch):
@@ -144,7 +166,7 @@ def test_the_blocks_are_rewritten_and_nothing_beside_them(readme, capsys):
     assert main(["--readme", str(readme)]) == 0
     text = readme.read_text(encoding="utf-8")
 
-    assert text.startswith("before\n<!-- methods -->\n\nWhich kinds")
+    assert text.startswith("before\n<!-- augmentations -->\n\n| `augment` |")
     assert text.endswith("\n\n<!-- end of masks -->\nafter\n")
     assert block("masks", text) == handbook.masks()
     assert rewritten(text) == text
