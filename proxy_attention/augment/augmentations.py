@@ -3,12 +3,13 @@
 import torch
 
 from proxy_attention.augment.batch import Augmentation, Batch, Task
+from proxy_attention.augment.erasing import ERASING
 from proxy_attention.augment.transforms import TRANSFORMS
 from proxy_attention.errors import ConfigError, unknown
 
 NONE, AND = "none", "+"
 
-AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS}
+AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING}
 """Every augmentation by name."""
 
 
