@@ -14,8 +14,9 @@ import pandas as pd
 
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
-from study.comparison import LEVEL, claims, group, query, tables, with_baselines
+from study.comparison import LEVEL, claims, group, query, tables
 from study.evidence import skipped
+from study.pairing import with_baselines
 from study.plan import ROOT, Plan
 from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_epochs, load_results, runs_of
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table

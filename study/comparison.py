@@ -1,4 +1,4 @@
-"""What the rows say: each trial against its own baseline, paired by seed and split; draws no figure."""
+"""What the rows say: estimates and claims over the pairs of pairing.py, by seed; draws no figure."""
 
 import dataclasses
 import math
@@ -8,8 +8,20 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy import stats
 
-from proxy_attention.config import LEAKING, PROXY_FIELDS, TrialConfig
+from proxy_attention.config import LEAKING, PROXY_FIELDS
 from proxy_attention.errors import ConfigError, unknown
+from study.pairing import (
+    ACCURACIES,
+    DIFFERENCES,
+    MOST_LEVELS,
+    SETTING,
+    TRAINING,
+    contrasts,
+    controls,
+    difference,
+    level_name,
+    twins,
+)
 from study.plan import BASELINE, PROXY
 from study.results import COMPLETE
 
@@ -18,12 +30,7 @@ ALPHA = 0.05
 PRIMARY, SECONDARY, FURTHER, LEVEL = "primary", "secondary", "further", "level"
 """What a claim is: asked in advance; chosen on val and read on test; everything else, of which level by level."""
 
-MOST_LEVELS = 8
-ACCURACIES = ("val_accuracy", "test_accuracy")
-_OTHER = [f.name for f in dataclasses.fields(TrialConfig) if f.name not in (*PROXY_FIELDS, "schedule")]
-_TRAINING = [name for name in _OTHER if name not in ("seed", "split_seed", "fold")]
-SETTING = ["schedule", *PROXY_FIELDS, *_TRAINING]
-FACTORS = [*_TRAINING, "schedule", *PROXY_FIELDS, "arm"]
+FACTORS = [*TRAINING, "schedule", *PROXY_FIELDS, "arm"]
 """What a table may be made by, in this order, where it varies."""
 
 
@@ -69,6 +76,7 @@ class Claim:
         factor, level: of which factor's level a LEVEL claim is.
         setting: the fields of the setting that a SECONDARY claim is of, those that vary.
         leaking: whether a trial in it trains on validation images, so that ``val`` says nothing.
+        question: what it answers, where that is told in a sentence.
     """
 
     text: str
@@ -81,6 +89,7 @@ class Claim:
     level: str = ""
     setting: tuple[tuple[str, str], ...] = ()
     leaking: bool = False
+    question: str = ""
 
     @property
     def verdict(self) -> str:
@@ -108,48 +117,6 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(tuple(series), mean, sd, mean - half, mean + half)
 
 
-def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows with ``baseline_id``, ``val_difference`` and ``test_difference`` added.
-
-    The baseline of a trial is the complete trial without a proxy step that agrees with it in every field that is no
-    proxy field, and in the split that was drawn. An audit, whose split leaks, is set against the trial that agrees with
-    it in all but the split: the leak is what it asks about. Baselines and rows without one have missing values there.
-    """
-    frame = results.copy()
-    frame["baseline_id"] = pd.Series(pd.NA, index=frame.index, dtype="object")
-    for accuracy in ACCURACIES:
-        frame[_difference(accuracy)] = math.nan
-    done = frame[frame["status"] == COMPLETE]
-    plain = done[done["threshold"].isna()]
-    baselines = {_pair_key(row): row for _, row in plain.iloc[::-1].iterrows()}
-    honest = plain[~plain["split"].isin(LEAKING)]
-    audited = {_audit_key(row): row for _, row in honest.iloc[::-1].iterrows()}
-    for index, row in done[done["threshold"].notna() | done["split"].isin(LEAKING)].iterrows():
-        baseline = baselines.get(_pair_key(row)) if pd.notna(row["threshold"]) else None
-        if baseline is None and row["split"] in LEAKING:
-            baseline = audited.get(_audit_key(row))
-        if baseline is None:
-            continue
-        frame.loc[index, "baseline_id"] = baseline["trial_id"]
-        for accuracy in ACCURACIES:
-            frame.loc[index, _difference(accuracy)] = row[accuracy] - baseline[accuracy]
-    return frame
-
-
-def _difference(accuracy: str) -> str:
-    return accuracy.replace("accuracy", "difference")
-
-
-def _pair_key(row: pd.Series) -> tuple[str, ...]:
-    """What a trial and its baseline share: every field that is no proxy field (the seed too), the split, the length."""
-    return (*(str(row[field]) for field in _OTHER), str(row["split_digest"]), str(row["epochs_done"]))
-
-
-def _audit_key(row: pd.Series) -> tuple[str, ...]:
-    """What an audit and its baseline share: as ``_pair_key``, but for the split and what was drawn by it."""
-    return (*(str(row[field]) for field in _OTHER if field != "split"), str(row["epochs_done"]))
-
-
 def group(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """One row a group: n, mean and sample standard deviation of both accuracies, paired differences to the baseline.
 
@@ -170,7 +137,7 @@ def group(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         row["n"] = len(part)
         for accuracy in ACCURACIES:
             name = accuracy.split("_")[0]
-            overall, paired = estimate(part[accuracy]), estimate(part[_difference(accuracy)])
+            overall, paired = estimate(part[accuracy]), estimate(part[difference(accuracy)])
             row |= {f"{name}_mean": overall.mean, f"{name}_sd": overall.sd, f"{name}_difference": paired.mean}
             row |= {f"{name}_difference_sd": paired.sd, "pairs": paired.n}
         rows.append(row)
@@ -204,7 +171,9 @@ def _levels(values: pd.Series) -> pd.Series:
 def claims(frame: pd.DataFrame, *, chosen_on: int | None = None) -> list[Claim]:
     """The study's answers: the primary, the secondary, and the rest with p adjusted.
 
-    The rest are each arm against its baseline, attention against chance, and each level of each factor that varies.
+    The rest are each arm against its twin without proxies, the contrasts of pairing.py (rivals, proxies alone, both,
+    and what proxies add to a rival), attention against chance, and each level of each factor that varies. The same
+    pairs of trials are claimed once.
 
     Args:
         frame: as ``with_baselines`` gives it.
@@ -212,21 +181,27 @@ def claims(frame: pd.DataFrame, *, chosen_on: int | None = None) -> list[Claim]:
     """
     everything = frame[frame["status"] == COMPLETE].drop_duplicates(["config_digest", "arm"])
     done = everything if chosen_on is None else everything[everything["seed"] != chosen_on]
-    paired = done[done["test_difference"].notna()]
-    settings = paired[paired["arm"] == PROXY]
-    arms = sorted(set(done["arm"]) - {PROXY, BASELINE})
+    settings = done[done["test_difference"].notna() & (done["arm"] == PROXY)]
     proxies = "proxies" if chosen_on is None else "chosen proxies"
-    by_arm = {arm: done[done["arm"] == arm] for arm in arms}
     named = [_by_seed(settings, f"{proxies} - baseline", role=PRIMARY), *_secondary(settings, everything, chosen_on)]
-    rest = [
-        *(_by_seed(paired[paired["arm"] == arm], f"{arm} - baseline") for arm in arms),
-        *(_by_seed(_against_control(done[done["arm"] == PROXY], by_arm[arm]), f"saliency - {arm}") for arm in arms),
-        *_by_level(settings),
-    ]
-    rest = [claim for claim in rest if claim.seeds]
+    rest = [*_of_arms(frame, done, proxies), *_by_level(settings)]
     adjusted = holm([claim.test.p for claim in rest])
     rest = [dataclasses.replace(claim, adjusted=p) for claim, p in zip(rest, adjusted, strict=True)]
     return [*(claim for claim in named if claim.seeds), *rest]
+
+
+def _of_arms(frame: pd.DataFrame, done: pd.DataFrame, proxies: str) -> Iterator[Claim]:
+    """The claims that are of arms, each set of pairs once."""
+    seen: set[frozenset[str]] = set()
+    for contrast in [
+        *twins(frame, done, proxies=proxies),
+        *contrasts(frame, done, proxies=proxies),
+        *controls(done),
+    ]:
+        pairs = frozenset(contrast.pairs["pair"])
+        if pairs and pairs not in seen:
+            yield dataclasses.replace(_by_seed(contrast.pairs, contrast.text), question=contrast.question)
+        seen.add(pairs)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -274,7 +249,9 @@ def _by_level(settings: pd.DataFrame) -> Iterator[Claim]:
             continue
         levels = _levels(settings[factor])
         for level, rows in settings.groupby(levels, sort=True, observed=True):
-            claim = _by_seed(rows, f"{factor} {_text(level)} - baseline", role=LEVEL)
+            name = level_name(factor, level)  # a level of the training has a baseline of its own
+            text = f"{name} + proxies - {name}" if factor in TRAINING else f"{name} - baseline"
+            claim = _by_seed(rows, text, role=LEVEL)
             yield dataclasses.replace(claim, factor=factor, level=_text(level))
 
 
@@ -282,27 +259,10 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _against_control(proxies: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
-    """Each proxy trial that differs from a control trial in the mask alone, with the difference to it."""
-    fields = [field for field in (*_OTHER, "schedule", *PROXY_FIELDS) if field != "mask"]
-
-    def key(row: pd.Series) -> tuple[str, ...]:
-        return (*(str(row[field]) for field in fields), str(row["split_digest"]))
-
-    controls = {key(row): row for _, row in control.iterrows() if row["mask"] != "saliency"}
-    rows = []
-    for _, row in proxies.iterrows():
-        other = controls.get(key(row))
-        if other is not None:
-            both = {_difference(accuracy): row[accuracy] - other[accuracy] for accuracy in ACCURACIES}
-            rows.append({"seed": row["seed"], "split": row["split"], **both})
-    return pd.DataFrame(rows, columns=["seed", "split", *map(_difference, ACCURACIES)])
-
-
 def _by_seed(paired: pd.DataFrame, text: str, *, role: str = FURTHER) -> Claim:
     """The mean difference of each seed, and its estimate over the seeds."""
-    means = paired.groupby("seed")[[_difference(a) for a in ACCURACIES]].mean()
-    val, test = (estimate([float(v) for v in means[_difference(accuracy)]]) for accuracy in ACCURACIES)
+    means = paired.groupby("seed")[DIFFERENCES].mean()
+    val, test = (estimate([float(v) for v in means[difference(accuracy)]]) for accuracy in ACCURACIES)
     seeds = tuple(int(seed) for seed in means.index)
     return Claim(text, seeds, val, test, role=role, leaking=not LEAKING.isdisjoint(paired["split"]))
 

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from proxy_attention.config import LEAKING
-from study.comparison import ENOUGH_SEEDS, LEVEL, PRIMARY, SECONDARY, Claim, claims, group, with_baselines
+from study.comparison import ENOUGH_SEEDS, LEVEL, PRIMARY, SECONDARY, Claim, claims, group
+from study.pairing import with_baselines
 from study.plan import BASELINE, PROXY, Plan, folder_of, read_json
 from study.results import COMPLETE, load_epochs, load_results
 from study.terminal import duration, interval, points, spread

@@ -12,9 +12,10 @@ import numpy as np
 
 from proxy_attention.storage import write_text
 from study import evidence, figures
-from study.comparison import LEVEL, SETTING
+from study.comparison import LEVEL
 from study.evidence import Run, Table
 from study.importance import importances
+from study.pairing import SETTING
 from study.plan import BASELINE, PROXY
 from study.results import COMPLETE
 from study.sheets import Picture, line_ups, rows_of

@@ -8,7 +8,8 @@ from scipy import stats
 
 from proxy_attention.config import DEFAULTS, PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError
-from study.comparison import Claim, claims, estimate, group, holm, query, tables, with_baselines
+from study.comparison import Claim, claims, estimate, group, holm, query, tables
+from study.pairing import with_baselines
 from study.results import COLUMNS, METRICS, load_results
 
 
@@ -124,6 +125,8 @@ CHANGED = {
     "on_bad_image": "skip",
     "label_function": "file-prefix",
     "dataset": "folder",
+    "judge": "gradcam++",
+    "judge_images": 8,
     "split_digest": "another",
     "epochs_done": 3,
 }
@@ -544,3 +547,324 @@ def test_a_real_run_pairs_every_trial_of_a_seed_with_its_baseline(finished_run):
         "threshold 0.3 - baseline",
         "threshold 0.6 - baseline",
     ]
+
+
+# ---- rivals: augmentation alone, proxies alone, both
+
+TWO_BY_TWO = (("baseline", 70), ("rival", 72), ("proxy", 71), ("both", 76))
+CUT = {"augment": "cutmix"}
+FIELDS = {"rival": {"schedule": "2", **CUT}, "both": CUT}
+
+
+def trials_of(*arms, seeds=(0, 1), fields=FIELDS):
+    """A trial of each (arm, test) on each seed; on the second seed the baseline is 1 lower, and both 2 higher."""
+    shift = {"baseline": -1, "both": 2}
+    return [
+        (arm, seed, test - 10, test + seed * shift.get(arm, 0), fields.get(arm, {}))
+        for seed in seeds
+        for arm, test in arms
+    ]
+
+
+@pytest.fixture
+def rivals(frame):
+    """Two seeds of baseline, rival, proxies and both; returned with its rows changed."""
+
+    def make(*arms, drop=(), change=lambda row: row, **given):
+        trials = [change(trial) for trial in trials_of(*(arms or TWO_BY_TWO), **given) if trial[:2] not in drop]
+        return with_baselines(frame(*trials))
+
+    return make
+
+
+def told(results, **options):
+    """Of every claim that is not level by level its text and its values on test."""
+    return {claim.text: claim.test.values for claim in claims(results, **options) if claim.role != "level"}
+
+
+def test_augmentation_proxies_and_both_are_compared_with_each_other_and_with_the_baseline(rivals):
+    assert told(rivals()) == {
+        "proxies - baseline": (1.0, 2.0),
+        "both - rival": (4.0, 6.0),
+        "both - proxies": (5.0, 7.0),
+        "both - baseline": (6.0, 9.0),
+        "(both - rival) - (proxies - baseline)": (3.0, 4.0),
+        "rival - baseline": (2.0, 3.0),
+    }
+
+
+def test_only_what_proxies_add_to_a_rival_is_told_as_an_answer_to_a_question(rivals):
+    assert [(claim.text, claim.question) for claim in claims(rivals()) if claim.question] == [
+        ("(both - rival) - (proxies - baseline)", "Do proxies add to rival what they add to the baseline?")
+    ]
+
+
+def test_the_primary_claim_is_unadjusted_and_all_of_rivals_is_one_family(rivals):
+    found = claims(rivals())
+
+    assert [claim.role for claim in found] == ["primary", *["further"] * 5]
+    assert [claim.adjusted for claim in found[1:]] == pytest.approx(holm([claim.test.p for claim in found[1:]]))
+
+
+def test_a_seed_that_misses_one_of_four_has_no_part_in_what_proxies_add_to_a_rival(rivals):
+    assert told(rivals(drop=[("proxy", 1)])) == {
+        "proxies - baseline": (1.0,),
+        "both - rival": (4.0, 6.0),
+        "both - proxies": (5.0,),
+        "both - baseline": (6.0, 9.0),
+        "(both - rival) - (proxies - baseline)": (3.0,),
+        "rival - baseline": (2.0, 3.0),
+    }
+
+
+def test_a_trial_that_failed_is_in_no_claim_of_rivals(rivals):
+    def fail(trial):
+        arm, seed, val, test, fields = trial
+        return (arm, seed, val, test, {**fields, "status": "failed"} if (arm, seed) == ("rival", 0) else fields)
+
+    found = told(rivals(change=fail))
+
+    assert found["rival - baseline"] == (3.0,)
+    assert found["both - rival"] == (6.0,)
+    assert found["both - baseline"] == (6.0, 9.0)
+
+
+def test_a_rival_of_one_seed_has_its_difference_and_no_p(rivals):
+    (claim,) = [claim for claim in claims(rivals(seeds=(0,))) if claim.text == "rival - baseline"]
+
+    assert claim.test.values == (2.0,)
+    assert math.isnan(claim.adjusted)
+    assert claim.verdict == "1 seed: too few to tell"
+
+
+def test_the_seed_on_which_a_search_chose_is_in_no_claim_of_rivals(rivals):
+    assert told(rivals(), chosen_on=0) == {
+        "chosen proxies - baseline": (2.0,),
+        "both - rival": (6.0,),
+        "both - chosen proxies": (7.0,),
+        "both - baseline": (9.0,),
+        "(both - rival) - (chosen proxies - baseline)": (4.0,),
+        "rival - baseline": (3.0,),
+    }
+
+
+def test_both_is_set_against_the_proxies_of_its_own_setting_alone(rivals):
+    arms = (*TWO_BY_TWO, ("proxy", 60))
+
+    def change(trial):  # the other setting of the search is weaker
+        arm, seed, val, test, fields = trial
+        return (arm, seed, val, test, {**fields, "threshold": 0.9} if test == 60 else fields)
+
+    found = told(rivals(*arms, change=change))
+
+    assert found["both - proxies"] == (5.0, 7.0)
+    assert found["(both - rival) - (proxies - baseline)"] == (3.0, 4.0)
+
+
+def test_proxies_alone_may_be_an_arm(rivals):
+    arms = (("baseline", 70), ("rival", 72), ("masked", 71), ("both-masked", 76))
+    fields = {"masked": {"mask": "random"}, "rival": FIELDS["rival"], "both-masked": {"mask": "random", **CUT}}
+
+    found = told(rivals(*arms, fields=fields))
+
+    assert found["both-masked - masked"] == (5.0, 5.0)
+    assert found["(both-masked - rival) - (masked - baseline)"] == (3.0, 2.0)
+
+
+def test_both_without_a_rival_alone_is_set_against_proxies_and_baseline(rivals):
+    arms = [arm for arm in TWO_BY_TWO if arm[0] != "rival"]
+
+    assert told(rivals(*arms)) == {
+        "proxies - baseline": (1.0, 2.0),
+        "both - proxies": (5.0, 7.0),
+        "both - baseline": (6.0, 9.0),
+    }
+
+
+def quarters(split="quarter of seed {}"):
+    """Less data: another split digest on each seed, since train is a part of the other's."""
+
+    def change(trial):
+        arm, seed, val, test, fields = trial
+        part = {"train_fraction": 0.25, "split_digest": split.format(seed)}
+        fields = {key: value for key, value in fields.items() if key != "augment"}
+        return (arm, seed, val, test, {**fields, **part} if arm in FIELDS else fields)
+
+    return change
+
+
+def test_less_data_is_compared_where_val_and_test_are_the_same_images_and_is_named(rivals):
+    assert told(rivals(change=quarters())) == {
+        "proxies - baseline": (1.0, 2.0),
+        "both - rival": (4.0, 6.0),
+        "(both - rival) - (proxies - baseline)": (3.0, 4.0),
+        "rival - baseline (less data)": (2.0, 3.0),
+    }
+
+
+def test_more_data_is_named_too(frame):
+    results = with_baselines(
+        frame(
+            ("baseline", 0, 80, 70, {"train_fraction": 0.25, "split_digest": "a quarter"}),
+            ("whole", 0, 80, 79, {"schedule": "2"}),
+        )
+    )
+
+    assert told(results) == {"whole - baseline (more data)": (9.0,)}
+
+
+OTHER_IMAGES = {
+    "dataset": "folder",
+    "val_fraction": 0.1,
+    "test_fraction": 0.1,
+    "folds": 3,
+    "split_seed": 9,
+    "on_bad_image": "skip",
+    "label_function": "file-prefix",
+    "split_digest": "another",
+    "epochs_done": 3,
+}
+
+
+@pytest.mark.parametrize("field", OTHER_IMAGES)
+def test_a_rival_that_is_tested_on_other_images_or_trained_longer_is_not_compared(frame, field):
+    rival = {"schedule": "2", "augment": "cutmix", field: OTHER_IMAGES[field]}
+
+    assert told(with_baselines(frame(("baseline", 0, 80, 70, {}), ("rival", 0, 80, 72, rival)))) == {}
+
+
+@pytest.mark.parametrize("field", ["weights", "model", "lr", "image_size", "batch_size", "weight_decay"])
+def test_an_arm_without_proxies_may_differ_in_any_field_of_its_training(frame, field):
+    rival = {"schedule": "2", field: CHANGED[field]}
+
+    found = told(with_baselines(frame(("baseline", 0, 80, 70, {}), ("rival", 0, 80, 72, rival))))
+
+    assert found == {"rival - baseline": (2.0,)}
+
+
+def test_a_rival_is_set_against_the_baseline_that_differs_least(frame):
+    results = frame(
+        ("baseline", 0, 0, 70, {"lr": 0.1}),
+        ("baseline", 0, 0, 60, {"lr": 0.2}),
+        ("rival", 0, 0, 72, {"schedule": "2", "augment": "cutmix", "lr": 0.2}),
+    )
+
+    assert told(with_baselines(results)) == {"rival - baseline": (12.0,)}
+
+
+def test_a_rival_as_near_to_one_baseline_as_to_another_is_set_against_none(frame):
+    results = frame(
+        ("baseline", 0, 0, 70, {"lr": 0.1}),
+        ("baseline", 0, 0, 60, {"lr": 0.2}),
+        ("rival", 0, 0, 72, {"schedule": "2", "augment": "cutmix", "lr": 0.3}),
+    )
+
+    assert told(with_baselines(results)) == {}
+
+
+def test_a_baseline_that_failed_leaves_its_place_to_no_other(frame):
+    results = frame(
+        ("baseline", 0, 0, 70, {"lr": 0.1}),
+        ("baseline", 0, 0, 60, {"lr": 0.2, "status": "failed"}),
+        ("rival", 0, 0, 72, {"schedule": "2", "augment": "cutmix", "lr": 0.2}),
+    )
+
+    assert told(with_baselines(results)) == {}
+
+
+def test_an_audit_is_no_rival_and_no_reference(frame):
+    leaks = {"split": "merged", "split_digest": "another"}
+    results = frame(
+        ("baseline", 0, 80, 70, {}),
+        ("proxy", 0, 80, 71, {}),
+        ("merged", 0, 99, 72, {"schedule": "2", **leaks}),
+        ("merged-both", 0, 99, 75, leaks),
+    )
+
+    assert told(with_baselines(results)) == {
+        "proxies - baseline": (1.0,),
+        "merged - baseline": (2.0,),
+        "merged-both - merged": (3.0,),
+    }
+
+
+def test_two_arms_of_one_setting_are_claimed_once(rivals):
+    arms = (*TWO_BY_TWO, ("again", 72), ("both-again", 76))
+    fields = {**FIELDS, "again": FIELDS["rival"], "both-again": CUT}
+
+    found = told(rivals(*arms, fields=fields))
+
+    assert found == told(rivals())
+
+
+def test_an_arm_that_is_the_baseline_is_not_set_against_itself(frame):
+    assert told(with_baselines(frame(("baseline", 0, 80, 70, {}), ("same", 0, 80, 70, {"schedule": "2"})))) == {}
+
+
+def test_a_setting_that_was_suggested_twice_counts_once_in_a_claim_of_rivals(frame):
+    trials = trials_of(*TWO_BY_TWO, ("both", 76))
+
+    assert told(with_baselines(frame(*trials)))["both - baseline"] == (6.0, 9.0)
+
+
+def searched(field, *levels):
+    """A grid over a field: of each level a baseline of (70 + 2 x its place) and proxies 1 + its place above."""
+    return [
+        ("proxy" if more else "baseline", seed, 0, 70 + 2 * place + more * (1 + place), {field: level})
+        for seed in (0, 1)
+        for place, level in enumerate(levels)
+        for more in (0, 1)
+    ]
+
+
+def test_levels_of_a_searched_augmentation_are_rivals_of_the_first(frame):
+    found = told(with_baselines(frame(*searched("augment", "none", "cutmix"))))
+
+    assert next(iter(found)) == "proxies - baseline"
+    assert {text: values for text, values in found.items() if text.startswith(("augment", "("))} == {
+        "augment cutmix - augment none": (2.0, 2.0),
+        "augment cutmix + proxies - augment none + proxies": (3.0, 3.0),
+        "augment cutmix + proxies - augment none": (4.0, 4.0),
+        "(augment cutmix + proxies - augment cutmix) - (augment none + proxies - augment none)": (1.0, 1.0),
+    }
+
+
+def test_proxies_at_a_level_are_named_with_their_own_baseline(frame):
+    found = claims(with_baselines(frame(*searched("augment", "none", "cutmix"))))
+
+    assert [(claim.text, claim.level, claim.test.values) for claim in found if claim.role == "level"] == [
+        ("augment cutmix + proxies - augment cutmix", "cutmix", (2.0, 2.0)),
+        ("augment none + proxies - augment none", "none", (1.0, 1.0)),
+    ]
+
+
+@pytest.mark.parametrize(("field", "count"), [("lr", 0), ("augment", 3)])
+def test_levels_of_a_field_that_is_no_rival_are_not_claimed_against_each_other(frame, field, count):
+    found = told(with_baselines(frame(*searched(field, *((0.1, 0.2) if field == "lr" else ("none", "cutmix"))))))
+
+    assert len([text for text in found if text.startswith(field)]) == count
+
+
+def test_levels_of_two_searched_rivals_have_more_than_one_reading_and_none_is_claimed(frame):
+    trials = [
+        ("baseline", 0, 0, 70, {"augment": augment, "weights": weights})
+        for augment in ("none", "cutmix")
+        for weights in ("none", "imagenet")
+    ]
+
+    assert told(with_baselines(frame(*trials))) == {}
+
+
+@pytest.mark.parametrize(("levels", "count"), [(4, 3), (5, 0)])
+def test_few_levels_are_claimed_against_each_other_and_many_are_not(frame, levels, count):
+    trials = [("baseline", 0, 0, 70 + level, {"augment": f"augment-{level}"}) for level in range(levels)]
+
+    assert len(told(with_baselines(frame(*trials)))) == count
+
+
+def test_a_rival_arm_stands_against_its_level_of_a_searched_augmentation(frame):
+    trials = [*searched("augment", "none", "cutmix"), ("masked", 0, 0, 75, {"augment": "cutmix", "mask": "random"})]
+
+    found = told(with_baselines(frame(*trials)))
+
+    assert found["masked - augment cutmix"] == (3.0,)

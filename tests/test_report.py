@@ -17,10 +17,11 @@ from PIL import Image
 
 from study import evidence
 from study.analyse import show
-from study.comparison import PRIMARY, Claim, claims, estimate, with_baselines
+from study.comparison import PRIMARY, Claim, claims, estimate
 from study.conductor import finish
 from study.evidence import Run
 from study.importance import importances
+from study.pairing import with_baselines
 from study.plan import Plan, folder_of
 from study.report import render, write_report
 from study.results import load_results
