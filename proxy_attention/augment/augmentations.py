@@ -4,12 +4,13 @@ import torch
 
 from proxy_attention.augment.batch import Augmentation, Batch, Task
 from proxy_attention.augment.erasing import ERASING
+from proxy_attention.augment.policies import POLICIES
 from proxy_attention.augment.transforms import TRANSFORMS
 from proxy_attention.errors import ConfigError, unknown
 
 NONE, AND = "none", "+"
 
-AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING}
+AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING, **POLICIES}
 """Every augmentation by name."""
 
 
