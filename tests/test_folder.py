@@ -4,7 +4,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from proxy_attention.data.folder import LABEL_FUNCTIONS, list_folder
+from proxy_attention.data.folder import LABEL_FUNCTIONS, list_folder, unnumbered
 from proxy_attention.data.images import load
 from proxy_attention.data.sources import open_source
 from proxy_attention.errors import ConfigError, DataError
@@ -50,7 +50,11 @@ def test_a_file_prefix_can_name_the_class(tmp_path):
     assert catalogue.labels == (0, 1, 1)
 
 
-LABELLED = {"parent-folder": ("a/x_1.png", "b/y_1.png"), "file-prefix": ("x_1.png", "y_1.png")}
+LABELLED = {
+    "parent-folder": ("a/x_1.png", "b/y_1.png"),
+    "numbered-folder": ("001.a/x_1.png", "002.b/y_1.png"),
+    "file-prefix": ("x_1.png", "y_1.png"),
+}
 
 
 @pytest.mark.parametrize("name", LABEL_FUNCTIONS)
@@ -58,7 +62,11 @@ def test_every_label_function_finds_two_classes(name, tmp_path):
     assert len(list_folder(put(tmp_path, *LABELLED[name]), name).classes) == 2
 
 
-UNLABELLED = {"parent-folder": ("a/1.png", "b/1.png", "1.png"), "file-prefix": ("x_1.png", "y_1.png", "1.png")}
+UNLABELLED = {
+    "parent-folder": ("a/1.png", "b/1.png", "1.png"),
+    "numbered-folder": ("1.a/1.png", "2.b/1.png", "1.png"),
+    "file-prefix": ("x_1.png", "y_1.png", "1.png"),
+}
 
 
 @pytest.mark.parametrize("name", LABEL_FUNCTIONS)
@@ -67,8 +75,23 @@ def test_an_image_in_which_a_label_function_finds_no_class_is_named(name, tmp_pa
         list_folder(put(tmp_path, *UNLABELLED[name]), name)
 
 
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("001.ak47", "ak47"),
+        ("n02085620-Chihuahua", "Chihuahua"),
+        ("1043-n000001-Shiba_Dog", "Shiba_Dog"),
+        ("251.airplanes-101", "airplanes-101"),
+        ("car", "car"),
+        ("3d", "3d"),
+    ],
+)
+def test_a_folders_name_is_a_class_without_the_numbers_before_it(folder, label):
+    assert unnumbered(folder) == label
+
+
 def test_an_unknown_label_function_is_answered_with_those_there_are(tmp_path):
-    with pytest.raises(ConfigError, match="label_function must be one of file-prefix, parent-folder; got 'regex'"):
+    with pytest.raises(ConfigError, match="must be one of file-prefix, numbered-folder, parent-folder; got 'regex'"):
         list_folder(tmp_path, "regex")
 
 

@@ -58,7 +58,7 @@ BAD = {
     ),
     "layer of another model": ([*GRID, "--set", "feature_layer=blocks.3"], "feature_layer must be last or a layer of "),
     "method without its model": ([*GRID, "--set", "saliency=attention-rollout"], "saliency must be a method that"),
-    "unknown data set": ([*GRID, "--set", "dataset=mnist"], "dataset must be one of fashion-mnist-sample, folder; got"),
+    "unknown data set": ([*GRID, "--set", "dataset=mnist"], "dataset must be one of asl-alphabet, caltech101, "),
     "unknown saliency": ([*GRID, "--set", "saliency=cam"], "saliency must be one of "),
     "unknown field": ([*GRID, "--set", "treshold=0.3"], "did you mean threshold"),
     "threshold above one": ([*GRID, "--set", "threshold=1.5"], "threshold must be a number in [0, 1]; got 1.5"),

@@ -4,6 +4,7 @@ Layouts: ``DIR/<class>/*`` or ``DIR/train|test/<class>/*``.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -24,8 +25,22 @@ def file_prefix(path: PurePosixPath) -> str:
     return path.stem.rpartition("_")[0]
 
 
+NUMBERS = re.compile(r"(?:[a-z]?\d+[.-])+")
+
+
+def unnumbered(folder: str) -> str:
+    """A folder's name without the numbers before it, as in ``001.ak47`` or ``n02085620-Chihuahua``."""
+    return NUMBERS.sub("", folder, count=1) if NUMBERS.match(folder) else folder
+
+
+def numbered_folder(path: PurePosixPath) -> str:
+    """The name of the folder that holds the file, without the numbers before it."""
+    return unnumbered(path.parent.name)
+
+
 LABEL_FUNCTIONS: dict[str, Callable[[PurePosixPath], str]] = {
     "parent-folder": parent_folder,
+    "numbered-folder": numbered_folder,
     "file-prefix": file_prefix,
 }
 """How a class is read off a path relative to its split's folder."""

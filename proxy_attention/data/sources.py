@@ -4,12 +4,14 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from proxy_attention.data import layouts
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.reading import Catalogue
 from proxy_attention.errors import ConfigError, DataError, unknown
@@ -90,6 +92,45 @@ def open_folder(root: Path | None, label_function: str = "parent-folder") -> Cat
     return list_folder(root, label_function)
 
 
+def place_of(dataset: str) -> Path:
+    """Where a named data set is looked for without ``--data-root``: ``data/<name>`` below this folder, absolute.
+
+    Raises: ConfigError if it is not there.
+    """
+    place = Path("data") / dataset
+    if not place.is_dir():
+        raise ConfigError(
+            f"dataset {dataset!r} must be given its place (--data-root DIR), or lie in {place}; got none "
+            f"(python study/data.py prepare {dataset} --root {place})"
+        )
+    return place.absolute()
+
+
+def _published(dataset: str, layout: Callable[[Path], Catalogue], root: Path | None, _: str) -> Catalogue:
+    """A data set in its publisher's layout, below ``root`` or below the folder of its name there."""
+    root = place_of(dataset) if root is None else root.expanduser().absolute()
+    return layout(root / dataset if (root / dataset).is_dir() else root)
+
+
+def _at(dataset: str, layout: Callable[[Path], Catalogue]) -> Callable[[Path | None, str], Catalogue]:
+    return partial(_published, dataset, layout)
+
+
+def _archive(base: str, path: str, md5: str) -> Archive:
+    return Archive(url=base + path, md5=md5, filename=path.rpartition("/")[2])
+
+
+OWN, DRAWN = "its own train and test", "none: drawn"
+VAL_IS_TEST = "its own train and val, of which val is used as test (test labels are not published)"
+NO_TEST = "its own train and val, of which val is used as test (there is no other)"
+PARENT = "the folder that holds the image"
+UNNUMBERED = "the folder that holds the image, without the number before it"
+CALTECH, PLACES = "https://data.caltech.edu/records/", "http://data.csail.mit.edu/places/places365/"
+OXFORD, TORONTO = "https://www.robots.ox.ac.uk/~vgg/data/", "https://www.cs.toronto.edu/~kriz/"
+KAGGLE = "https://www.kaggle.com/datasets/"
+
+# An md5 is the one that torchvision's own class states; of the binary CIFARs, the one on their page; of Tiny-ImageNet
+# and CUB, which torchvision lacks, the one on which published loaders agree. Where none is known, there is no archive.
 SOURCES: dict[str, Source] = {
     "fashion-mnist-sample": Source(
         open=open_sample,
@@ -100,6 +141,217 @@ SOURCES: dict[str, Source] = {
         split="its own train and test",
         layout="inside the package: 3,000 and 1,000 images, balanced",
         label="the file's label arrays",
+    ),
+    "cifar10": Source(
+        open=_at("cifar10", layouts.cifar10),
+        needs_root=True,
+        licence="not stated",
+        home=f"{TORONTO[:-1]}/cifar.html",
+        classes=10,
+        split=OWN,
+        layout="cifar-10-batches-bin/{data_batch_1..5,test_batch}.bin and batches.meta.txt, or {train,test}/<class>/*",
+        label="a byte before the pixels, named in batches.meta.txt",
+        archives=(_archive(TORONTO, "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+    ),
+    "cifar100": Source(
+        open=_at("cifar100", layouts.cifar100),
+        needs_root=True,
+        licence="not stated",
+        home=f"{TORONTO[:-1]}/cifar.html",
+        classes=100,
+        split=OWN,
+        layout="cifar-100-binary/{train,test}.bin and fine_label_names.txt, or {train,test}/<class>/*",
+        label="the second byte before the pixels (the fine class), named in fine_label_names.txt",
+        archives=(_archive(TORONTO, "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+    ),
+    "caltech101": Source(
+        open=_at("caltech101", layouts.caltech101),
+        needs_root=True,
+        licence="CC BY 4.0",
+        home=f"{CALTECH}mzrjq-6wc02",
+        classes=101,
+        split=DRAWN,
+        layout="101_ObjectCategories/<class>/*.jpg (BACKGROUND_Google, which is no class, is left out)",
+        label=PARENT,
+        archives=(_archive(CALTECH, "mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0"),),
+    ),
+    "caltech256": Source(
+        open=_at("caltech256", layouts.caltech256),
+        needs_root=True,
+        licence="not stated",
+        home=f"{CALTECH}nyy15-4j048",
+        classes=256,
+        split=DRAWN,
+        layout="256_ObjectCategories/<number>.<class>/*.jpg (257.clutter, which is no class, is left out)",
+        label=UNNUMBERED,
+        archives=(_archive(CALTECH, "nyy15-4j048/files/256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d"),),
+    ),
+    "places365": Source(
+        open=_at("places365", layouts.places365),
+        needs_root=True,
+        licence="for non-commercial research and education",
+        home="http://places2.csail.mit.edu",
+        classes=365,
+        split=VAL_IS_TEST,
+        layout="data_256/<letter>/<class>/*.jpg, val_256/*.jpg, {categories_places365,places365_train_standard,"
+        "places365_val}.txt",
+        label="the number after the image in the lists, named in categories_places365.txt",
+        archives=(
+            _archive(PLACES, "filelist_places365-standard.tar", "35a0585fee1fa656440f3ab298f8479c"),
+            _archive(PLACES, "train_256_places365standard.tar", "53ca1c756c3d1e7809517cc47c5561c5"),
+            _archive(PLACES, "val_256.tar", "e27b17d8d44f4af9a78502beb927f808"),
+        ),
+    ),
+    "stanford-dogs": Source(
+        open=_at("stanford-dogs", layouts.stanford_dogs),
+        needs_root=True,
+        licence="not stated (the images are ImageNet's)",
+        home="http://vision.stanford.edu/aditya86/ImageNetDogs",
+        classes=120,
+        split=OWN,
+        layout="Images/<number>-<breed>/*.jpg, train_list.mat, test_list.mat",
+        label=UNNUMBERED,
+        by_hand="unpack images.tar and lists.tar of its home page into DIR: Images/, train_list.mat, test_list.mat",
+    ),
+    "tsinghua-dogs": Source(
+        open=_at("tsinghua-dogs", layouts.tsinghua_dogs),
+        needs_root=True,
+        licence="for academic purposes",
+        home="https://cg.cs.tsinghua.edu.cn/ThuDogs",
+        classes=130,
+        split=NO_TEST,
+        layout="low-resolution/<count>-<number>-<breed>/*.jpg (or high-resolution), TrainAndValList/"
+        "{train,validation}.lst",
+        label=UNNUMBERED,
+        by_hand="unpack the low-resolution images and TrainValSplit.zip of its home page into DIR: low-resolution/, "
+        "TrainAndValList/",
+    ),
+    "oxford-iiit-pets": Source(
+        open=_at("oxford-iiit-pets", layouts.oxford_pets),
+        needs_root=True,
+        licence="CC BY-SA 4.0",
+        home=f"{OXFORD}pets",
+        classes=37,
+        split=OWN,
+        layout="images/<Breed>_<n>.jpg, annotations/{trainval,test}.txt, annotations/trimaps/*.png",
+        label="the number after the image in the lists, named by the file up to its last underscore",
+        archives=(
+            _archive(OXFORD, "pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
+            _archive(OXFORD, "pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
+        ),
+    ),
+    "imagenette": Source(
+        open=_at("imagenette", layouts.imagenette),
+        needs_root=True,
+        licence="Apache-2.0 (the images are ImageNet's)",
+        home="https://github.com/fastai/imagenette",
+        classes=10,
+        split=NO_TEST,
+        layout="imagenette2-320/{train,val}/<wnid>/*.JPEG (or imagenette2, imagenette2-160)",
+        label=PARENT,
+        archives=(
+            _archive(
+                "https://s3.amazonaws.com/fast-ai-imageclas/", "imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3"
+            ),
+        ),
+    ),
+    "imagewoof": Source(
+        open=_at("imagewoof", layouts.imagewoof),
+        needs_root=True,
+        licence="Apache-2.0 (the images are ImageNet's)",
+        home="https://github.com/fastai/imagenette",
+        classes=10,
+        split=NO_TEST,
+        layout="imagewoof2-320/{train,val}/<wnid>/*.JPEG (or imagewoof2, imagewoof2-160)",
+        label=PARENT,
+        by_hand="unpack imagewoof2-320.tgz (see its home page) into DIR: imagewoof2-320/train/, imagewoof2-320/val/",
+    ),
+    "tiny-imagenet": Source(
+        open=_at("tiny-imagenet", layouts.tiny_imagenet),
+        needs_root=True,
+        licence="not stated (the images are ImageNet's)",
+        home="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        classes=200,
+        split=VAL_IS_TEST,
+        layout="tiny-imagenet-200/train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, "
+        "{wnids,words}.txt",
+        label="the wnid of its folder, or of val_annotations.txt, named in words.txt",
+        archives=(
+            _archive("http://cs231n.stanford.edu/", "tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),
+        ),
+    ),
+    "food101": Source(
+        open=_at("food101", layouts.food101),
+        needs_root=True,
+        licence="for scientific fair use (the images belong to users of Foodspotting)",
+        home="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101",
+        classes=101,
+        split=OWN,
+        layout="food-101/images/<class>/*.jpg, food-101/meta/{classes,train,test}.txt",
+        label=PARENT,
+        archives=(
+            _archive("http://data.vision.ee.ethz.ch/cvl/", "food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87"),
+        ),
+    ),
+    "flowers102": Source(
+        open=_at("flowers102", layouts.flowers102),
+        needs_root=True,
+        licence="not stated",
+        home=f"{OXFORD}flowers/102",
+        classes=102,
+        split="its own train and test; its own val joins train, from which val is drawn",
+        layout="jpg/image_<n>.jpg, imagelabels.mat, setid.mat",
+        label="the number in imagelabels.mat, of 001 to 102 (names are not shipped)",
+        archives=(
+            _archive(OXFORD, "flowers/102/102flowers.tgz", "52808999861908f626f3c1f4e79d11fa"),
+            _archive(OXFORD, "flowers/102/imagelabels.mat", "e0620be6f572b9609742df49c70aed4d"),
+            _archive(OXFORD, "flowers/102/setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c"),
+        ),
+    ),
+    "asl-alphabet": Source(
+        open=_at("asl-alphabet", layouts.asl_alphabet),
+        needs_root=True,
+        licence="GPL-2.0",
+        home=f"{KAGGLE}grassknoted/asl-alphabet",
+        classes=29,
+        split="none: drawn (its test folder, one image each of 28 of the 29 classes, is left out: too few to measure)",
+        layout="asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg",
+        label=PARENT,
+        by_hand="unpack the archive of its home page into DIR: asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg",
+    ),
+    "plant-village": Source(
+        open=_at("plant-village", layouts.plant_village),
+        needs_root=True,
+        licence="not stated",
+        home="https://github.com/spMohanty/PlantVillage-Dataset",
+        classes=38,
+        split="none: drawn (by photograph: a leaf may be shown in several)",
+        layout="raw/color/<plant>___<disease>/*",
+        label=PARENT,
+        by_hand="clone its home page's repository into DIR, or copy its folder raw/color there: raw/color/<class>/*",
+    ),
+    "fer2013": Source(
+        open=_at("fer2013", layouts.fer2013),
+        needs_root=True,
+        licence="ODbL 1.0, contents DbCL 1.0 (as Kaggle says of the folders)",
+        home=f"{KAGGLE}msambare/fer2013",
+        classes=7,
+        split=OWN,
+        layout="fer2013.csv (emotion,pixels,Usage; both kinds of Test are the test), or {train,test}/<emotion>/*",
+        label="the number in the column emotion, or the folder that holds the image",
+        by_hand="unpack the archive of its home page into DIR, train/ and test/, or put fer2013.csv into DIR",
+    ),
+    "cub200": Source(
+        open=_at("cub200", layouts.cub200),
+        needs_root=True,
+        licence="not stated",
+        home=f"{CALTECH}65de6-vp158",
+        classes=200,
+        split=OWN,
+        layout="CUB_200_2011/images/<number>.<class>/*.jpg, {images,image_class_labels,train_test_split,classes,"
+        "bounding_boxes}.txt",
+        label="the number in image_class_labels.txt, named in classes.txt",
+        archives=(_archive(CALTECH, "65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
     ),
     "folder": Source(
         open=open_folder,
@@ -119,11 +371,20 @@ SOURCES: dict[str, Source] = {
 def open_source(dataset: str, root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
     """Open a data set without decoding an image.
 
-    Raises: ConfigError for an unknown name or a place that is missing or not wanted; DataError for a bad folder.
+    Args:
+        root: where it lies; without one, a named data set is looked for in ``data/<name>``.
+        label_function: of a folder of one's own only.
+    Raises: ConfigError for an unknown name, a place that is missing or not wanted, or a label function that is not
+        wanted; DataError for a folder that is not as the data set is published.
     """
     if dataset not in SOURCES:
         raise unknown("dataset", dataset, SOURCES)
     source = SOURCES[dataset]
+    if dataset != "folder" and label_function != "parent-folder":
+        raise ConfigError(
+            f"label_function must be left out with dataset {dataset!r}, which says itself how a class is read off; "
+            f"got {label_function!r}"
+        )
     if root is not None and not source.needs_root:
         raise ConfigError(f"--data-root must not be given with dataset {dataset!r}, which ships inside the package")
     return source.open(root, label_function)
