@@ -66,6 +66,9 @@ class TrialConfig:
     threads: int | str = AUTO
     compile: bool = False
     freeze_trunk: bool = False
+    # how the trained model's explanations are judged: decides nothing of the training
+    judge: str = "eigengradcam"
+    judge_images: int = 50
     # which images it sees
     val_fraction: float = 0.2
     test_fraction: float = 0.2
@@ -134,6 +137,8 @@ class TrialConfig:
             unused = (*unused, "patience")
         if self.planned.proxy_steps < 2:
             unused = (*unused, "subset_decay")
+        if not self.judge_images:
+            unused = (*unused, "judge")
         return dataclasses.replace(
             self, split_seed=self.effective_split_seed, **{name: DEFAULTS[name] for name in unused}
         )
@@ -180,6 +185,9 @@ PROXY_FIELDS = (
 )
 """The fields that mean something only where the schedule has a proxy step; some of them need more (``canonical``)."""
 
+JUDGE_FIELDS = ("judge", "judge_images")
+"""The fields that mean something only once the training is over."""
+
 LATER: dict[str, Any] = {
     "compile": False,
     "subset_decay": 1.0,
@@ -187,6 +195,8 @@ LATER: dict[str, Any] = {
     "feature_layer": LAST,
     "eigen_smooth": False,
     "freeze_trunk": False,
+    "judge": "eigengradcam",
+    "judge_images": 50,
 }
 """Fields that joined later, with the value at which a trial is what it was before: it keeps its digest."""
 
@@ -286,6 +296,8 @@ LAWS: dict[str, Law] = {
     "fold": _count(0, 999),
     "on_bad_image": _name(),
     "label_function": _name(),
+    "judge": _name(),
+    "judge_images": _count(0, 1_000_000),
     "split_seed": Law(
         _SEED.text, (int, type(None)), lambda value: value is None or (isinstance(value, int) and _SEED.holds(value))
     ),

@@ -125,6 +125,11 @@ class Classifier:
         return self.layout.with_zeroed(features, channel)
 
     @property
+    def blank(self) -> torch.Tensor:
+        """The colour (1, 3, 1, 1) in [0, 1] that is zero to the network, once it is normalised."""
+        return self._mean
+
+    @property
     def heads(self) -> tuple[nn.Module, ...]:
         """The last layers, which alone know the classes: one, or a distilled model's two."""
         return heads_of(self.module)

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from proxy_attention.config import PROXY_FIELDS, TrialConfig
+from proxy_attention.config import JUDGE_FIELDS, PROXY_FIELDS, TrialConfig
 from proxy_attention.storage import read_state, write_atomic
 
 PACKAGES = ("torch", "torchvision", "timm", "captum", "numpy", "scipy", "scikit-learn", "pillow")
@@ -51,7 +51,8 @@ def road(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, .
     """
     config = config.canonical()
     values = config.as_dict()
-    about = {name: value for name, value in values.items() if name not in (*PROXY_FIELDS, "schedule", "dataset")}
+    enters_elsewhere = (*PROXY_FIELDS, *JUDGE_FIELDS, "schedule", "dataset")
+    about = {name: value for name, value in values.items() if name not in enters_elsewhere}
     about |= {"data": data, "weights": weights or config.weights, "epochs": config.planned.total_epochs}
     redrawn = config.split == "redrawn"
     if redrawn:

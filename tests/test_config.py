@@ -12,6 +12,7 @@ from proxy_attention.errors import ConfigError
 NAMES = (
     "dataset", "model", "weights", "saliency", "explain", "mask", "replacement", "scope", "collect", "order",
     "substitute", "augment", "precision", "split", "on_bad_image", "label_function", "feature_layer",
+    "judge",
 )  # fmt: skip
 
 OUT_OF_RANGE = {
@@ -38,6 +39,7 @@ OUT_OF_RANGE = {
     "train_fraction": [0.0, 1.5],
     "folds": [-1, 1001],
     "fold": [-1, 1000],
+    "judge_images": [-1, 1_000_001],
     "split_seed": [-1, 2**63],
     "seed": [-1, 2**63],
 }
@@ -50,7 +52,7 @@ OTHER_VALUE = {
     "weight_decay": 0.0, "precision": "bf16", "threads": 2, "compile": True, "val_fraction": 0.1, "test_fraction": 0.1,
     "train_fraction": 0.5, "split": "merged", "folds": 4, "fold": 1, "on_bad_image": "skip",
     "label_function": "file-prefix", "split_seed": 9, "seed": 1, "subset_decay": 0.5, "patience": 3,
-    "feature_layer": "layer3", "eigen_smooth": True, "freeze_trunk": True,
+    "feature_layer": "layer3", "eigen_smooth": True, "freeze_trunk": True, "judge": "layercam", "judge_images": 8,
 }  # fmt: skip
 """A second legal value of every field whose value is part of a trial's identity."""
 
@@ -264,6 +266,7 @@ def test_weights_that_are_a_name_are_told_apart_by_it():
         ({"schedule": "3,p?,2"}, {"schedule": "3, p? ,2"}),
         ({"schedule": "3,p,p,1"}, {"schedule": "3,p,p,1", "patience": 9}),
         ({"schedule": "3,p?,2"}, {"schedule": "3,p?,2", "subset_decay": 0.5}),
+        ({"judge_images": 0}, {"judge_images": 0, "judge": "layercam"}),
     ],
 )
 def test_two_spellings_of_one_trial_have_one_digest(one, other):

@@ -47,6 +47,8 @@ OTHER = {
     "feature_layer": "layer3",
     "eigen_smooth": True,
     "freeze_trunk": True,
+    "judge": "layercam",
+    "judge_images": 8,
 }
 """Another value than the base's for every field that is no name of a table, but those of two tests of their own."""
 

@@ -91,6 +91,8 @@ AGREE = {
     "label_function": ("file-name", AT_ONCE),
     "split_seed": (17, AT_ONCE),
     "seed": (17, AT_ONCE),
+    "judge": ("gradcam++", NEVER),
+    "judge_images": (0, NEVER),
 }
 """For every field another value, and for how many of the six epochs it makes no difference. A new field needs a row."""
 

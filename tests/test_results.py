@@ -50,6 +50,8 @@ PROMISED = [
     "threads",
     "compile",
     "freeze_trunk",
+    "judge",
+    "judge_images",
     "val_fraction",
     "test_fraction",
     "train_fraction",

@@ -24,22 +24,36 @@ def judge(trained_by: Iterable[str]) -> str | None:
         trained_by: methods of explanation by which models were trained; one over another counts as the other, too.
     Returns: a key of ``METHODS``; None if training used every judge.
     """
-    used = {part for name in trained_by for part in (name, name.partition("/")[2])}
-    return next((name for name in JUDGES if name not in used), None)
+    used = frozenset().union(*map(related, trained_by))
+    return next((name for name in JUDGES if not related(name) & used), None)
 
 
-def check_method(saliency: str, model: ExplainedModel, *, name: str, eigen_smooth: bool = False) -> None:
+def related(saliency: str, *, eigen_smooth: bool = False) -> frozenset[str]:
+    """What a map may be called: its method, the one it averages, what they are to the bit under a linear head.
+
+    Args:
+        eigen_smooth: whether it is smoothed so: of pooled features it is then another method's map, too.
+    """
+    own = {saliency, saliency.partition("/")[2]} - {""}
+    pooled = {METHODS[name].pooled for name in own if name in METHODS} - {""}
+    return frozenset(own | pooled | ({"eigengradcam"} if eigen_smooth else set()))
+
+
+def check_method(
+    saliency: str, model: ExplainedModel, *, name: str, eigen_smooth: bool = False, field: str = "saliency"
+) -> None:
     """See that a model can be explained by a method.
 
     Args:
         name: what the model is called.
+        field: of the config, which names the method.
     Raises: ConfigError that says what is lacking, and which methods the model can be explained by.
     """
     lacking = METHODS[saliency].lacks(model)
     if lacking is not None:
         able = ", ".join(sorted(other for other, method in METHODS.items() if method.lacks(model) is None))
         raise ConfigError(
-            f"saliency must be a method that can explain {name}, which has {lacking}; got {saliency!r} "
+            f"{field} must be a method that can explain {name}, which has {lacking}; got {saliency!r} "
             f"(others can: {able})"
         )
     if eigen_smooth and not METHODS[saliency].can_eigen_smooth:
