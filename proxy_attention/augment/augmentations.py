@@ -4,13 +4,14 @@ import torch
 
 from proxy_attention.augment.batch import Augmentation, Batch, Task
 from proxy_attention.augment.erasing import ERASING
+from proxy_attention.augment.mixing import MIXING
 from proxy_attention.augment.policies import POLICIES
 from proxy_attention.augment.transforms import TRANSFORMS
 from proxy_attention.errors import ConfigError, unknown
 
 NONE, AND = "none", "+"
 
-AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING, **POLICIES}
+AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING, **POLICIES, **MIXING}
 """Every augmentation by name."""
 
 

@@ -85,8 +85,12 @@ def _quantiles(alpha: float, device: torch.device) -> torch.Tensor:
     return torch.as_tensor(quantiles, dtype=torch.float32, device=device)
 
 
-def whole(draws: torch.Tensor, count: int) -> torch.Tensor:
-    """Numbers from 0 to ``count - 1``, each as likely, (B,) int64."""
+def whole(draws: torch.Tensor, count: int | torch.Tensor) -> torch.Tensor:
+    """Numbers from 0 to ``count - 1``, each as likely, int64.
+
+    Args:
+        count: for all draws, or int64 for each.
+    """
     return (draws * count).long().clamp(max=count - 1)  # a draw just below 1 is rounded up
 
 
