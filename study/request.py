@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy_attention.data.sources import SOURCES
+from proxy_attention.config import DEFAULTS
+from proxy_attention.data.sources import SOURCES, place_of
 from proxy_attention.errors import ConfigError, unknown
 from study.experiment import SAFE_NAME, Study, check_seeds, load_study, parse_setting, parse_study, study_file
 from study.plan import ROOT, SEARCHES, Plan
@@ -119,7 +120,6 @@ def requests(args: Namespace) -> list[Request]:
     name = args.name or (file.parent.name if file.name == "study.toml" else file.stem)
     if not SAFE_NAME.fullmatch(name):
         raise ConfigError(f"--name must be of letters, digits, '.', '_' and '-', at most 64; got {name!r}")
-    data_root = Path(args.data_root).expanduser().absolute() if args.data_root is not None else None
     study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied(args, file))
     storage = Path(args.storage).expanduser().absolute() if args.storage else EXPERIMENTS
     search = args.search != "grid"
@@ -131,7 +131,7 @@ def requests(args: Namespace) -> list[Request]:
             run=storage / name / args.search,
             suggestions=(args.trials or SUGGESTIONS) if search else 0,
             confirm=(CONFIRM if args.confirm is None else args.confirm) if search else 0,
-            data_root=data_root,
+            data_root=_place(args, study),
             cpus_per_trial=args.cpus_per_trial,
             gpus_per_trial=args.gpus_per_trial,
             concurrency=args.concurrency,
@@ -165,6 +165,30 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
         return None
     words = [word.strip() for word in text.split(",")]
     return check_seeds([int(word) if word.isascii() and word.isdigit() else word for word in words])
+
+
+def _place(args: Namespace, study: Study) -> Path | None:
+    """Where the data lie, absolute, since trials run in other folders; below ``data`` if a named set has no place.
+
+    Raises: ConfigError if it is not there.
+    """
+    if args.data_root is not None:
+        return Path(args.data_root).expanduser().absolute()
+    fixed = (study.fixed.get("dataset", DEFAULTS["dataset"]),)
+    searched = study.search.get("dataset", fixed)
+    names = {
+        *(searched if isinstance(searched, tuple) else ()),
+        *(arm.values.get("dataset", fixed[0]) for arm in study.arms),
+    }
+    apart = sorted(name for name in names if name in SOURCES and SOURCES[name].needs_root)
+    if not apart or "folder" in apart:
+        return None
+    if inside := sorted(name for name in names if name in SOURCES and not SOURCES[name].needs_root):
+        raise ConfigError(
+            f"a study's data sets must all lie in a data root or none; got {', '.join(apart)} and {', '.join(inside)}"
+        )
+    places = [place_of(name) for name in apart]
+    return places[0] if len(places) == 1 else places[0].parent
 
 
 def _implied(args: Namespace, file: Path) -> dict[str, str]:

@@ -361,7 +361,7 @@ SOURCES: dict[str, Source] = {
         classes=None,
         split="its own where there is DIR/train and DIR/test, else none: drawn",
         layout="DIR/<class>/* or DIR/train|test/<class>/*",
-        label="label_function: the parent folder's name, or the file's name up to its last underscore",
+        label="label_function: the parent folder's name, with or without its number, or the file's up to its last _",
         by_hand="put your images into DIR/<class>/* or DIR/train|test/<class>/*",
     ),
 }
