@@ -54,6 +54,10 @@ class TrialReport:
         wall_seconds: what this trial took from its start, set-up and evaluation included.
         image_digest: content digest of the images it really read.
         skipped_images: images left out under ``on_bad_image = skip``.
+        insertion_auc, deletion_auc, average_drop, average_increase, sparseness, pointing_game: how well explanations of
+            the trained model say what it looks at, means over some test images, each in [0, 1]; see
+            ``evaluation.Judgement``. None in an old report, and where nothing was judged.
+        judged_by, judged_images, judge_seconds: by which method, on how many images, and what it took.
     """
 
     epochs_done: int
@@ -80,6 +84,15 @@ class TrialReport:
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     calibration: tuple[tuple[int, float, float], ...] = ()
+    insertion_auc: float | None = None
+    deletion_auc: float | None = None
+    average_drop: float | None = None
+    average_increase: float | None = None
+    sparseness: float | None = None
+    pointing_game: float | None = None
+    judged_by: str | None = None
+    judged_images: int = 0
+    judge_seconds: float = 0.0
 
 
 def as_json(record: EpochRecord | TrialReport) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One trial, read top to bottom: split, train, proxy step, evaluate, and once, at the end, test."""
+"""One trial, read top to bottom: split, train, proxy step, evaluate, and once, at the end, test and judge."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from proxy_attention.data.sources import SOURCES
 from proxy_attention.data.splits import SPLITS, Split, draw_split, redraw
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
 from proxy_attention.errors import unknown
-from proxy_attention.evaluation import Evaluation, evaluate
+from proxy_attention.evaluation import Evaluation, Judgement, evaluate, judge_explanations, judge_of, judged_ids
 from proxy_attention.fits import family_of
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
 from proxy_attention.models import PRECISIONS, Classifier, build_for
@@ -66,6 +66,7 @@ log = logging.getLogger(__name__)
 CHOICES: dict[str, Collection[str]] = {
     "dataset": SOURCES,
     "saliency": METHODS,
+    "judge": METHODS,
     "explain": EXPLAIN,
     "mask": MASKS,
     "replacement": REPLACEMENTS,
@@ -146,6 +147,8 @@ def run_trial(
     model = build_for(config, classes=len(images.classes))
     if config.has_proxies:
         check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
+    if judge := judge_of(config):
+        check_method(judge, model, name=config.model, field="judge")
     log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)
     state = new_state(model.to(where), config, images=len(split.train), device=where)
     training_set = _originals(images, split, config)
@@ -217,9 +220,10 @@ def run_trial(
             )
 
         test = evaluate(model, images.images, images.labels, ids=split.test, precision=config.precision)
+        judgement = _judgement(model, images, split, config)
         writer.wait()
     wall = wall_before + time.perf_counter() - started
-    report = _report(done.records, images, split, test, wall_seconds=wall, peak=peak_mb(where))
+    report = _report(done.records, images, split, test, judgement, wall_seconds=wall, peak=peak_mb(where))
     if directory is not None:
         learned = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
         write_atomic(directory / "weights.safetensors", lambda path: save_file(learned, path))
@@ -352,6 +356,15 @@ def _record(
     )
 
 
+def _judgement(model: Classifier, images: ImageSet, split: Split, config: TrialConfig) -> Judgement:
+    """What the trained model looks at, judged on some test images; of nothing where nobody may judge it."""
+    judge = judge_of(config)
+    if judge is None:
+        return Judgement()
+    ids = judged_ids(split.test, config)
+    return judge_explanations(model, images, ids=ids, saliency=judge, precision=config.precision, seed=config.seed)
+
+
 def _peak(device: torch.device, done: _Done) -> float:
     return max([peak_mb(device), *(record.peak_memory_mb for record in done.records[-1:])])
 
@@ -382,6 +395,7 @@ def _report(
     images: ImageSet,
     split: Split,
     test: Evaluation,
+    judgement: Judgement,
     *,
     wall_seconds: float,
     peak: float,
@@ -411,4 +425,5 @@ def _report(
         classes=images.classes,
         confusion=tuple(tuple(int(count) for count in row) for row in test.confusion),
         calibration=test.calibration,
+        **vars(judgement),
     )

@@ -12,6 +12,9 @@ from proxy_attention.records import EpochRecord
 from study.plan import SEARCHES, Plan, PlannedTrial, folder_of, read_json
 
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrialConfig))
+JUDGED = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness", "pointing_game")
+"""How well explanations say what the trained model looks at, in [0, 1]; missing where that was not judged."""
+
 METRICS = (
     "epochs_done",
     "val_accuracy",
@@ -20,8 +23,12 @@ METRICS = (
     "test_recall",
     "test_f1",
     "test_ece",
+    *JUDGED,
+    "judged_by",
+    "judged_images",
     "train_seconds",
     "proxy_seconds",
+    "judge_seconds",
     "wall_seconds",
     "peak_memory_mb",
     "proxy_images",
@@ -61,14 +68,15 @@ def runs_of(path: Path) -> list[Path]:
 def load_results(path: str | Path) -> pd.DataFrame:
     """One row a planned trial, of a run or of all runs of a study folder; columns as ``COLUMNS``.
 
-    Proxy fields are missing where the schedule has no proxy step. Accuracies are percentages.
+    Proxy fields are missing where the schedule has no proxy step. Accuracies are percentages; what ``JUDGED`` names and
+    the other metrics are in [0, 1].
 
     Raises: ConfigError if there is no run.
     """
     rows = [row for run in runs_of(Path(path)) for row in _rows(run)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    whole = ("epochs_done", "proxy_images", "flat_maps", "seed", "split_seed")
-    return frame.astype(dict.fromkeys(whole, "Int64"))
+    whole = ("epochs_done", "judged_images", "proxy_images", "flat_maps", "seed", "split_seed")
+    return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(JUDGED, "float64")})
 
 
 def load_epochs(path: str | Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
 from proxy_attention.records import EpochRecord
 from study.plan import Plan, folder_of
-from study.results import COLUMNS, load_epochs, load_results, runs_of, status_of
+from study.results import COLUMNS, JUDGED, load_epochs, load_results, runs_of, status_of
 
 PROMISED = [
     "trial_id",
@@ -69,8 +69,17 @@ PROMISED = [
     "test_recall",
     "test_f1",
     "test_ece",
+    "insertion_auc",
+    "deletion_auc",
+    "average_drop",
+    "average_increase",
+    "sparseness",
+    "pointing_game",
+    "judged_by",
+    "judged_images",
     "train_seconds",
     "proxy_seconds",
+    "judge_seconds",
     "wall_seconds",
     "peak_memory_mb",
     "proxy_images",
@@ -107,7 +116,9 @@ def test_a_row_holds_what_the_trial_was_and_what_it_measured(finished_run):
     row = load_results(finished_run).iloc[1]
 
     measured = PROMISED[PROMISED.index("epochs_done") : PROMISED.index("commit")]
-    assert {name: row[name] for name in measured} == {name: report[name] for name in measured}
+    assert {name for name in measured if report[name] is None} == {"pointing_game"}  # no image says where its object is
+    told = [name for name in measured if report[name] is not None]
+    assert {name: row[name] for name in told} == {name: report[name] for name in told}
     assert {name: row[name] for name in trial.config.as_dict()} == trial.config.as_dict()
     assert (row["config_digest"], row["search"], row["error"], row["commit"]) == (
         trial.config_digest,
@@ -115,6 +126,23 @@ def test_a_row_holds_what_the_trial_was_and_what_it_measured(finished_run):
         "",
         "abc123",
     )
+
+
+def test_how_well_a_model_is_explained_is_a_number_in_every_row_and_missing_where_nobody_judged(copy):
+    trials = Plan.read(copy).trials
+    older = folder_of(copy, trials[0].trial_id) / "report.json"
+    report = json.loads(older.read_text())
+    older.write_text(json.dumps({name: value for name, value in report.items() if name not in (*JUDGED, "judged_by")}))
+
+    results = load_results(copy)
+
+    assert set(results.dtypes[list(JUDGED)].astype(str)) == {"float64"}
+    assert results.loc[0, list(JUDGED)].isna().all()
+    assert results["pointing_game"].isna().all()
+    rest = results.loc[1:, [name for name in JUDGED if name != "pointing_game"]]
+    assert ((rest >= 0) & (rest <= 1)).all(axis=None)
+    assert set(results.loc[1:, "judged_by"]) == {"eigengradcam"}
+    assert set(results["judged_images"]) == {16}  # all that the test split has
 
 
 def test_accuracies_are_percentages_and_the_rest_fractions(finished_run):
