@@ -2,6 +2,7 @@
 
 import torch
 
+from proxy_attention.augment.attentive import ATTENTIVE
 from proxy_attention.augment.batch import Augmentation, Batch, Task
 from proxy_attention.augment.erasing import ERASING
 from proxy_attention.augment.mixing import MIXING
@@ -11,7 +12,7 @@ from proxy_attention.errors import ConfigError, unknown
 
 NONE, AND = "none", "+"
 
-AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING, **POLICIES, **MIXING}
+AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING, **POLICIES, **MIXING, **ATTENTIVE}
 """Every augmentation by name."""
 
 
