@@ -183,7 +183,13 @@ def passages(prepared: Prepared) -> list[Passage]:
         prepared.request.study, suggestions=plan.suggestions, confirm=plan.confirm, searched=plan.search != "grid"
     )
     return found + [
-        Passage.of(config, data=desk.data(config).digest, weights=desk.weights(config), passes=desk.passes(config))
+        Passage.of(
+            config,
+            data=desk.data(config).digest,
+            weights=desk.weights(config),
+            passes=desk.passes(config),
+            judging=desk.judging(config),
+        )
         for config in map(desk.resolved, drawn[len(known) : prepared.trial_count])
     ]
 
@@ -201,6 +207,7 @@ def _passage(trial: PlannedTrial, run: Path, desk: Desk) -> Passage:
         done=len(epochs),
         complete=is_complete(run, trial.trial_id),
         passes=desk.passes(trial.config),
+        judging=desk.judging(trial.config),
     )
 
 

@@ -10,15 +10,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from proxy_attention.config import DEFAULTS, TrialConfig
+from proxy_attention.config import DEFAULTS, JUDGE_FIELDS, TrialConfig
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import Inspection, inspect
 from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.errors import ConfigError, DataError
+from proxy_attention.evaluation import judge_of
 from proxy_attention.models import build_for
-from proxy_attention.saliency.methods import METHODS, check_method, the_same
+from proxy_attention.saliency.faithfulness import PASSES
+from proxy_attention.saliency.methods import JUDGES, METHODS, check_method, judge, related, the_same
 from proxy_attention.training import check_precision
 from proxy_attention.weights import weights_digest
 from study.experiment import Study
@@ -34,6 +36,7 @@ class _Seen:
 
     Attributes:
         refusals: why it cannot be explained by a method, without and with eigen smoothing; None if it can.
+        judges: why it cannot be judged by a method; None if it can.
         passes: forward passes an image, by method.
         same: the methods that are one and the same under it.
         planned: the methods of its planned trials; more join them.
@@ -41,6 +44,7 @@ class _Seen:
 
     note: str
     refusals: dict[tuple[str, bool], str | None]
+    judges: dict[str, str | None]
     passes: dict[str, int]
     same: list[tuple[str, ...]]
     planned: set[str] = field(default_factory=set)
@@ -50,24 +54,32 @@ def _see(config: TrialConfig, classes: int, methods: Iterable[str]) -> _Seen:
     """Build the config's model, and ask it about these methods."""
     model = build_for(config, classes=classes)
 
-    def refusal(saliency: str, eigen_smooth: bool) -> str | None:
+    def refusal(saliency: str, eigen_smooth: bool = False, field: str = "saliency") -> str | None:
         try:
-            check_method(saliency, model, name=config.model, eigen_smooth=eigen_smooth)
+            check_method(saliency, model, name=config.model, eigen_smooth=eigen_smooth, field=field)
         except ConfigError as error:
             return str(error)
         return None
 
     refusals = {(saliency, smooth): refusal(saliency, smooth) for saliency in methods for smooth in (False, True)}
+    judges = {saliency: refusal(saliency, field="judge") for saliency in methods}
     passes = {saliency: METHODS[saliency].passes(model, config.image_size) for saliency in methods}
-    return _Seen(f"map {model.grid[0]}x{model.grid[1]}, {model.note}", refusals, passes, the_same(METHODS, model))
+    note = f"map {model.grid[0]}x{model.grid[1]}, {model.note}"
+    return _Seen(note, refusals, judges, passes, the_same(METHODS, model))
 
 
-def _named(study: Study) -> set[str]:
-    """Every method that a config of the study may have."""
-    searched = study.search.get("saliency", ())
+def _named(study: Study, field: str = "saliency") -> set[Any]:
+    """Every value of a field that a config of the study may have."""
+    searched = study.search.get(field, ())
     places = (study.fixed, *(arm.values for arm in study.arms))
-    named = {DEFAULTS["saliency"], *(place["saliency"] for place in places if "saliency" in place)}
+    named = {DEFAULTS[field], *(place[field] for place in places if field in place)}
     return named | set(searched if isinstance(searched, tuple) else ())
+
+
+def _trained_by(study: Study) -> frozenset[str]:
+    """Every method that a model of the study may be trained by, under all its names."""
+    smooth = any(_named(study, "eigen_smooth"))
+    return frozenset().union(*(related(name, eigen_smooth=smooth) for name in _named(study)))
 
 
 class Desk:
@@ -100,6 +112,10 @@ class Desk:
         self._splits: dict[tuple[Any, ...], Split] = {}
         self._weights: dict[str, str | None] = {}
         self._models: dict[ModelKey, _Seen] = {}
+        for name in JUDGE_FIELDS:
+            for where, values in (("[search]", study.search), *(("an [[arm]]", arm.values) for arm in study.arms)):
+                if name in values:
+                    raise ConfigError(f"{name} must be one for all trials of a study, in [fixed]; got it in {where}")
 
     def data(self, config: TrialConfig) -> Inspection:
         """What the config's data set holds; every image is decoded once, or once a size where they are cached.
@@ -150,8 +166,26 @@ class Desk:
 
     def resolved(self, config: TrialConfig) -> TrialConfig:
         """The config as it will be trained: a weights path made absolute, nothing left ``auto``."""
-        config = self._with_whole_path(config)
+        config = self._with_judge(self._with_whole_path(config))
         return dataclasses.replace(config, **self._auto(config))
+
+    def _with_judge(self, config: TrialConfig) -> TrialConfig:
+        """Judged as all trials of the study are: by the method that it names, else by one that none of them trains by.
+
+        Raises: ConfigError where the study names a method by which this trial trains.
+        """
+        if not config.judge_images:
+            return config
+        if "judge" not in self.study.fixed:
+            mine = config.judge if config.judge != DEFAULTS["judge"] else judge(_trained_by(self.study))
+            return dataclasses.replace(config, judge=mine or config.judge)
+        if judge_of(config) is None:
+            able = [name for name in JUDGES if not related(name) & _trained_by(self.study)]
+            raise ConfigError(
+                f"judge must be a method by which no trial of the study trains; got {config.judge!r}"
+                + (f" ({', '.join(able)} are)" if able else "")
+            )
+        return config
 
     def _with_whole_path(self, config: TrialConfig) -> TrialConfig:
         if config.weights not in ("none", "imagenet"):
@@ -183,7 +217,7 @@ class Desk:
 
         Raises: ConfigError, DataError.
         """
-        self._check_model(self._with_whole_path(config))
+        self._check_model(self._with_judge(self._with_whole_path(config)))
 
     def passes(self, config: TrialConfig) -> int:
         """Forward passes an image that the config's method of explanation takes of its model, beside no other work."""
@@ -192,19 +226,31 @@ class Desk:
             return 1
         return self._seen(config).passes[config.saliency]
 
+    def judging(self, config: TrialConfig) -> int:
+        """Forward passes, of all images together, that judging the config's trained model takes; 0 if nobody does."""
+        by = judge_of(config)
+        if by is None:
+            return 0
+        catalogue, _ = self._open(config)
+        maps = self._seen(config).passes[by] * (1 if catalogue.region is None else 2)
+        return min(config.judge_images, len(self._split(config).test)) * (PASSES + maps)
+
     def _seen(self, config: TrialConfig) -> _Seen:
         """What the config's model told: it is built once, asked about every method of the study, and not kept."""
         key = (config.model, config.image_size, config.weights, config.feature_layer)
         known = self._models.get(key)
-        if known is None or config.saliency not in known.passes:
-            methods = {config.saliency, *_named(self.study), *(known.passes if known else ())}
+        if known is None or not {config.saliency, config.judge} <= known.passes.keys():
+            methods = {config.saliency, config.judge, *_named(self.study), *(known.passes if known else ())}
             self._models[key] = _see(config, len(self.data(config).classes), methods)
             self._models[key].planned.update(known.planned if known else ())
         return self._models[key]
 
     def _check_model(self, config: TrialConfig) -> None:
-        """See that the model can be built, and explained by the config's method if it has proxies."""
+        """See that the model can be built, explained by the config's method if it has proxies, and judged."""
         seen = self._seen(config)
+        by = judge_of(config)
+        if by is not None and (refusal := seen.judges[by]):
+            raise ConfigError(refusal)
         if not config.has_proxies:
             return
         if refusal := seen.refusals[config.saliency, config.eigen_smooth]:

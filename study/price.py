@@ -30,6 +30,7 @@ class Passage:
         done: epochs that its own files hold.
         complete: whether nothing is left of it.
         passes: forward passes an image that its method of explanation takes.
+        judging: forward passes, of all images together, that judging the trained model takes.
     """
 
     config: TrialConfig
@@ -37,6 +38,7 @@ class Passage:
     done: int = 0
     complete: bool = False
     passes: int = 1
+    judging: int = 0
 
     @classmethod
     def of(
@@ -48,9 +50,10 @@ class Passage:
         done: int = 0,
         complete: bool = False,
         passes: int = 1,
+        judging: int = 0,
     ) -> "Passage":
         """The passage of a trial over these contents."""
-        return cls(config, road(config, data=data, weights=weights), done, complete, passes)
+        return cls(config, road(config, data=data, weights=weights), done, complete, passes, judging)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Work:
         scorings: passes over the training set that they need: settings of one step share one.
         states: shared states to be kept.
         explanations: what the passes that score do not explain; settings of one step may share one.
+        judging: forward passes that judging the trained models takes; they share none.
     """
 
     trials: int
@@ -93,6 +97,7 @@ class Work:
     states: int
     may_skip: bool = False
     explanations: tuple[Explanation, ...] = ()
+    judging: int = 0
 
 
 def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str) -> Work:
@@ -138,6 +143,7 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
         states=len(shared),
         may_skip=may_skip,
         explanations=tuple(explanations.values()),
+        judging=sum(passage.judging for passage in left),
     )
 
 
@@ -198,17 +204,17 @@ class Price:
         passes = sum(explanation.passes * explanation.subset for explanation in self.work.explanations)
         return WRONG * self.train * passes * self.speed.look_seconds
 
-    def epochs_worth(self, config: TrialConfig, passes: int) -> float:
+    def epochs_worth(self, config: TrialConfig, passes: int, *, judging: int = 0) -> float:
         """What a trial takes beside its epochs, in epochs, if it shares no explanation."""
-        seconds = WRONG * self.train * explaining_passes(config, passes) * self.speed.look_seconds
-        return (TRIAL_SECONDS + seconds) / self.seconds_per_epoch
+        looked_at = WRONG * self.train * explaining_passes(config, passes) + judging
+        return (TRIAL_SECONDS + looked_at * self.speed.look_seconds) / self.seconds_per_epoch
 
     def seconds(self, machines: int = 1) -> float:
         """Expected wall time on so many machines like this one, Ray's start included."""
         if not self.work.trials:
             return 0.0
-        looking = (self.work.scorings * self.train + self.work.trials * self.test) * self.speed.look_seconds
-        looking += self.explaining_seconds
+        looked_at = self.work.scorings * self.train + self.work.trials * self.test + self.work.judging
+        looking = looked_at * self.speed.look_seconds + self.explaining_seconds
         total = self.work.epochs * self.seconds_per_epoch + looking + self.work.trials * TRIAL_SECONDS
         at_once = min(self.concurrency * machines, self.work.trials)
         return START_SECONDS + max(total / at_once, self.work.longest * self.seconds_per_epoch)

@@ -205,8 +205,11 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
     beside: dict[str, float] = {}
     if price:
         left = [trial for trial in prepared.plan.trials if not is_complete(prepared.request.run, trial.trial_id)]
-        passes = prepared.desk.passes
-        beside = {trial.trial_id: price.epochs_worth(trial.config, passes(trial.config)) for trial in left}
+        passes, judging = prepared.desk.passes, prepared.desk.judging
+        beside = {
+            trial.trial_id: price.epochs_worth(trial.config, passes(trial.config), judging=judging(trial.config))
+            for trial in left
+        }
     work = (price.work.epochs if price else 0) + sum(beside.values())
     try:
         with (

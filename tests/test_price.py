@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from proxy_attention.config import TrialConfig
@@ -125,7 +127,7 @@ def test_a_shared_state_that_is_there_already_is_not_trained_again(prefixes):
 SPEED = Speed(train_seconds=0.01, look_seconds=0.001, weights_mb=2.0)
 
 
-def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2, explanations=()):
+def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2, explanations=(), judging=0):
     todo = Work(
         trials,
         epochs,
@@ -135,6 +137,7 @@ def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2, 
         scorings=scorings,
         states=states,
         explanations=explanations,
+        judging=judging,
     )
     return Price(todo, SPEED, train=100, val=50, test=20, concurrency=concurrency)
 
@@ -154,6 +157,15 @@ def test_explanations_cost_their_passes_over_the_images_that_are_taken_to_be_wro
     assert costly.explaining_seconds == pytest.approx(0.3 * 100 * 64 * 1.5 * 0.001)
     assert costly.seconds() == pytest.approx(price().seconds() + costly.explaining_seconds / 2)
     assert price().explaining_seconds == 0
+
+
+def test_judging_costs_its_passes_of_every_model_that_is_left(prefixes):
+    trials = [dataclasses.replace(passage("1,p", weight=w), judging=230) for w in (0.25, 0.5, 1.0)]
+    complete = dataclasses.replace(trials[0], complete=True)
+
+    assert work(trials, prefixes, device="cpu").judging == work(trials, None, device="cpu").judging == 690
+    assert work([complete, *trials[1:]], prefixes, device="cpu").judging == 460
+    assert price(judging=690).seconds() == pytest.approx(price().seconds() + 690 * SPEED.look_seconds / 2)
 
 
 def test_no_number_of_machines_is_faster_than_the_longest_trial():
@@ -177,3 +189,5 @@ def test_what_a_trial_takes_beside_its_epochs_is_told_in_epochs():
     explaining = 0.3 * 100 * 64 * (0.5 + 0.25) * SPEED.look_seconds
     assert found.epochs_worth(config, 64) == pytest.approx((TRIAL_SECONDS + explaining) / found.seconds_per_epoch)
     assert found.epochs_worth(scored, 1) == pytest.approx(TRIAL_SECONDS / found.seconds_per_epoch)
+    judged = (TRIAL_SECONDS + 1150 * SPEED.look_seconds) / found.seconds_per_epoch
+    assert found.epochs_worth(scored, 1, judging=1150) == pytest.approx(judged)
