@@ -226,12 +226,12 @@ def test_an_absolute_listed_path_is_refused(dataset, tree):
     assert "must name files below the data root; got '/etc/passwd" in refusal(dataset, root)
 
 
-@pytest.mark.parametrize("listed", ["../x.jpg", "/etc/passwd"])
+@pytest.mark.parametrize("listed", ["../x.jpg", "/etc/passwd", "n1-a/\nb.jpg"])
 def test_a_path_in_a_matlab_list_may_not_leave_the_data_root(listed, tree):
     root = tree("stanford-dogs")
     save_dogs(root / "train_list.mat", [listed])
 
-    assert f"train_list.mat must name files below the data root; got '{listed}'" in refusal("stanford-dogs", root)
+    assert f"train_list.mat must name files below the data root; got {listed!r}" in refusal("stanford-dogs", root)
 
 
 def test_a_wordnet_number_may_not_leave_the_data_root(tree):

@@ -97,6 +97,7 @@ def test_what_lies_elsewhere_is_either_downloaded_or_got_by_hand(dataset):
     source = SOURCES[dataset]
 
     assert bool(source.archives) != bool(source.by_hand)
+    assert not source.by_hand or dataset == "folder" or ("://" in source.by_hand and "DIR" in source.by_hand)
     for archive in source.archives:
         assert len(archive.md5) == 32
         assert int(archive.md5, 16)

@@ -211,7 +211,8 @@ SOURCES: dict[str, Source] = {
         split=OWN,
         layout="Images/<number>-<breed>/*.jpg, train_list.mat, test_list.mat",
         label=UNNUMBERED,
-        by_hand="unpack images.tar and lists.tar of its home page into DIR: Images/, train_list.mat, test_list.mat",
+        by_hand="unpack images.tar and lists.tar of http://vision.stanford.edu/aditya86/ImageNetDogs into DIR: "
+        "Images/, train_list.mat, test_list.mat",
     ),
     "tsinghua-dogs": Source(
         open=_at("tsinghua-dogs", layouts.tsinghua_dogs),
@@ -223,8 +224,8 @@ SOURCES: dict[str, Source] = {
         layout="low-resolution/<count>-<number>-<breed>/*.jpg (or high-resolution), TrainAndValList/"
         "{train,validation}.lst",
         label=UNNUMBERED,
-        by_hand="unpack the low-resolution images and TrainValSplit.zip of its home page into DIR: low-resolution/, "
-        "TrainAndValList/",
+        by_hand="unpack the low-resolution images and TrainValSplit.zip of https://cg.cs.tsinghua.edu.cn/ThuDogs "
+        "into DIR: low-resolution/, TrainAndValList/",
     ),
     "oxford-iiit-pets": Source(
         open=_at("oxford-iiit-pets", layouts.oxford_pets),
@@ -264,13 +265,14 @@ SOURCES: dict[str, Source] = {
         split=NO_TEST,
         layout="imagewoof2-320/{train,val}/<wnid>/*.JPEG (or imagewoof2, imagewoof2-160)",
         label=PARENT,
-        by_hand="unpack imagewoof2-320.tgz (see its home page) into DIR: imagewoof2-320/train/, imagewoof2-320/val/",
+        by_hand="unpack https://s3.amazonaws.com/fast-ai-imageclas/imagewoof2-320.tgz into DIR: "
+        "imagewoof2-320/{train,val}/",
     ),
     "tiny-imagenet": Source(
         open=_at("tiny-imagenet", layouts.tiny_imagenet),
         needs_root=True,
         licence="not stated (the images are ImageNet's)",
-        home="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        home="http://cs231n.stanford.edu",
         classes=200,
         split=VAL_IS_TEST,
         layout="tiny-imagenet-200/train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, "
@@ -317,7 +319,8 @@ SOURCES: dict[str, Source] = {
         split="none: drawn (its test folder, one image each of 28 of the 29 classes, is left out: too few to measure)",
         layout="asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg",
         label=PARENT,
-        by_hand="unpack the archive of its home page into DIR: asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg",
+        by_hand=f"unpack the archive of {KAGGLE}grassknoted/asl-alphabet into DIR: "
+        "asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg",
     ),
     "plant-village": Source(
         open=_at("plant-village", layouts.plant_village),
@@ -328,7 +331,8 @@ SOURCES: dict[str, Source] = {
         split="none: drawn (by photograph: a leaf may be shown in several)",
         layout="raw/color/<plant>___<disease>/*",
         label=PARENT,
-        by_hand="clone its home page's repository into DIR, or copy its folder raw/color there: raw/color/<class>/*",
+        by_hand="clone https://github.com/spMohanty/PlantVillage-Dataset and copy its raw/color/ into DIR: "
+        "raw/color/<class>/*",
     ),
     "fer2013": Source(
         open=_at("fer2013", layouts.fer2013),
@@ -339,7 +343,8 @@ SOURCES: dict[str, Source] = {
         split=OWN,
         layout="fer2013.csv (emotion,pixels,Usage; both kinds of Test are the test), or {train,test}/<emotion>/*",
         label="the number in the column emotion, or the folder that holds the image",
-        by_hand="unpack the archive of its home page into DIR, train/ and test/, or put fer2013.csv into DIR",
+        by_hand=f"unpack the archive of {KAGGLE}msambare/fer2013 into DIR: train/ and test/ "
+        "(or put fer2013.csv into DIR)",
     ),
     "cub200": Source(
         open=_at("cub200", layouts.cub200),
