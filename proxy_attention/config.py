@@ -59,7 +59,7 @@ class TrialConfig:
     compound: bool = False
     # how the classifier is trained
     augment: str = "flip-rotate"
-    batch_size: int = 32
+    batch_size: int | Any = 32  # or AUTO until it is measured; of a trial that runs always a number
     lr: float = 2e-3
     weight_decay: float = 1e-5
     precision: str = AUTO
@@ -250,6 +250,15 @@ def _count(low: int, high: int) -> Law:
     return Law(f"a whole number in [{low}, {high}]", (int,), lambda value: low <= value <= high)
 
 
+def _count_or_auto(low: int, high: int) -> Law:
+    count = _count(low, high)
+    return Law(
+        f"{count.text} or {AUTO!r}",
+        (int, str),
+        lambda value: value == AUTO if isinstance(value, str) else count.holds(value),
+    )
+
+
 _SEED = _count(0, 2**63 - 1)
 
 LAWS: dict[str, Law] = {
@@ -277,15 +286,11 @@ LAWS: dict[str, Law] = {
     "clear_every_step": _flag(),
     "compound": _flag(),
     "augment": _name(),
-    "batch_size": _count(1, 65_536),
+    "batch_size": _count_or_auto(1, 65_536),
     "lr": Law("a finite number > 0", (float,), lambda value: math.isfinite(value) and value > 0),
     "weight_decay": Law("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0),
     "precision": _name(),
-    "threads": Law(
-        f"a whole number in [1, 1024] or {AUTO!r}",
-        (int, str),
-        lambda value: value == AUTO if isinstance(value, str) else 1 <= value <= 1024,
-    ),
+    "threads": _count_or_auto(1, 1024),
     "compile": _flag(),
     "freeze_trunk": _flag(),
     "val_fraction": _share(),

@@ -14,6 +14,7 @@ from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.prefixes import Prefixes, forks, road
 from proxy_attention.schedule import Schedule
 from proxy_attention.storage import write_text
+from study.batch_size import Found, find
 from study.cluster import Machine, Resources, decide, packed
 from study.desk import Desk, fingerprint
 from study.experiment import Study, to_toml
@@ -44,6 +45,7 @@ class Prepared:
 
     Attributes:
         cpus: of the largest node.
+        batch: what ``batch_size = auto`` became; None if every trial names its own.
         price: of what is left to do; None until ``priced`` has measured it.
     """
 
@@ -52,6 +54,7 @@ class Prepared:
     desk: Desk
     resources: Resources
     cpus: int
+    batch: Found | None = None
     price: Price | None = None
 
     @property
@@ -94,11 +97,13 @@ def prepare(
     machine: Machine,
     *,
     progress: Callable[[str, int, int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
     caching: bool = True,
 ) -> Prepared:
     """Build and check every trial; all bad input ends here.
 
     Args:
+        tell: called with what is tried, in words, while the batch size is found.
         caching: whether the images that are decoded for it may be kept for the trials; a dry run writes nothing.
 
     What ``auto`` became in an existing plan of this run is taken from it, so that a restore never measures again.
@@ -131,6 +136,11 @@ def prepare(
         cache=request.caches if caching and "cache" not in request.without else None,
         cache_mb=request.cache_gb * 1024,
     )
+    batch = Found(measured["batch_size"], "as planned") if "batch_size" in measured else None
+    if batch is None:  # before precision, which is measured at it
+        sizes = request.caches / "batch_sizes.json"
+        batch = find(study, desk, resources=resources, file=sizes, keep=caching, tell=tell)
+        measured |= {"batch_size": batch.size} if batch is not None else {}
     trials = _planned(request, desk)
     asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
     if not trials:  # a search: its data and model are checked by its baseline
@@ -155,7 +165,7 @@ def prepare(
         about=about(request.command, resources.device) | {"folder": str(request.run), "skipped_images": desk.skipped},
     )
     check_plan(request.run, plan)
-    return Prepared(request, plan, desk, resources, machine.cpus)
+    return Prepared(request, plan, desk, resources, machine.cpus, batch)
 
 
 def priced(prepared: Prepared) -> Prepared:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy_attention.config import DEFAULTS, LAWS, TrialConfig, check_field_name
+from proxy_attention.config import AUTO, DEFAULTS, LAWS, TrialConfig, check_field_name
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.schedule import Schedule
 from proxy_attention.trial import check
@@ -277,13 +277,23 @@ def _schedules(fixed: Mapping[str, Any], search: Mapping[str, Dimension]) -> lis
     return [fixed.get("schedule", DEFAULTS["schedule"])]
 
 
+def choices_of(dimension: Dimension) -> tuple[Any, ...]:
+    """The choices of a dimension; of a range its ends."""
+    return (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
+
+
 def _check(study: Study) -> None:
     """Every choice of every dimension, both ends of every range, and every arm, against law and table."""
+    for place, value in [
+        *(("[search]", choice) for choice in choices_of(study.search.get("batch_size", ()))),
+        *((f"[[arm]] {arm.name!r}", arm.values.get("batch_size")) for arm in study.arms),
+    ]:
+        if value == AUTO:
+            raise ConfigError(f"batch_size must be {AUTO!r} for the whole study, in [fixed]; got it in {place}")
     base = {**study.fixed, "schedule": _schedules(study.fixed, study.search)[0]}
     TrialConfig.of(base)
     for field, dimension in study.search.items():
-        ends = (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
-        for choice in ends:
+        for choice in choices_of(dimension):
             check(TrialConfig.of({**base, field: choice}))
     check(TrialConfig.of(base))
     totals: dict[int, str] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxy_attention.config import AUTO, TrialConfig
+from proxy_attention.config import AUTO, DEFAULTS, TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.models import Classifier, build, build_for
 from proxy_attention.proxies import clean_scores
@@ -101,7 +101,8 @@ def fastest_threads(config: TrialConfig, cpus: int) -> int:
 
     Both are measured as they would run: ``cpus`` processes of one thread at once against one of ``cpus`` threads.
     """
-    config = dataclasses.replace(config, precision="fp32" if config.precision == AUTO else config.precision)
+    usual = {"precision": "fp32", "batch_size": DEFAULTS["batch_size"]}  # both are measured later, with these threads
+    config = dataclasses.replace(config, **{name: usual[name] for name in usual if getattr(config, name) == AUTO})
     together = _images_per_second([dataclasses.replace(config, threads=cpus)])
     apart = _images_per_second([dataclasses.replace(config, threads=1)] * cpus)
     return 1 if apart >= together else cpus
@@ -152,15 +153,17 @@ def is_open(request: Request, resources: Resources, measured: dict[str, Any]) ->
 
 
 def without_auto(config: TrialConfig, *, measured: dict[str, Any], resources: Resources) -> dict[str, Any]:
-    """Plain values for what is still ``auto``, measured at most once each."""
+    """Plain values for what is still ``auto``, measured at most once each; the batch size is the study's."""
     found: dict[str, Any] = {}
     if config.threads == AUTO:
         found["threads"] = measured.setdefault("threads", resources.cpus)
+    if config.batch_size == AUTO and "batch_size" in measured:
+        found["batch_size"] = measured["batch_size"]
     if config.precision == AUTO:
         frozen = ", its trunk frozen" if config.freeze_trunk else ""
-        key = f"precision of {config.model} at {config.image_size} px in batches of {config.batch_size}{frozen}"
+        plain = dataclasses.replace(config, compile=False, **found)
+        key = f"precision of {config.model} at {config.image_size} px in batches of {plain.batch_size}{frozen}"
         if key not in measured:
-            plain = dataclasses.replace(config, compile=False, **found)
             measured[key] = fastest_precision(plain, resources.device)
         found["precision"] = measured[key]
     return found

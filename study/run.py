@@ -164,7 +164,7 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
         def reading(what: str, done: int, total: int) -> None:
             status.update(f"{what}: {done}/{total} images")
 
-        prepared = prepare(request, machine, progress=reading, caching=not args.dry_run)
+        prepared = prepare(request, machine, progress=reading, tell=status.update, caching=not args.dry_run)
         trials_done = complete_trials(prepared)
         if trials_done < prepared.trial_count:
             status.update("measuring the speed of training")
@@ -278,7 +278,10 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
         same = f"{', '.join(methods)} are one method under {model}'s linear head: their rows will be equal"
         out.print(f"the same     {same}", soft_wrap=True)
     for name, value in plan.measured.items():
-        out.print(f"measured     {name}: {value}")
+        if name != "batch_size":
+            out.print(f"measured     {name}: {value}")
+    if prepared.batch is not None:
+        out.print(f"batch size   {prepared.batch.size}, {prepared.batch.why}")
     if (request.run / "plan.json").exists():
         for change in changes_since(Plan.read(request.run), plan):
             out.print(f"changed      since the plan was made: {change}", markup=False, soft_wrap=True)

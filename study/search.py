@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.desk import Desk
-from study.experiment import Range, Study, arm_of
+from study.experiment import Range, Study, arm_of, choices_of
 from study.plan import BASELINE, PlannedTrial
 
 
@@ -65,11 +65,12 @@ MODEL_FIELDS = ("dataset", "model", "image_size", "weights", "feature_layer", "s
 
 def models_of(study: Study) -> list[TrialConfig]:
     """A config for each model, and each method that it is to be explained by, that a search may suggest."""
-    choices = {
-        field: (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
-        for field, dimension in study.search.items()
-        if field in MODEL_FIELDS
-    }
+    return variants_of(study, MODEL_FIELDS)
+
+
+def variants_of(study: Study, fields: Collection[str]) -> list[TrialConfig]:
+    """A config for each combination of these fields that a search may suggest; of a range both ends."""
+    choices = {field: choices_of(dimension) for field, dimension in study.search.items() if field in fields}
     every = (dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values()))
     return list(dict.fromkeys(study.config(values, study.seeds[0]) for values in every))
 

@@ -28,7 +28,7 @@ OUT_OF_RANGE = {
     "max_area": [-0.1, 1.1],
     "clear_every_step": [],
     "compound": [],
-    "batch_size": [0, -1, 65_537],
+    "batch_size": [0, -1, 65_537, "many", ""],
     "lr": [0, 0.0, -1e-3, math.inf, 10**400],
     "weight_decay": [-1e-5, math.inf, 10**400],
     "threads": [0, -1, 1025, "many", ""],
@@ -275,7 +275,7 @@ def test_two_spellings_of_one_trial_have_one_digest(one, other):
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("field", ["precision", "threads"])
+@pytest.mark.parametrize("field", ["precision", "threads", "batch_size"])
 def test_a_trial_that_is_not_resolved_has_no_identity(field):
     with pytest.raises(ConfigError, match=f"^{field} must be a plain value in a trial; got 'auto'"):
         TrialConfig(**{**PLAIN, field: "auto"}).digest(data="d", weights=None)

@@ -124,6 +124,7 @@ SETTINGS = {
     "threshold={low = 0.1, high = 0.2}": ("threshold", {"low": 0.1, "high": 0.2}),
     "threads=auto": ("threads", "auto"),
     "threads=1": ("threads", 1),
+    "batch_size=auto": ("batch_size", "auto"),
 }
 
 

@@ -79,3 +79,17 @@ def test_maps_of_many_passes_on_cuda_are_those_on_the_cpu(saliency: str, monkeyp
 
     assert found.isfinite().all()
     assert (scale(found)[0] - scale(expected)[0]).abs().mean() < 1e-3
+
+
+def test_the_largest_batch_on_cuda_is_found_by_running_out_of_memory() -> None:
+    pytest.importorskip("pandas")  # the library's tests run where it is missing
+    from study.batch_size import Need, Probe, largest, step_mb
+
+    some, more = (Need(CONFIG, classes=10, device="cuda", budget_mb=mb) for mb in (600.0, 1200.0))
+
+    with Probe() as probe:
+        found = [largest(lambda size, need=need: probe.fits(need, size), at_most=4096) for need in (some, more)]
+
+        assert 0 < found[0] < found[1] < 4096
+        assert probe.run(step_mb, some, 4096) == float("inf")
+        assert probe.run(step_mb, some, found[0]) <= 600  # nothing of the step that was too large is left
