@@ -9,6 +9,7 @@ from proxy_attention.augment.erasing import (
     cutout,
     grid_mask,
     hide_and_seek,
+    random_colours,
     random_erasing,
 )
 from proxy_attention.augment.fields import uniform_field
@@ -52,20 +53,20 @@ def test_a_box_is_erased_as_torchvision_erases_it():
 
     out = random_erasing(images, draws)
 
-    value = uniform_field(draws[:, 3], (3, 20, 20))[0, :, 7:13, 13:20]
+    value = random_colours(draws[:, 3], height=20, width=20)[0, :, 7:13, 13:20]
     assert torch.equal(out, functional.erase(images, i=7, j=13, h=6, w=7, v=value))
 
 
-def test_what_fills_an_erased_box_is_noise_over_the_whole_range():
-    images = torch.full((1, 3, 64, 64), 0.5)
+def test_what_fills_an_erased_box_is_any_of_256_values_in_each_channel_on_its_own():
+    filled = random_colours(torch.tensor([0.5, 0.25]), height=200, width=300)
+    flat = filled.flatten(2)
 
-    out = random_erasing(images, erasing((0.999, 0.2)))
-    filled = out[out != 0.5]
-
-    assert len(filled) > 4000
-    assert filled.mean() == pytest.approx(0.5, abs=0.02)
-    assert filled.min() < 0.01
-    assert filled.max() > 0.99
+    assert torch.equal(filled, (filled * 255).round() / 255)
+    for channel in range(3):
+        counts = torch.bincount((flat[0, channel] * 255).round().long(), minlength=256)
+        assert counts.float().std() == pytest.approx((60000 / 256) ** 0.5, rel=0.2)  # as of chance, not less or more
+    every = torch.corrcoef(flat.flatten(0, 1)) - torch.eye(6)
+    assert every.abs().max() < 0.015  # one in the root of 60,000 is 0.004
 
 
 def test_the_first_box_that_fits_is_taken():

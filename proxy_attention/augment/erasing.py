@@ -36,7 +36,7 @@ def own_mean(images: torch.Tensor) -> torch.Tensor:
 
 
 def random_erasing(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Fill a box of each second image with noise: its own uniform value in each pixel and channel.
+    """Fill a box of each second image with noise: a uniform value of its own in each pixel and channel.
 
     Args:
         images: (B, 3, H, W) float in [0, 1]. Not modified.
@@ -56,8 +56,15 @@ def random_erasing(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     left = _up_to(draws[:, 2], (width - wide).clamp(min=0))
     box = Boxes(top=top, bottom=top + high, left=left, right=left + wide).inside(height, width)
     erased = fits.any(dim=1) & (draws[:, 0] < ERASE_PROBABILITY)
-    noise = uniform_field(draws[:, 3], tuple(images.shape[1:]))
+    noise = random_colours(draws[:, 3], height=height, width=width).to(images.dtype)
     return torch.where((box & erased[:, None, None])[:, None], noise, images)
+
+
+def random_colours(draws: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
+    """A uniform value of 0 to 255 in each pixel and channel, as (B, 3, H, W) float32 in [0, 1]."""
+    # a number of 24 random bits is three of eight: a third of the work
+    bits = (uniform_field(draws, (height, width)) * 2**24).to(torch.int32)
+    return torch.stack((bits >> 16, bits >> 8 & 255, bits & 255), dim=1) / 255
 
 
 def cutout(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
