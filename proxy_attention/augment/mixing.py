@@ -245,8 +245,8 @@ def bell(middle: torch.Tensor, pixels: int, deviation: torch.Tensor) -> torch.Te
 
 def seen_through(batch: Batch, partner: torch.Tensor, mask: torch.Tensor, task: Task) -> Batch:
     """Each image with its partner seen as far as the mask (B, H, W) in [0, 1] lets it; the label by the mask's mean."""
-    images = batch.images + (batch.images[partner] - batch.images) * mask[:, None]
-    return with_partner(batch, images.clamp(0, 1), partner, 1 - mask.mean((1, 2)), task)
+    images = torch.lerp(batch.images, batch.images[partner], mask[:, None])
+    return with_partner(batch, images, partner, 1 - mask.mean((1, 2)), task)
 
 
 def cowmask(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
