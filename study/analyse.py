@@ -11,14 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
+from study.arms import side_by_side
 from study.comparison import LEVEL, claims, group, query, tables
-from study.evidence import skipped
+from study.evidence import Table, comparable, skipped
 from study.pairing import with_baselines
 from study.plan import ROOT, Plan
 from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_epochs, load_results, runs_of
+from study.standings import standings, worth_a_table
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
 
 GALLERY = ROOT / "experiments" / "gallery"
@@ -150,12 +154,28 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
     if leaking:
         out.print(f"\nLEAKING: split = {', '.join(leaking)} trains on validation images; its val says nothing.")
     if not columns:
-        answers = claims(frame, chosen_on=None if plan.search == "grid" else plan.seeds[0])
+        chosen_on = None if plan.search == "grid" else plan.seeds[0]
+        sides = standings(everything, comparable(frame, chosen_on=chosen_on))
+        if worth_a_table(sides):
+            out.print()
+            out.print(text_table(side_by_side(sides), "side by side, points of accuracy (mean [95 % interval])"))
+        answers = claims(frame, chosen_on=chosen_on)
         if answers:
             out.print()
             out.print(claim_table([claim for claim in answers if claim.role != LEVEL]))  # the tables above show levels
         elif done:
             out.print("\nno trial has its baseline: nothing to compare")
+
+
+def text_table(table: Table, title: str) -> RichTable:
+    """A table of text as the terminal shows it, which is narrow: without calibration."""
+    shown = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    columns = [number for number, name in enumerate(table.columns) if not name.endswith("ECE")]
+    for number in columns:
+        shown.add_column(Text(table.columns[number]), justify="right" if number else "left")
+    for row in table.rows:
+        shown.add_row(*(Text(row[number]) for number in columns))
+    return shown
 
 
 def publish(run: Path) -> None:

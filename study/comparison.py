@@ -20,6 +20,7 @@ from study.pairing import (
     controls,
     difference,
     level_name,
+    sides,
     twins,
 )
 from study.plan import BASELINE, PROXY
@@ -192,12 +193,11 @@ def claims(frame: pd.DataFrame, *, chosen_on: int | None = None) -> list[Claim]:
 
 def _of_arms(frame: pd.DataFrame, done: pd.DataFrame, proxies: str) -> Iterator[Claim]:
     """The claims that are of arms, each set of pairs once."""
+    order = {side.name: place for place, side in enumerate(sides(frame))}
+    found = [*twins(frame, done, proxies=proxies), *contrasts(frame, done, proxies=proxies)]
+    found.sort(key=lambda contrast: order[contrast.side])
     seen: set[frozenset[str]] = set()
-    for contrast in [
-        *twins(frame, done, proxies=proxies),
-        *contrasts(frame, done, proxies=proxies),
-        *controls(done),
-    ]:
+    for contrast in [*found, *controls(done)]:
         pairs = frozenset(contrast.pairs["pair"])
         if pairs and pairs not in seen:
             yield dataclasses.replace(_by_seed(contrast.pairs, contrast.text), question=contrast.question)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from proxy_attention.config import LEAKING
-from study.comparison import ENOUGH_SEEDS, LEVEL, PRIMARY, SECONDARY, Claim, claims, group
+from study.comparison import ENOUGH_SEEDS, LEVEL, PRIMARY, SECONDARY, Claim, claims
 from study.pairing import with_baselines
 from study.plan import BASELINE, PROXY, Plan, folder_of, read_json
 from study.results import COMPLETE, load_epochs, load_results
@@ -60,9 +60,7 @@ class Run:
         plan = Plan.read(folder)
         rows = with_baselines(load_results(folder))
         chosen_on = None if plan.search == "grid" else plan.seeds[0]
-        done = rows[rows["status"] == COMPLETE]
-        others = done[done["seed"] != chosen_on] if chosen_on is not None else done
-        scope = others if len(others) else done
+        done, scope = rows[rows["status"] == COMPLETE], comparable(rows, chosen_on=chosen_on)
         epochs = load_epochs(folder)
         return cls(
             folder=folder,
@@ -90,6 +88,13 @@ class Run:
         return f"{arm} (LEAKING)" if arm in self.leaking else arm
 
 
+def comparable(rows: pd.DataFrame, *, chosen_on: int | None) -> pd.DataFrame:
+    """The complete rows that may be compared: without the seed on which a search chose, where there are others."""
+    done = rows[rows["status"] == COMPLETE]
+    others = done[done["seed"] != chosen_on] if chosen_on is not None else done
+    return others if len(others) else done
+
+
 def headline(run: Run) -> str:
     """The verdict in a sentence, with its interval and n; the same care whichever way it goes."""
     claim = next((claim for claim in run.answers if claim.role == PRIMARY), None)
@@ -107,7 +112,7 @@ def headline(run: Run) -> str:
 
 
 def sentences(answers: Sequence[Claim]) -> list[str]:
-    """What else may be said: of the setting chosen on val, and of attention against each control."""
+    """What else may be said: of the setting chosen on val, of attention against controls, of rivals with proxies."""
     found = []
     for claim in answers:
         if claim.role == SECONDARY:
@@ -119,7 +124,14 @@ def sentences(answers: Sequence[Claim]) -> list[str]:
                 f"Is it the attention? The same proxies with the map minus with {other}: {_measured(claim)}; "
                 f"{claim.verdict}."
             )
+        elif claim.question:
+            found.append(f"{claim.question} {_minus(claim.text)}: {_measured(claim)}; {claim.verdict}.")
     return found
+
+
+def family(answers: Sequence[Claim]) -> int:
+    """Over how many p-values Holm went."""
+    return sum(not math.isnan(claim.adjusted) for claim in answers)
 
 
 def skipped(epochs: pd.DataFrame) -> str:
@@ -148,7 +160,7 @@ def _measured(claim: Claim) -> str:
         0, f"95 % interval {points(test.low)} to {points(test.high)}" if math.isfinite(test.low) else "no interval"
     )
     words = ", ".join(part.replace(" ", NO_BREAK) for part in parts)
-    return _signed(f"{points(test.mean)}{NO_BREAK}points ({words})")
+    return signed(f"{points(test.mean)}{NO_BREAK}points ({words})")
 
 
 def _p_words(claim: Claim) -> str:
@@ -167,7 +179,12 @@ def _seeds(claim: Claim) -> str:
     return f"{len(claim.seeds)} seed{'s' * (len(claim.seeds) != 1)}"
 
 
-def _signed(text: str) -> str:
+def _minus(text: str) -> str:
+    return text.replace(" - ", " \N{MINUS SIGN} ")
+
+
+def signed(text: str) -> str:
+    """Numbers with the sign of a minus, where a hyphen would break from them."""
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -178,7 +195,7 @@ def pairs(answers: Sequence[Claim]) -> Table | None:
         return None
     val = "val difference, LEAKING" if claim.leaking else "val difference"
     values = zip(claim.seeds, claim.val.values, claim.test.values, strict=True)
-    rows = ((str(seed), *(_signed(points(value)) for value in both)) for seed, *both in values)
+    rows = ((str(seed), *(signed(points(value)) for value in both)) for seed, *both in values)
     return Table(("seed", val, "test difference"), tuple(rows))
 
 
@@ -186,10 +203,10 @@ def claim_rows(answers: Sequence[Claim]) -> Table:
     """Every claim but those level by level."""
     rows = [
         (
-            claim.text.replace(" - ", " \N{MINUS SIGN} "),
+            _minus(claim.text),
             str(len(claim.seeds)),
-            _val(_signed(interval(claim.val)), claim.leaking),
-            _signed(interval(claim.test)),
+            marked_val(signed(interval(claim.val)), claim.leaking),
+            signed(interval(claim.test)),
             _p_cell(claim),
             claim.verdict,
         )
@@ -205,8 +222,8 @@ def level_rows(factor: str, levels: Sequence[Claim]) -> Table:
         (
             claim.level,
             str(len(claim.seeds)),
-            _val(_signed(points(claim.val.mean)), claim.leaking),
-            _signed(interval(claim.test)),
+            marked_val(signed(points(claim.val.mean)), claim.leaking),
+            signed(interval(claim.test)),
             _p(claim.adjusted).removeprefix("= "),
         )
         for claim in levels
@@ -219,7 +236,8 @@ def _p_cell(claim: Claim) -> str:
     return _p(shown).removeprefix("= ") + " (Holm)" * (not math.isnan(claim.adjusted))
 
 
-def _val(text: str, leaking: bool) -> str:
+def marked_val(text: str, leaking: bool) -> str:
+    """What is shown of val, and that it is none."""
     return f"{text} LEAKING" if leaking and text else text
 
 
@@ -284,18 +302,6 @@ def epochs_to(run: Run) -> Table | None:
 def _first_epoch(trial: pd.DataFrame, target: float) -> float:
     reached = trial["epoch"][trial["val_accuracy"] >= target]
     return float(reached.min()) + 1 if len(reached) else math.inf
-
-
-def by_arm(run: Run) -> Table:
-    """Accuracy of each arm, and how well it knows itself."""
-    rows = []
-    for row in group(run.scope, ["arm"]).to_dict("records"):
-        arm = row["arm"]
-        ece = run.scope["test_ece"][run.scope["arm"] == arm].astype(float).mean()
-        val = _val(spread(row["val_mean"], row["val_sd"]), arm in run.leaking)
-        rows.append((arm, str(row["n"]), val, spread(row["test_mean"], row["test_sd"]), f"{ece:.3f}"))
-    rows.sort(key=lambda row: run.arms.index(row[0]))
-    return Table(("arm", "trials", "val %", "test %", "test ECE"), tuple(rows))
 
 
 def undone(run: Run) -> Table:

@@ -6,6 +6,7 @@ mathematics: names of classes and arms are other people's.
 
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ WIDTH = 4.6
 
 FEW_CLASSES = 20
 LONGEST_NAME = 24
+LONGEST_LINE = 30
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 10,
@@ -101,7 +103,7 @@ def over_seeds(epochs: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 def val_beside_test(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
-    """Of each arm its mean accuracy on val and on test over seeds, with 95 % intervals from five seeds on.
+    """Of each arm its accuracy on val and on test: a thin dot a seed, the mean, its 95 % interval from five seeds on.
 
     Where the two part, val has been trained on or chosen by: what only test can say.
 
@@ -116,6 +118,8 @@ def val_beside_test(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
             for row, arm in enumerate(labels):
                 found = estimate(means[arm])
                 enough = found.n >= ENOUGH_SEEDS
+                heights = [row + shift] * found.n
+                axes.plot(found.values, heights, linestyle="", marker=".", ms=5, alpha=0.5, color=colour)
                 axes.errorbar(
                     found.mean,
                     row + shift,
@@ -138,7 +142,10 @@ def val_beside_test(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
 def forest(claims: Sequence[Claim], *, title: str = "") -> bytes:
     """A row a claim: a bar to its mean difference on test, a dot a seed, and the interval from five seeds on."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(0.9 + 0.42 * len(claims) + 0.25 * bool(title))
+        texts = [claim.level or claim.text.replace(" - ", " \N{MINUS SIGN} ") for claim in claims]
+        names = [_wrapped(text) for text in texts]
+        lines = max((name.count("\n") + 1 for name in names), default=1)
+        figure, axes = _figure(0.9 + max(0.42, 0.17 * lines) * len(claims) + 0.25 * bool(title))
         for row, claim in enumerate(claims):
             place = 1 if claim.test.mean >= 0 else 2
             axes.barh(row, claim.test.mean, height=0.6, color=OKABE_ITO[place], alpha=0.35)
@@ -149,11 +156,11 @@ def forest(claims: Sequence[Claim], *, title: str = "") -> bytes:
                 half = claim.test.mean - claim.test.low
                 axes.errorbar(claim.test.mean, row, xerr=half, color="black", capsize=4, linewidth=1.2)
         axes.axvline(0, color="black", linewidth=1)
-        names = [_short(claim.level or claim.text.replace(" - ", " \N{MINUS SIGN} "), 30) for claim in claims]
         axes.set_yticks(range(len(claims)), names)
         axes.set_ylim(len(claims) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6 if max(map(len, names)) < 24 else 4))  # long names leave less
+        widest = max(len(line) for name in names for line in name.split("\n"))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6 if widest < 24 else 4))  # long names leave less
         axes.set(title=_short(title, 40))
         figure.supxlabel("difference in test accuracy, points", fontsize=STYLE["axes.labelsize"])
         return svg(figure)
@@ -234,3 +241,10 @@ def _short(text: str, longest: int = LONGEST_NAME) -> str:
     """The text as it can stand in a picture: without what XML may not hold, and cut."""
     text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _wrapped(text: str) -> str:
+    """A name of up to four lines, for that of a difference of differences; one that fits a line as it is."""
+    text = _short(text, 4 * LONGEST_LINE)
+    lines = textwrap.wrap(text, LONGEST_LINE, max_lines=4, placeholder="…", break_on_hyphens=False)
+    return text if len(text) <= LONGEST_LINE else "\n".join(lines)

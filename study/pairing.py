@@ -62,11 +62,11 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
         frame[column] = math.nan
     done = frame[frame["status"] == COMPLETE]
     plain = done[done["threshold"].isna()]
-    baselines = {_pair_key(row): row for row in reversed(_records(plain))}
+    baselines = {_pair_key(row): row for row in reversed(records(plain))}
     honest = plain[~plain["split"].isin(LEAKING)]
-    audited = {_audit_key(row): row for row in reversed(_records(honest))}
+    audited = {_audit_key(row): row for row in reversed(records(honest))}
     others = done[done["threshold"].notna() | done["split"].isin(LEAKING)]
-    for index, row in zip(others.index, _records(others), strict=True):
+    for index, row in zip(others.index, records(others), strict=True):
         baseline: Row | None = baselines.get(_pair_key(row)) if pd.notna(row["threshold"]) else None
         if baseline is None and row["split"] in LEAKING:
             baseline = audited.get(_audit_key(row))
@@ -88,7 +88,8 @@ def _audit_key(row: Row) -> Key:
     return (*_values(row, [name for name in OTHER if name != "split"]), str(row["epochs_done"]))
 
 
-def _records(rows: pd.DataFrame) -> list[Row]:
+def records(rows: pd.DataFrame) -> list[Row]:
+    """The rows as plain values by column."""
     return cast("list[Row]", rows.to_dict("records"))
 
 
@@ -167,7 +168,7 @@ def level_name(field: str, value: object) -> str:
 
 
 def _trainings(rows: pd.DataFrame) -> list[Key]:
-    return list(dict.fromkeys(_values(row, TRAINING) for row in _records(rows)))
+    return list(dict.fromkeys(_values(row, TRAINING) for row in records(rows)))
 
 
 def _value(training: Key, field: str) -> str:
@@ -185,7 +186,7 @@ class Trials:
     """The complete trials of a run by what they are; of two that are the same, the one planned first."""
 
     def __init__(self, done: pd.DataFrame) -> None:
-        rows = _records(done)
+        rows = records(done)
         self._by_key = {(_how(row), _values(row, TRAINING), _values(row, _DRAWN)): row for row in reversed(rows)}
 
     def baseline(self, row: Row, side: Side) -> Row | None:
@@ -215,10 +216,12 @@ class Contrast:
     """A difference between sides, pair by pair.
 
     Attributes:
+        side: the name of the side that it is of.
         question: what it answers, where it is told in a sentence.
         pairs: ``seed``, ``split``, ``pair`` (which trials, the same for the same) and both differences.
     """
 
+    side: str
     text: str
     pairs: pd.DataFrame
     question: str = ""
@@ -241,7 +244,7 @@ def contrasts(frame: pd.DataFrame, done: pd.DataFrame, *, proxies: str = "proxie
     for side in found:
         if side.changed and side.claimed:
             rows = done[done["trial_id"].isin(side.rows["trial_id"]) & ~done["split"].isin(LEAKING)]
-            yield from _of(side, _records(rows), trials, names)
+            yield from _of(side, records(rows), trials, names)
 
 
 def names_of(found: Sequence[Side], *, proxies: str = "proxies") -> dict[str, str]:
@@ -257,18 +260,18 @@ def twins(frame: pd.DataFrame, done: pd.DataFrame, *, proxies: str) -> Iterator[
         rows = paired[paired["arm"] == arm]
         twin = names.get(rows["baseline_id"].iloc[0], rows["baseline_arm"].iloc[0])
         pairs = rows.assign(pair=rows["config_digest"] + " " + rows["baseline_id"])
-        yield Contrast(f"{arm} - {twin}", pairs[["seed", "split", "pair", *DIFFERENCES]])
+        yield Contrast(arm, f"{arm} - {twin}", pairs[["seed", "split", "pair", *DIFFERENCES]])
 
 
 def controls(done: pd.DataFrame) -> Iterator[Contrast]:
     """The search's proxies against each arm that differs from them in the mask alone: attention against chance."""
     fields = [field for field in (*OTHER, "schedule", *PROXY_FIELDS, "split_digest") if field != "mask"]
-    searched = _records(done[done["arm"] == PROXY])
+    searched = records(done[done["arm"] == PROXY])
     for arm in _named(done):
-        rows = _records(done[done["arm"] == arm])
+        rows = records(done[done["arm"] == arm])
         others = {_values(row, fields): row for row in rows if row["mask"] != "saliency"}
         pairs = [(row, others[key]) for row in searched if (key := _values(row, fields)) in others]
-        yield Contrast(f"saliency - {arm}", _differences(pairs))
+        yield Contrast(arm, f"saliency - {arm}", _differences(pairs))
 
 
 def _of(side: Side, rows: Sequence[Row], trials: Trials, names: Mapping[str, str]) -> Iterator[Contrast]:
@@ -286,14 +289,14 @@ def _of(side: Side, rows: Sequence[Row], trials: Trials, names: Mapping[str, str
         twin, plain = (names.get(r["baseline_id"], str(r["baseline_arm"])) for r in (row, other))
         text = f"({side.name} - {twin}) - ({names[other['trial_id']]} - {plain})"
         question = f"Do proxies add to {_the(twin)} what they add to {_the(plain)}?"
-        yield Contrast(text, _differences(both, DIFFERENCES), question)
+        yield Contrast(side.name, text, _differences(both, DIFFERENCES), question)
 
 
 def _contrast(side: Side, pairs: Sequence[tuple[Row, Row]], names: Mapping[str, str]) -> Contrast:
     row, other = pairs[0]
     own, theirs = row["train_fraction"], other["train_fraction"]
     data = "" if own == theirs else " (less data)" if own < theirs else " (more data)"
-    return Contrast(f"{side.name} - {names[other['trial_id']]}{data}", _differences(pairs))
+    return Contrast(side.name, f"{side.name} - {names[other['trial_id']]}{data}", _differences(pairs))
 
 
 def _the(name: str) -> str:

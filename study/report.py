@@ -9,13 +9,16 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 
+from proxy_attention.config import LEAKING
 from proxy_attention.storage import write_text
 from study import evidence, figures
+from study.arms import by_arm, explained
 from study.comparison import LEVEL
 from study.evidence import Run, Table
 from study.importance import importances
-from study.pairing import SETTING
+from study.pairing import SETTING, sides
 from study.plan import BASELINE, PROXY
 from study.results import COMPLETE
 from study.sheets import Picture, line_ups, rows_of
@@ -73,11 +76,14 @@ def _render(run: Run) -> str:
         sentences=[text for text in (*evidence.sentences(run.answers), evidence.skipped(run.epochs)) if text],
         pairs=evidence.pairs(run.answers),
         claims=evidence.claim_rows(run.answers),
+        family=evidence.family(run.answers),
+        other_data=any(claim.text.endswith(" data)") for claim in run.answers),
         facts=evidence.facts(run),
         curves=curves(run),
         soon=evidence.epochs_to(run),
-        arms=evidence.by_arm(run),
+        arms=by_arm(run),
         arms_picture=arms(run),
+        explained=explained(run),
         control=control(run),
         factors=factors(run),
         importance=importance(run),
@@ -93,9 +99,14 @@ def _render(run: Run) -> str:
 
 
 def _val_beside_test(run: Run) -> bytes:
-    present = set(run.scope["arm"])
-    labels = {arm: run.marked(arm) for arm in run.arms if arm in present}
-    return figures.val_beside_test(run.scope, labels=labels)
+    """Of every arm, and of every level where one compared field was searched."""
+    parts, labels = [], {}
+    for side in sides(run.rows):
+        part = run.scope[run.scope["trial_id"].isin(side.rows["trial_id"])]
+        if len(part):
+            parts.append(part.assign(arm=side.name))
+            labels[side.name] = f"{side.name} (LEAKING)" if not LEAKING.isdisjoint(part["split"]) else side.name
+    return figures.val_beside_test(pd.concat(parts), labels=labels)
 
 
 def arms(run: Run) -> Picture | None:

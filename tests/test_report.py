@@ -397,7 +397,7 @@ def test_an_arm_that_trains_on_validation_images_is_marked_wherever_its_val_stan
     assert "LEAKING: audit trained on validation images" in page.text
     assert "audit (LEAKING)" in page.drawn_words  # the curves
     rows = [row for row in page.rows if row[0].startswith("audit")]
-    by_arm = next(row for row in rows if row[0] == "audit" and len(row) == 5)
+    by_arm = next(row for row in rows if row[0] == "audit" and len(row) == 7)
     assert by_arm[2].endswith(" LEAKING")
     assert any(row[0] == "audit (LEAKING)" for row in rows)  # the epochs to an accuracy
     marked = [row for row in page.rows if row[0].startswith("audit \N{MINUS SIGN}")]
