@@ -100,10 +100,8 @@ def _prepare(args: Namespace, out: Console) -> int:
             catalogue = open_source(args.name, root)
         except DataError as error:
             if not source.archives:
-                raise preparing.FetchError(
-                    f"{args.name} cannot be fetched: {source.by_hand}; then {_short(root)} must hold {source.layout} "
-                    f"(now: {error})"
-                ) from error
+                how = source.by_hand.replace("DIR", _short(root))
+                raise preparing.FetchError(f"{args.name} must be got by hand: {how} (now: {error})") from error
         else:
             out.print(f"{args.name} is there already: nothing was done")
             _show(args.name, root, catalogue, out)

@@ -516,6 +516,7 @@ def test_no_network_is_one_clear_line(run, known, server, tmp_path):
     assert code == 1
     assert "/images.tgz cannot be fetched: [Errno 111] Connection refused; try again, or put images.tgz into" in error
     assert error.count("data.py:") == 1
+    assert not preparing.unfinished(tmp_path)
 
 
 def test_a_file_that_is_gone_is_one_clear_line(run, known, server, tmp_path):
@@ -556,7 +557,7 @@ def test_what_cannot_be_fetched_says_where_to_get_it_and_exits_with_1(run, image
     code, out, error = run("prepare", "four", "--root", tmp_path)
 
     assert (code, out) == (1, "")
-    assert "four cannot be fetched: unpack set.zip of its page into DIR; then " in one_line(error)
+    assert f"four must be got by hand: unpack set.zip of its page into {tmp_path} (now: " in one_line(error)
     assert not list(tmp_path.iterdir())
     shutil.copytree(image_folder, tmp_path / "set")
     code, out, _ = run("prepare", "four", "--root", tmp_path)

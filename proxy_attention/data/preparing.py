@@ -50,7 +50,12 @@ def bring(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: Repo
             done = work / f"{file.name}.done"
             if done.exists():
                 continue
-            _fetch(archive, root, work, tell)
+            try:
+                _fetch(archive, root, work, tell)
+            except FetchError:
+                if not [*work.glob("*.done"), *work.glob("*.unpacked")]:
+                    finish(root)  # nothing was begun that must be completed: what is put there by hand will do
+                raise
             if is_archive(file.name):
                 tell(f"unpacking {file.name}")
                 fresh = work / f"{file.name}.unpacked"
