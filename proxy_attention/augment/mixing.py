@@ -15,23 +15,23 @@ from proxy_attention.augment.batch import Augmentation, Batch, Task
 from proxy_attention.augment.fields import Boxes, beta, boxes_of_area, normal_field, partner_ring, whole
 
 MIXUP_ALPHA = 1.0
-"""Zhang et al., section 3.2 (CIFAR); on ImageNet they use 0.2 to 0.4."""
+"""Zhang et al., on CIFAR; on ImageNet they found 0.1 to 0.4 best."""
 CUTMIX_ALPHA = 1.0
-"""Yun et al., section 4.1."""
+"""Yun et al.: parts are uniform in all their experiments."""
 RESIZE_LOWEST, RESIZE_HIGHEST = 0.1, 0.8
-"""Qin et al., section 4.1: the sides of the small image, as a part of the large one's."""
+"""Qin et al.: the sides of the small image, as a part of the large one's."""
 RICAP_BETA = 0.3
-"""Takahashi et al., section 4.1."""
+"""Takahashi et al., on CIFAR and ImageNet."""
 PAIRED_PART = 0.8
-"""Inoue, section 3: 8 epochs of 10 are with pairs."""
+"""Inoue: 8 epochs of 10 are with pairs."""
 SMOOTH_LOWEST, SMOOTH_HIGHEST = 0.25, 0.5
-"""Lee et al., section 4: the deviation of the gaussian mask, in sides of the image."""
+"""Lee et al.: the deviation of the gaussian mask, in sides of the image."""
 COW_FINEST, COW_COARSEST = 4 / 32, 16 / 32
-"""French et al., section 4: the deviation of the filter on CIFAR, 4 to 16 of 32 pixels."""
+"""French et al.: the deviation of the filter on CIFAR, 4 to 16 of 32 pixels."""
 COW_LEAST, COW_MOST = 0.2, 0.8
 """French et al., their code's ``mix_cow_prop_range``: which part of the image is the partner's."""
 REMIX_KAPPA, REMIX_TAU = 3, 0.5
-"""Chou et al., section 4: how many times as large a class must be, and below which part of it."""
+"""Chou et al.: how many times as large a class must be, and below which part of it."""
 
 
 def per_image(
@@ -149,7 +149,7 @@ def resizemix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
     Args:
         draws: (B, 4): partner, size, the row and the column.
-    Source: Qin et al., ResizeMix, 2020, section 3.2; the small image lies wholly within the large one.
+    Source: Qin et al., ResizeMix, 2020, section 3; the small image lies wholly within the large one.
     """
     height, width = batch.images.shape[-2:]
     partner = partner_ring(draws[:, 0])
@@ -179,7 +179,7 @@ def ricap(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
     Args:
         draws: (B, 13): three partners, the row and the column of the point, the rows and the columns of the four crops.
-    Source: Takahashi et al., RICAP, ACML 2018, section 3.1.
+    Source: Takahashi et al., RICAP, ACML 2018, section 3.
     """
     height, width = batch.images.shape[-2:]
     itself = torch.arange(len(batch), device=draws.device)

@@ -9,7 +9,7 @@ from proxy_attention.augment.mixing import paste_box, per_image, with_partner
 from proxy_attention.augment.puzzle import energy_of, enlarged, least, moved, origins, pooled_saliency
 
 SALIENCYMIX_ALPHA = 1.0
-"""Uddin et al., section 4: as CutMix."""
+"""Uddin et al.: as CutMix."""
 PUZZLE_ALPHA = 1.0
 """Kim et al., the official code's mixup_alpha."""
 PUZZLE_BLOCKS = (2, 4, 8, 16)
@@ -41,7 +41,7 @@ def fine_grained(images: torch.Tensor) -> torch.Tensor:
     OpenCV's StaticSaliencyFineGrained, which SaliencyMix uses, in floats where that rounds to bytes at each step.
 
     Source: Montabone and Soto, Human detection using a mobile platform and novel features derived from a visual
-        saliency mechanism, Image and Vision Computing 28, 2010, section 3.
+        saliency mechanism, Image and Vision Computing 28, 2010.
     """
     height, width = images.shape[-2:]
     red, green, blue = images.unbind(1)
