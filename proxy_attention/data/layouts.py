@@ -96,10 +96,11 @@ def places365(root: Path) -> Catalogue:
         ("places365_train_standard.txt", train, False),
         ("places365_val.txt", "val_256", True),
     ):
-        for number, (name, cls) in read_fields(top / file, "<path> <class>"):
-            label = classes.get(whole(top / file, number, cls))
+        listed = top / file
+        for number, (name, cls) in read_fields(listed, "<path> <class>"):
+            label = classes.get(whole(listed, number, cls))
             if label is None:
-                raise bad_line(top / file, number, f"have a class of {path.name}", cls)
+                raise bad_line(listed, number, f"have a class of {path.name}", cls)
             items.append(Item(inside(name.lstrip("/"), _line(file, number), folder), label, own_test))
     return catalogue_of(top, items, order=[classes[number] for number in sorted(classes)])
 

@@ -3,6 +3,8 @@
 What stands in a list came from outside: a path may not leave the data root, and every listed file must be there.
 """
 
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,9 @@ from proxy_attention.data.decoding import open_image
 from proxy_attention.data.folder import EXTENSIONS
 from proxy_attention.data.reading import Catalogue, named
 from proxy_attention.errors import DataError
+
+ODD = re.compile(r"[\x00-\x1f\\]")
+"""Windows' separator, and what would break a message of one line."""
 
 BAD_MAT = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, MemoryError),
@@ -147,11 +152,10 @@ def inside(listed: str, where: str, below: str = "") -> str:
         below: the folder that listed paths start from.
     Raises: DataError for one that is absolute, empty or leads upwards.
     """
-    path = PurePosixPath(listed)
-    odd = "\\" in listed or any(ord(letter) < ord(" ") for letter in listed)  # a message is of one line
-    if path.is_absolute() or not path.parts or ".." in path.parts or odd:
+    parts = [part for part in listed.split("/") if part not in ("", ".")]
+    if listed.startswith("/") or not parts or ".." in parts or ODD.search(listed):
         raise DataError(f"{where} must name files below the data root; got {listed[:80]!r}")
-    return str(PurePosixPath(below) / path)
+    return "/".join((below, *parts) if below else parts)
 
 
 def class_folders(top: Path, below: str = "") -> Iterator[tuple[str, list[str]]]:
@@ -245,7 +249,8 @@ def _check_names(top: Path, names: Sequence[str]) -> None:
         folder, _, file = name.rpartition("/")
         if folder not in there:
             try:
-                there[folder] = frozenset(file.name for file in (top / folder).iterdir())
+                with os.scandir(top / folder) as entries:
+                    there[folder] = frozenset(entry.name for entry in entries)
             except OSError:
                 there[folder] = frozenset()
         if file not in there[folder]:
