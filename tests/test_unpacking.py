@@ -233,6 +233,28 @@ def test_a_changed_header_is_noticed(tmp_path, out):
         unpack(archive, out)
 
 
+@pytest.mark.parametrize("where", ["header", "further header"])
+def test_a_negative_size_is_refused_and_not_followed_back_for_ever(where, tmp_path, out):
+    entry = tarfile.TarInfo("a.bin")
+    if where == "header":
+        entry.size = -1024
+        content = entry.tobuf(tarfile.GNU_FORMAT)
+    else:
+        entry.pax_headers = {"size": "-2048"}
+        content = entry.tobuf(tarfile.PAX_FORMAT)
+    (tmp_path / "set.tar").write_bytes(make(tmp_path / "set.tar").read_bytes()[:1024] + content + bytes(10240))
+
+    with pytest.raises(DataError, match=r"set.tar must be a whole zip or tar archive; bad size -"):
+        unpack(tmp_path / "set.tar", out)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, out):
+    archive = make_tar(tmp_path / "set.tgz", [(tar_entry("a", pax_headers={"comment": "x" * 2**20}), b"x")])
+
+    with pytest.raises(DataError, match=r"set.tgz must be a whole zip or tar archive; .*bad size 1048"):
+        unpack(archive, out)
+
+
 def test_an_encrypted_archive_is_refused(tmp_path, out):
     archive = make(tmp_path / "set.zip", {"a.txt": b"x"})
     content = bytearray(archive.read_bytes())

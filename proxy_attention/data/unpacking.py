@@ -35,6 +35,13 @@ BLOCK = 512
 """Bytes that every member counts at least: a million empty files are a bomb too."""
 
 MAX_LINK_TEXT = 4096
+MAX_HEADER = 2**20
+LONG_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+"""Entries of a tar archive that say more of the next one."""
+
 DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error),
     *(ValueError, KeyError, NotImplementedError, RuntimeError),
@@ -56,16 +63,30 @@ class _Member:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """tarfile takes a damaged header for the end of the archive, and leaves out what follows: it is an error."""
+    """Headers as tarfile reads them, but what it lets pass is an error.
+
+    It takes a damaged header for the end of the archive, goes back for a negative size, for ever in some versions, and
+    reads a header of any length into memory.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictTarInfo":
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.size < 0 or (entry.type in LONG_HEADERS and entry.size > MAX_HEADER):
+            raise tarfile.ReadError(f"bad size {entry.size}")
+        return entry
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> "_StrictTarInfo":
         try:
-            return super().fromtarfile(tar)
+            entry = super().fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
+        if entry.size < 0:  # a further header may say so
+            raise tarfile.ReadError(f"bad size {entry.size}")
+        return entry
 
 
 def is_archive(name: str) -> bool:
@@ -85,12 +106,11 @@ def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> in
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return _unpack(archive, folder.resolve(), progress)
-    except OSError as error:
-        if error.errno is not None and error.errno != errno.ENAMETOOLONG:
+    except (OSError, *DAMAGED) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
             raise
-        raise DataError(f"{archive.name} must be a whole zip or tar archive; {error}") from error
-    except DAMAGED as error:
-        raise DataError(f"{archive.name} must be a whole zip or tar archive; {error}") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{archive.name} must be a whole zip or tar archive; {reason}") from error
 
 
 def _unpack(archive: Path, folder: Path, progress: Report | None) -> int:
