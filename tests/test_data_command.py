@@ -565,6 +565,15 @@ def test_what_cannot_be_fetched_says_where_to_get_it_and_exits_with_1(run, image
     assert "four is there already: nothing was done" in out
 
 
+def test_a_place_that_cannot_be_written_to_is_one_clear_line(run, known, tmp_path):
+    (tmp_path / "file").touch()
+
+    code, _, error = run("prepare", "four", "--root", tmp_path / "file" / "four")
+
+    assert code == 1
+    assert "--root must be writable and have room; got " in one_line(error)
+
+
 def test_what_ships_inside_the_package_needs_no_preparing(run):
     code, out, _ = run("prepare", "fashion-mnist-sample")
 
