@@ -22,7 +22,7 @@ import torch
 from proxy_attention.config import AUTO, DEFAULTS, TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError
-from proxy_attention.memory import clear_caches, freeze_imports, peak_mb, reset_peak
+from proxy_attention.memory import clear_caches, peak_mb, reset_peak
 from proxy_attention.models import build_for
 from proxy_attention.storage import write_json
 from proxy_attention.training import new_state, train_epoch
@@ -151,7 +151,6 @@ def step_mb(need: Need, size: int) -> float:
     """
     device = torch.device(need.device)
     torch.set_num_threads(int(need.config.threads))
-    freeze_imports()
     if device.type == "cuda":
         whole = torch.cuda.get_device_properties(0).total_memory / MB
         torch.cuda.set_per_process_memory_fraction(min(need.budget_mb / whole, 1.0))
