@@ -4,8 +4,10 @@ import shutil
 import pandas as pd
 import pytest
 
-from study.analyse import main
+from study.analyse import main, text_table
+from study.evidence import Table
 from study.results import load_results
+from study.terminal import console
 
 
 @pytest.fixture
@@ -95,6 +97,15 @@ def test_a_query_on_proxies_keeps_their_differences_to_the_baseline(analyse, fin
     _, out, _ = analyse(finished_run, "--query", "threshold > 0.5", "--format", "csv", "--group-by", "arm")
 
     assert pd.read_csv(io.StringIO(out))["pairs"].tolist() == [2]
+
+
+def test_a_table_of_text_is_shown_without_calibration(capsys):
+    console().print(text_table(Table(("arm", "test ECE", "test"), (("[b]a", "0.25", "7"),)), "side by side"))
+
+    told = capsys.readouterr().out
+    assert "[b]a" in told
+    assert "7" in told
+    assert "0.25" not in told
 
 
 def test_a_query_that_leaves_nothing_is_shown_as_nothing(analyse, finished_run):

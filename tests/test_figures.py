@@ -144,6 +144,24 @@ def test_a_level_is_named_by_itself_under_the_name_of_its_factor():
     assert "threshold 0.3 - baseline" not in shown
 
 
+def test_a_claim_of_a_long_name_stands_whole_on_several_lines():
+    shown = words(figures.forest([claim(1.0, text="(rival-and-proxies - rival) - (proxies - baseline)")]))
+
+    assert "(rival-and-proxies \N{MINUS SIGN} rival) \N{MINUS SIGN}" in shown
+    assert "(proxies \N{MINUS SIGN} baseline)" in shown
+
+
+def test_each_seed_is_a_thin_dot_beside_the_mean_of_its_arm():
+    rows = pd.DataFrame(
+        {"arm": "a", "seed": [0, 0, 1, 2], "val_accuracy": [80.0, 82, 83, 84], "test_accuracy": [70.0, 72, 73, 74]}
+    )
+
+    drawn = ET.fromstring(figures.val_beside_test(rows, labels={"a": "a"}))
+
+    marks = [use for use in drawn.iter(f"{SVG}use") if "opacity: 0.5" in use.get("style", "")]
+    assert len(marks) == 2 * 3  # val and test of three seeds: two settings of a seed are one
+
+
 def test_importance_is_written_at_its_bar():
     assert {"threshold", "0.75", "weight", "0.25"} <= set(
         words(figures.importance({"threshold": 0.75, "weight": 0.25}))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from study import evidence
 from study.analyse import show
+from study.arms import explained
 from study.comparison import PRIMARY, Claim, claims, estimate
 from study.conductor import finish
 from study.evidence import Run
@@ -25,6 +26,7 @@ from study.pairing import with_baselines
 from study.plan import Plan, folder_of
 from study.report import render, write_report
 from study.results import load_results
+from study.standings import MEASURES
 from study.trainable import write_error
 
 SCRIPT = "<script>alert(1)"
@@ -405,6 +407,138 @@ def test_an_arm_that_trains_on_validation_images_is_marked_wherever_its_val_stan
     assert all(row[2].endswith(" LEAKING") for row in marked)
     honest = next(row for row in page.rows if row[0] == "baseline")
     assert "LEAKING" not in "".join(honest)
+
+
+# ---- arms side by side
+
+
+RIVALS = """
+[[arm]]
+name = "rival"
+schedule = "2"
+augment = "none"
+[[arm]]
+name = "both"
+schedule = "1,p"
+threshold = 0.3
+augment = "none"
+[[arm]]
+name = "less"
+schedule = "2"
+train_fraction = 0.5
+"""
+
+
+@pytest.fixture(scope="module")
+def rivals(prepared_run, run_one, study_text, tmp_path_factory):
+    """A run of one seed: baseline, one setting of proxies, a rival, both, and half the training images. Read only."""
+    text = study_text.replace("[0, 1]", "[0]").replace("threshold = [0.3, 0.6]", "threshold = [0.3]")
+    text = text[: text.index("[[arm]]")] + RIVALS
+    prepared = prepared_run(tmp_path_factory.mktemp("rivals") / "small" / "grid", text)
+    for number in range(5):
+        run_one(prepared, number)
+    return prepared.request.run
+
+
+def minus(value):
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def test_rivals_stand_side_by_side_with_their_differences_to_the_baseline_and_to_their_twin(rivals):
+    test = load_results(rivals).set_index("arm")["test_accuracy"]
+    page = Page(render(rivals))
+
+    table = {row[0]: row[1:] for row in [row for row in page.rows if len(row) == 7][:6]}
+    assert list(table) == ["arm", "baseline", "proxy", "rival", "both", "less"]
+    assert table["rival"][-2:] == [minus(test["rival"] - test["baseline"]), ""]
+    assert table["both"][-2:] == [
+        minus(test["both"] - test["baseline"]),
+        f"{minus(test['both'] - test['rival'])} (to rival)",
+    ]
+
+
+def test_the_report_tells_every_comparison_of_rivals_over_how_many_and_that_training_sets_differ(rivals):
+    page = Page(render(rivals))
+    answers = Run.read(rivals).answers
+
+    assert [claim.text for claim in answers] == [
+        "proxies - baseline",
+        "rival - baseline",
+        "both - rival",
+        "both - proxies",
+        "both - baseline",
+        "(both - rival) - (proxies - baseline)",
+        "less - baseline (less data)",
+    ]
+    assert {claim.text.replace(" - ", " \N{MINUS SIGN} ") for claim in answers} <= {row[0] for row in page.rows}
+    assert "Do proxies add to rival what they add to the baseline? (both \N{MINUS SIGN} rival)" in page.text
+    assert "Less (or more) data: the training sets differ" in page.text
+
+
+def test_a_run_without_rivals_says_nothing_of_other_training_sets(page):
+    assert "the training sets differ" not in page.text
+
+
+def test_the_report_says_over_how_many_claims_holm_went(copy, page):
+    for number, folder in enumerate(folders(copy)):
+        change(folder / "report.json", test_accuracy=float(number * number))
+
+    assert "is adjusted by Holm. " in page.text  # on 16 test images no difference of these varied: there is no p
+    assert "is adjusted by Holm, over 4 claims. " in Page(render(copy)).text
+
+
+def test_the_terminal_shows_rivals_side_by_side_and_a_control_alone_as_ever(rivals, finished_run, capsys):
+    show(rivals)
+    told = capsys.readouterr().out
+    show(finished_run)
+
+    assert "side by side" in told
+    assert "(to rival)" in told
+    assert "side by side" not in capsys.readouterr().out
+
+
+def judged_run(finished_run, **values):
+    """The finished run, as if its trials had been judged so."""
+    run = Run.read(finished_run)
+    columns = {**dict.fromkeys(MEASURES, float("nan")), "judged_by": "eigengradcam", "judged_images": 16, **values}
+    rows = run.rows.assign(**columns)
+    return dataclasses.replace(run, rows=rows, scope=rows)
+
+
+def test_how_well_models_are_explained_is_told_measure_by_measure_by_whom_and_which_way_is_better(finished_run):
+    values = [0.5, 0.6, 0.6, 0.25, 0.25, 0.5, 0.3, 0.25]  # of each seed baseline, two settings, control
+
+    found = explained(judged_run(finished_run, deletion_auc=values))
+
+    assert found.judges == "by eigengradcam on 16 test images a trial"
+    ((title, table),) = found.measures
+    assert title == "Deletion: lower is better"
+    assert table.rows == (
+        ("baseline", "0.375 ± 0.177", ""),
+        ("proxy", "0.500 ± 0.141", "+0.125 [\N{MINUS SIGN}0.193, +0.443]"),
+        ("random-mask", "0.250 ± 0.000", "\N{MINUS SIGN}0.125 [\N{MINUS SIGN}1.713, +1.463]"),
+    )
+
+
+def test_models_that_nobody_judged_have_no_part_of_their_own(finished_run, copy):
+    assert explained(judged_run(finished_run, judged_by=None, judged_images=0)) is None
+    for folder in folders(copy):
+        change(folder / "report.json", **dict.fromkeys([*MEASURES, "judged_by"]), judged_images=0)
+
+    assert "Is it explained better?" not in Page(render(copy)).text
+
+
+def test_models_that_were_judged_have_a_table_a_measure(copy):
+    for folder in folders(copy):
+        change(folder / "report.json", insertion_auc=0.5, judged_by=SCRIPT, judged_images=16)
+
+    page = Page(render(copy))
+
+    assert "Is it explained better?" in page.text
+    assert "Insertion: higher is better" in page.text
+    assert f"judged by {SCRIPT} on 16 test images a trial" in page.text
+    assert ["proxy", "0.500 ± 0.000", "+0.000 [+0.000, +0.000]"] in page.rows
+    assert "script" not in page.tags
 
 
 # ---- a failure to draw
