@@ -3,7 +3,7 @@
 Nothing is unpickled: of CIFAR this is the binary version, of FER the table of numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ FER_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"
 FER_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """What the numbers of the table mean; the file itself does not say."""
 
+FER_NUMBERS = frozenset(str(number) for number in range(len(FER_EMOTIONS)))
 FER_USAGES = {"Training": False, "PublicTest": True, "PrivateTest": True}
 """Whether an image is of the own test."""
 
@@ -94,31 +95,23 @@ def open_fer(path: Path) -> Catalogue:
 
     Raises: DataError for a column or a line that is not of this form.
     """
+    with path.open("rb") as file:
+        columns = _fields(file.readline())
+    if set(columns) != {"emotion", "pixels", "Usage"}:
+        raise bad_line(path, 1, "name the columns emotion, pixels and Usage", ",".join(columns))
     spans: list[Span] = []
     labels: list[int] = []
     own_test: list[bool] = []
     found: list[str] = []
-    with path.open("rb") as file:
-        columns = _fields(file.readline())
-        if set(columns) != {"emotion", "pixels", "Usage"}:
-            raise bad_line(path, 1, "name the columns emotion, pixels and Usage", ",".join(columns))
-        first = file.tell()
-        for number, line in enumerate(file, 2):
-            start, first = first, first + len(line)
-            if not line.strip():
-                continue
-            fields = _fields(line)
-            if len(fields) != len(columns):
-                raise bad_line(path, number, f"have {len(columns)} fields", ",".join(fields))
-            row = dict(zip(columns, fields, strict=True))
-            if row["Usage"] not in FER_USAGES:
-                raise bad_line(path, number, f"have a Usage of {', '.join(FER_USAGES)}", row["Usage"])
-            if row["emotion"] not in {str(emotion) for emotion in range(len(FER_EMOTIONS))}:
-                raise bad_line(path, number, f"have an emotion of 0 to {len(FER_EMOTIONS) - 1}", row["emotion"])
-            spans.append(Span(str(path), start, len(line)))
-            labels.append(FER_CLASSES.index(FER_EMOTIONS[int(row["emotion"])]))
-            own_test.append(FER_USAGES[row["Usage"]])
-            found.append(f"{row['Usage']}/{number:05d}")
+    for number, span, row in _fer_rows(path, columns):
+        if row["Usage"] not in FER_USAGES:
+            raise bad_line(path, number, f"have a Usage of {', '.join(FER_USAGES)}", row["Usage"])
+        if row["emotion"] not in FER_NUMBERS:
+            raise bad_line(path, number, f"have an emotion of 0 to {len(FER_EMOTIONS) - 1}", row["emotion"])
+        spans.append(span)
+        labels.append(FER_CLASSES.index(FER_EMOTIONS[int(row["emotion"])]))
+        own_test.append(FER_USAGES[row["Usage"]])
+        found.append(f"{row['Usage']}/{number:05d}")
     column = columns.index("pixels")
 
     def pixels(line: bytes) -> bytes:
@@ -129,6 +122,23 @@ def open_fer(path: Path) -> Catalogue:
         return grey
 
     return _catalogue(found, labels, own_test, FER_CLASSES, spans, _fer_image, "48 x 48 grey bytes", pixels)
+
+
+def _fer_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Span, dict[str, str]]]:
+    """(line number, where it lies, its fields) of every line but the first.
+
+    Raises: DataError for a line of another number of fields.
+    """
+    first = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            start, first = first, first + len(line)
+            if number == 1 or not line.strip():
+                continue
+            fields = _fields(line)
+            if len(fields) != len(columns):
+                raise bad_line(path, number, f"have {len(columns)} fields", ",".join(fields))
+            yield number, Span(str(path), start, len(line)), dict(zip(columns, fields, strict=True))
 
 
 def _fields(line: bytes) -> list[str]:
