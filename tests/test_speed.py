@@ -3,16 +3,31 @@
 import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).parent.parent))  # experiments/ is no package that is installed
 
-from experiments.speed import growth, methods_speed, proxy_speed, rivals, training_speed
-from experiments.speed.measure import AS_FAST, THE_TIME, Effort, Race, Row, Section, Target, again, exponent, race
+from experiments.speed import augmentations_speed, growth, methods_speed, proxy_speed, rivals, training_speed
+from experiments.speed.measure import (
+    AS_FAST,
+    THE_TIME,
+    Effort,
+    Race,
+    Row,
+    Section,
+    Target,
+    again,
+    exponent,
+    race,
+    race_of_calls,
+)
 from experiments.speed.run import main
 from experiments.speed.tables import text_of, update
+from proxy_attention.augment.augmentations import AUGMENTATIONS
 
 QUICK = Effort(rounds=2, threads=1, tiny=True)
 
@@ -20,6 +35,13 @@ QUICK = Effort(rounds=2, threads=1, tiny=True)
 @pytest.fixture
 def bench():
     with proxy_speed.bench(proxy_speed.TINY[0], QUICK) as ready:
+        yield ready
+
+
+@pytest.fixture
+def small():
+    """The batch on which augmentations are timed."""
+    with proxy_speed.bench(augmentations_speed.TINY[0], QUICK) as ready:
         yield ready
 
 
@@ -42,6 +64,18 @@ def test_work_done_again_is_done_so_often():
     ran = []
     again(lambda: ran.append(1), 3)()
     assert ran == [1, 1, 1]
+
+
+def test_quick_work_is_done_equally_often_in_every_turn_and_its_time_is_that_of_one_call():
+    ran = []
+    started = time.perf_counter()
+    found = race_of_calls({"a": lambda: ran.append(1)}, dataclasses.replace(QUICK, tiny=False))
+    elapsed = time.perf_counter() - started
+    turns, to_see_how_quick = QUICK.rounds + 1, 2
+    times, rest = divmod(len(ran) - to_see_how_quick, turns)
+    assert rest == 0
+    assert sum(found.seconds["a"]) * times <= elapsed
+    assert len(found.seconds["a"]) == QUICK.rounds
 
 
 def test_a_ratio_is_the_median_of_the_ratios_within_rounds():
@@ -90,6 +124,42 @@ def test_the_passes_of_other_methods_are_counted_beside_those_that_the_table_sta
     check([row], count=1)
     channels = bench.classifier.channels
     assert (row.ours, row.rival) == (f"{channels + 1} counted", f"{channels + 1} stated")
+
+
+def test_every_augmentation_is_timed_beside_a_step_of_training(small):
+    found = augmentations_speed.timed(small)
+    rows = augmentations_speed.beside_a_step(small, found)
+
+    check(rows, count=len(AUGMENTATIONS))
+    assert [row.what for row in rows] == [f"test_resnet, 32 px: {name}" for name in AUGMENTATIONS]
+    asking = augmentations_speed.questions(small, found)
+    check(asking, count=sum(row.asks > 0 for row in AUGMENTATIONS.values()))
+    assert len(asking) > 0
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_an_augmentation_asks_the_model_for_the_passes_that_the_table_states(name, small):
+    assert augmentations_speed.passes_of(small, name) == AUGMENTATIONS[name].asks
+
+
+def test_augmentations_are_raced_against_those_of_other_libraries(small):
+    check(augmentations_speed.against_others(small), count=8)
+
+
+@pytest.mark.parametrize("name", augmentations_speed.POLICIES)
+def test_torchvisions_bare_transforms_make_the_images_that_ours_make(name, small):
+    ours = augmentations_speed.turn(small, name)().images
+    assert torch.equal(torch.stack(augmentations_speed.bare(small, name)()) / 255, ours)
+
+
+def test_timm_changes_the_batch_that_it_is_given_and_mixes_labels_as_ours_are_mixed(small):
+    images, labels = small.ready(10)
+    for name in ("mixup", "cutmix"):
+        given = images.clone()
+        mixed = rivals.timm_mixing(name, classes=small.classifier.classes)(given, labels)[1]
+        assert not torch.equal(given, images)
+        assert mixed.shape == augmentations_speed.turn(small, name)().mixed.shape
+        assert mixed.sum(1) == pytest.approx(torch.ones(10))
 
 
 def test_a_step_is_raced_against_a_forward_pass_and_against_libraries_of_maps(bench):

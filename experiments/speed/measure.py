@@ -17,8 +17,10 @@ import torch
 
 from study.plan import commit
 
-PACKAGES = ("torch", "timm", "grad-cam", "captum", "bnnr", "tensorboard", "pandas", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "timm", "grad-cam", "captum", "bnnr", "tensorboard", "pandas", "numpy", "pillow")
 AS_FAST, THE_TIME = "x as fast", "x the time"
+TURN_SECONDS = 0.1
+"""Quick work is done over and over for as long in a turn."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,21 @@ def again(work: Callable[[], object], times: int) -> Callable[[], None]:
             work()
 
     return repeated
+
+
+def race_of_calls(contestants: Mapping[str, Callable[[], object]], effort: Effort) -> Race:
+    """As ``race``, each contestant in a turn as often as fills ``TURN_SECONDS``; the seconds are those of one call."""
+    times = {name: 1 if effort.tiny else _fill(work) for name, work in contestants.items()}
+    found = race({name: again(work, times[name]) for name, work in contestants.items()}, effort)
+    return Race({name: tuple(value / times[name] for value in values) for name, values in found.seconds.items()})
+
+
+def _fill(work: Callable[[], object]) -> int:
+    """How often work must be done to fill a turn, at least once; its first call does not count."""
+    work()
+    started = time.perf_counter()
+    work()
+    return max(math.ceil(TURN_SECONDS / (time.perf_counter() - started)), 1)
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:

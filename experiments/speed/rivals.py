@@ -1,4 +1,4 @@
-"""The same work as others do it: grad-cam, captum, bnnr, the thesis, a bare loop, timm's script; times nothing.
+"""The same work as others do it: grad-cam, captum, bnnr, the thesis, a bare loop, timm, torchvision; times nothing.
 
 A rival's library is imported where it is used, so that the others run where it is missing.
 """
@@ -15,12 +15,17 @@ import timm.data
 import torch
 import torch.nn.functional as F
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.random_erasing import RandomErasing
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.utils import AverageMeter
 from torch import nn
+from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
+from proxy_attention.augment.erasing import ERASE_AREA, ERASE_PROBABILITY, ERASE_RATIO
+from proxy_attention.augment.mixing import CUTMIX_ALPHA, MIXUP_ALPHA
+from proxy_attention.augment.transforms import MAX_DEGREES
 from proxy_attention.config import TrialConfig
 from proxy_attention.models import Classifier, as_float, autocast, eval_batch
 
@@ -219,3 +224,52 @@ def _end(loader: Any) -> None:
     if inner._iterator is not None:
         inner._iterator._shutdown_workers()
         inner._iterator = None
+
+
+def flip_rotate() -> Callable[[Any], Any]:
+    """torchvision's flip and rotation of one image, PIL or tensor, by as much and as smoothly as ours."""
+    transform: Callable[[Any], Any] = v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomRotation(MAX_DEGREES, interpolation=v2.InterpolationMode.BILINEAR),
+        ]
+    )
+    return transform
+
+
+def timm_erasing() -> Callable[[torch.Tensor], torch.Tensor]:
+    """timm's random erasing of a batch, in place: boxes as often and as large as ours, filled pixel by pixel."""
+    erasing: Callable[[torch.Tensor], torch.Tensor] = RandomErasing(
+        probability=ERASE_PROBABILITY,
+        min_area=ERASE_AREA[0],
+        max_area=ERASE_AREA[1],
+        min_aspect=ERASE_RATIO[0],
+        mode="pixel",
+        device="cpu",
+    )
+    return erasing
+
+
+def timm_mixing(
+    kind: str, *, classes: int
+) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """timm's mixup or cutmix of a batch, in place, a part of its own for each image; to images and labels (B, C)."""
+    mixing: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = timm.data.Mixup(
+        mixup_alpha=MIXUP_ALPHA if kind == "mixup" else 0,
+        cutmix_alpha=CUTMIX_ALPHA if kind == "cutmix" else 0,
+        mode="elem",
+        label_smoothing=0,
+        num_classes=classes,
+    )
+    return mixing
+
+
+def seeded(
+    transform: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, seeds: Sequence[int]
+) -> list[torch.Tensor]:
+    """A transform that draws from the global generator, of each image under a seed."""
+    made = []
+    for image, seed in zip(images, seeds, strict=True):
+        torch.default_generator.manual_seed(seed)
+        made.append(transform(image))
+    return made

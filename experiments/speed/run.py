@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # on a GPU server the package need not be install
 
 import torch  # noqa: E402
 
-from experiments.speed import growth, methods_speed, proxy_speed, training_speed  # noqa: E402
+from experiments.speed import augmentations_speed, growth, methods_speed, proxy_speed, training_speed  # noqa: E402
 from experiments.speed.measure import Effort, Section, machine  # noqa: E402
 from experiments.speed.tables import text_of, update  # noqa: E402
 from proxy_attention.memory import freeze_imports  # noqa: E402
@@ -36,6 +36,7 @@ def _study(effort: Effort) -> list[Section]:
 PARTS: dict[str, Callable[[Effort], list[Section]]] = {
     "proxy": proxy_speed.proxy,
     "methods": methods_speed.methods,
+    "augmentations": augmentations_speed.augmentations,
     "training": training_speed.training,
     "study": _study,
     "growth": growth.growth,
