@@ -77,6 +77,11 @@ def heat(maps: np.ndarray) -> np.ndarray:
 
 def png(page: Page) -> bytes:
     """The page as a file."""
+    return _file(drawn(page))
+
+
+def drawn(page: Page) -> np.ndarray:
+    """The page as pixels (H, W, 3) uint8."""
     bands = [_band(rows, page.side) for rows in zip_longest(*page.blocks)]
     across = max(len(row.cells) for block in page.blocks for row in block)
     block_width = page.margin + across * (page.side + GAP)
@@ -106,10 +111,10 @@ def png(page: Page) -> bytes:
                         write(x + page.side / 2, y + page.side + (number + 0.5) * LINE, line, 8, ha="center")
                 y += band
         canvas.draw()
-        drawn = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        whole = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     for x, y, pixels in below:
-        drawn[y : y + page.side, x : x + page.side] = pixels
-    return _file(drawn)
+        whole[y : y + page.side, x : x + page.side] = pixels
+    return whole
 
 
 def _band(rows: Sequence[Row | None], side: int) -> int:
@@ -127,11 +132,11 @@ def _resized(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((side, side), how))
 
 
-def _file(drawn: np.ndarray) -> bytes:
+def _file(pixels: np.ndarray) -> bytes:
     """PNG bytes without a date or the name of a program, in as many colours as leave it small."""
-    picture = Image.fromarray(drawn)
+    picture = Image.fromarray(pixels)
     content = _bytes(picture)
-    part = Image.fromarray(drawn[::2, ::2])  # enough to find colours by, in a quarter of the time
+    part = Image.fromarray(pixels[::2, ::2])  # enough to find colours by, in a quarter of the time
     for colours, strewn in PALETTES:
         if len(content) <= LARGEST:
             break
