@@ -30,12 +30,14 @@ class Parser(argparse.ArgumentParser):
         """Raises: ConfigError with argparse's message."""
         raise ConfigError(message)
 
-    def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
+    def read(self, argv: Sequence[str] | None, *, intermixed: bool = False) -> argparse.Namespace:
         """Parse.
 
+        Args:
+            intermixed: whether words may stand before and after options, where the last argument takes several.
         Raises: ConfigError, for an unknown option with the likeliest known ones.
         """
-        args, rest = self.parse_known_args(argv)
+        args, rest = (self.parse_known_intermixed_args if intermixed else self.parse_known_args)(argv)
         if rest:
             known = sorted(option for action in self._actions for option in action.option_strings if option[:2] == "--")
             word = rest[0].split("=")[0]
