@@ -485,6 +485,13 @@ def test_a_matlab_list_of_numbers_where_names_are_due_is_refused(tree):
     assert refusal("stanford-dogs", root) == "test_list.mat must hold texts as file_list; got '0'"
 
 
+def test_two_folders_that_differ_only_in_their_number_are_two_classes(tree):
+    root = tree("caltech256")
+    shutil.copytree(root / "256_ObjectCategories" / "001.ak47", root / "256_ObjectCategories" / "003.ak47")
+
+    assert open_source("caltech256", root).classes == ("001.ak47", "003.ak47", "american-flag")
+
+
 def test_places_may_lie_where_torchvision_puts_it(tree):
     root = tree("places365")
     (root / "data_256").rename(root / "data_256_standard")

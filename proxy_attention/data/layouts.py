@@ -4,7 +4,8 @@ Every function takes the data root, which may also be the folder above the one t
 What a publisher calls validation is our test where its test labels are not published; our validation is drawn.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -74,13 +75,8 @@ def caltech256(root: Path) -> Catalogue:
 
 def _caltech(root: Path, folder: str, wrappers: tuple[str, ...]) -> Catalogue:
     top, _ = find_top(_outer(root, folder), wrappers, (folder,))
-    items = [
-        Item(name, unnumbered(cls), own_test=False)
-        for cls, names in class_folders(top, folder)
-        if cls not in CLUTTER
-        for name in names
-    ]
-    return catalogue_of(top, items)
+    found = class_folders(top, folder)
+    return catalogue_of(top, _by_folder((name, False) for cls, names in found if cls not in CLUTTER for name in names))
 
 
 def places365(root: Path) -> Catalogue:
@@ -109,12 +105,10 @@ def stanford_dogs(root: Path) -> Catalogue:
     """``Images/<number>-<breed>/*.jpg`` with the official ``train_list.mat`` and ``test_list.mat``."""
     top, _ = find_top(root, ("StanfordDogs", "stanford_dogs"), ("Images",))
     lists = top / "lists" if (top / "lists").is_dir() else top
-    items = []
+    found: list[tuple[str, bool]] = []
     for file, own_test in (("train_list.mat", False), ("test_list.mat", True)):
-        for listed in mat_texts(lists / file, "file_list"):
-            name = inside(listed, file, "Images")
-            items.append(Item(name, unnumbered(PurePosixPath(name).parent.name), own_test))
-    return catalogue_of(top, items)
+        found += [(inside(listed, file, "Images"), own_test) for listed in mat_texts(lists / file, "file_list")]
+    return catalogue_of(top, _by_folder(found))
 
 
 def tsinghua_dogs(root: Path) -> Catalogue:
@@ -123,12 +117,23 @@ def tsinghua_dogs(root: Path) -> Catalogue:
     top, folder = find_top(root, wrappers, ("low-resolution", "high-resolution"))
     places = ("TrainAndValList", "TrainValSplit/TrainAndValList", "TrainValSplit")
     lists = next((place for place in places if (top / place / "train.lst").exists()), places[0])
-    items = []
+    found: list[tuple[str, bool]] = []
     for file, own_test in (("train.lst", False), ("validation.lst", True)):
         for number, line in read_lines(top / lists / file):
-            name = inside(line, _line(file, number), folder)
-            items.append(Item(name, unnumbered(PurePosixPath(name).parent.name), own_test))
-    return catalogue_of(top, items)
+            found.append((inside(line, _line(file, number), folder), own_test))
+    return catalogue_of(top, _by_folder(found))
+
+
+def _by_folder(named: Iterable[tuple[str, bool]]) -> list[Item]:
+    """Files (and whether each is of the own test) whose folder's name is their class, without the number before it.
+
+    Two folders of one name without their numbers keep them: they are two classes.
+    """
+    files = [(name, name.split("/")[-2], own_test) for name, own_test in named]
+    folders = {folder: unnumbered(folder) for _, folder, _ in files}
+    count = Counter(folders.values())
+    labels = {folder: name if count[name] == 1 else folder for folder, name in folders.items()}
+    return [Item(name, labels[folder], own_test) for name, folder, own_test in files]
 
 
 def oxford_pets(root: Path) -> Catalogue:
