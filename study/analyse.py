@@ -170,11 +170,14 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
 def text_table(table: Table, title: str) -> RichTable:
     """A table of text as the terminal shows it, which is narrow: without calibration."""
     shown = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    columns = [number for number, name in enumerate(table.columns) if not name.endswith("ECE")]
-    for number in columns:
-        shown.add_column(Text(table.columns[number]), justify="right" if number else "left")
-    for row in table.rows:
-        shown.add_row(*(Text(row[number]) for number in columns))
+    kept = [number for number, name in enumerate(table.columns) if not name.endswith("ECE")]
+    columns, *rows = (
+        [Text(row[i].replace("\N{MINUS SIGN}", "-")) for i in kept] for row in (table.columns, *table.rows)
+    )
+    for number, name in enumerate(columns):
+        shown.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        shown.add_row(*row)
     return shown
 
 
