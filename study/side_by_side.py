@@ -23,8 +23,8 @@ from study.pages import Cell, Page, Row, drawn, heat
 MOST_IMAGES = 40
 ONE_BLOCK = 6
 """Images on a sheet, and how many of them stand in one column before there are two."""
-SIDE, MARGIN, FRAME = 160, 168, 5
-"""Pixels of a picture, of the room for its name, and of the frame that says right or wrong."""
+SIDE, MARGIN, FRAME = 160, 18, 5
+"""Pixels of a picture, of the room before a row, and of the frame that says right or wrong."""
 RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
 """Blue and vermillion: everybody tells them apart (Okabe and Ito's palette)."""
 SIGNS = {True: "✓", False: "✗", None: ""}
@@ -131,7 +131,7 @@ def _page(
         truth = answers[0][place].true
         name = _cut(PurePosixPath(item.image.name).name, LONGEST_NAME)
         named = f"{name}\n{f'true: {_cut(truth, LONGEST_CLASS)}' if truth else 'true class unknown'}"
-        rows.append(Row(named, (Cell(picture, "image"), *cells)))
+        rows.append(Row("", (Cell(picture, named), *cells)))
     blocks = 1 if len(rows) <= ONE_BLOCK else 2
     height = -(-len(rows) // blocks)
     known = any(answer.true for answer in answers[0])
