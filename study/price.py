@@ -78,6 +78,7 @@ class Work:
     Attributes:
         trials: that are not complete.
         epochs: to train, each once however many trials pass it.
+        full_epochs: what they come to in epochs of the first trial: one over a part of its images is a part of one.
         nominal: epochs that those trials would train without sharing.
         longest: epochs that one trial must train one after another: no number of machines makes it shorter.
         steps: proxy steps; those that may be skipped are counted as if they were not.
@@ -95,6 +96,7 @@ class Work:
     steps: int
     scorings: int
     states: int
+    full_epochs: float
     may_skip: bool = False
     explanations: tuple[Explanation, ...] = ()
     judging: int = 0
@@ -108,7 +110,7 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
     """
     left = [passage for passage in passages if not passage.complete]
     shared = forks(passage.names for passage in passages) if prefixes is not None else frozenset()
-    epochs: set[tuple[str, int]] = set()
+    epochs: dict[tuple[str, int], float] = {}
     scorings: set[tuple[str, ...]] = set()
     explanations: dict[tuple[Hashable, ...], Explanation] = {}
     may_skip = False
@@ -117,7 +119,7 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
         start = max(passage.done, _published(passage, shared, prefixes, device))
         todo = range(start, len(passage.names))
         alone = 0 if prefixes is not None else number + 1  # without sharing, every trial has epochs of its own
-        epochs |= {(passage.names[n], alone) for n in todo}
+        epochs |= {(passage.names[n], alone): passage.config.train_fraction for n in todo}
         nominal, longest = nominal + len(passage.names) - passage.done, max(longest, len(todo))
         config = passage.config
         for step, planned in enumerate(config.planned.steps):
@@ -141,6 +143,7 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
         steps=steps,
         scorings=len(scorings),
         states=len(shared),
+        full_epochs=sum(epochs.values()) / passages[0].config.train_fraction if passages else 0.0,
         may_skip=may_skip,
         explanations=tuple(explanations.values()),
         judging=sum(passage.judging for passage in left),
@@ -182,7 +185,7 @@ class Price:
     """The work of a run at a measured speed.
 
     Attributes:
-        train, val, test: images of each part of the split.
+        train, val, test: images of each part of the first trial's split.
         concurrency: trials at once on this machine.
     """
 
@@ -215,7 +218,7 @@ class Price:
             return 0.0
         looked_at = self.work.scorings * self.train + self.work.trials * self.test + self.work.judging
         looking = looked_at * self.speed.look_seconds + self.explaining_seconds
-        total = self.work.epochs * self.seconds_per_epoch + looking + self.work.trials * TRIAL_SECONDS
+        total = self.work.full_epochs * self.seconds_per_epoch + looking + self.work.trials * TRIAL_SECONDS
         at_once = min(self.concurrency * machines, self.work.trials)
         return START_SECONDS + max(total / at_once, self.work.longest * self.seconds_per_epoch)
 

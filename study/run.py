@@ -269,8 +269,9 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
     leaking = sorted({trial.config.split for trial in plan.trials} & LEAKING)
     if leaking:
         out.print(f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result")
-    for (model, size, *_), note in prepared.desk.notes.items():
-        out.print(f"model        {model} at {size} px: {note}")
+    notes = prepared.desk.notes.items()
+    for text in dict.fromkeys(f"{model} at {size} px: {note}" for (model, size, *_), note in notes):
+        out.print(f"model        {text}")  # once, whatever the weights are
     for schedule, patience in sorted({(trial.config.schedule, trial.config.patience) for trial in plan.trials}):
         if Schedule.parse(schedule).never_stalls(patience):
             out.print(f"never        p? of {schedule}: with patience = {patience} no epoch is left to compare with")

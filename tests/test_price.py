@@ -108,6 +108,12 @@ def test_seeds_share_nothing(prefixes):
     assert (found.epochs, found.states) == (8, 0)
 
 
+def test_epochs_over_a_part_of_the_images_cost_a_part(prefixes):
+    found = work([passage("4"), passage("4", train_fraction=0.25)], prefixes, device="cpu")
+
+    assert (found.epochs, found.full_epochs) == (8, 5.0)
+
+
 def test_what_is_complete_or_done_is_not_trained_again(prefixes):
     found = work([passage("4", complete=True), passage("1,p,2", done=3)], prefixes, device="cpu")
 
@@ -136,6 +142,7 @@ def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2, 
         steps=3,
         scorings=scorings,
         states=states,
+        full_epochs=epochs,
         explanations=explanations,
         judging=judging,
     )
