@@ -64,11 +64,13 @@ class Explanation:
         saliency: the method.
         passes: that it takes an image.
         subset: the part of the wrong images that is chosen.
+        images: of how many they are, as a part of the first trial's training images.
     """
 
     saliency: str
     passes: int
     subset: float
+    images: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,12 @@ class Work:
         epochs: to train, each once however many trials pass it.
         full_epochs: what they come to in epochs of the first trial: one over a part of its images is a part of one.
         nominal: epochs that those trials would train without sharing.
-        longest: epochs that one trial must train one after another: no number of machines makes it shorter.
+        longest: epochs of the first trial that one trial must train one after another: no number of machines makes it
+            shorter.
         steps: proxy steps; those that may be skipped are counted as if they were not.
         may_skip: whether there are such.
         scorings: passes over the training set that they need: settings of one step share one.
+        full_scorings: what they come to in passes over the first trial's training images.
         states: shared states to be kept.
         explanations: what the passes that score do not explain; settings of one step may share one.
         judging: forward passes that judging the trained models takes; they share none.
@@ -92,11 +96,12 @@ class Work:
     trials: int
     epochs: int
     nominal: int
-    longest: int
+    longest: float
     steps: int
     scorings: int
     states: int
     full_epochs: float
+    full_scorings: float
     may_skip: bool = False
     explanations: tuple[Explanation, ...] = ()
     judging: int = 0
@@ -111,17 +116,18 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
     left = [passage for passage in passages if not passage.complete]
     shared = forks(passage.names for passage in passages) if prefixes is not None else frozenset()
     epochs: dict[tuple[str, int], float] = {}
-    scorings: set[tuple[str, ...]] = set()
+    scorings: dict[tuple[str, ...], float] = {}
     explanations: dict[tuple[Hashable, ...], Explanation] = {}
     may_skip = False
-    nominal = longest = steps = 0
+    nominal, steps, longest = 0, 0, 0.0
     for number, passage in enumerate(left):
+        config = passage.config
+        images = config.train_fraction / passages[0].config.train_fraction
         start = max(passage.done, _published(passage, shared, prefixes, device))
         todo = range(start, len(passage.names))
         alone = 0 if prefixes is not None else number + 1  # without sharing, every trial has epochs of its own
-        epochs |= {(passage.names[n], alone): passage.config.train_fraction for n in todo}
-        nominal, longest = nominal + len(passage.names) - passage.done, max(longest, len(todo))
-        config = passage.config
+        epochs |= {(passage.names[n], alone): images for n in todo}
+        nominal, longest = nominal + len(passage.names) - passage.done, max(longest, len(todo) * images)
         for step, planned in enumerate(config.planned.steps):
             if planned.index not in todo:
                 continue
@@ -129,11 +135,11 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
             name = passage.names[planned.index]
             whose = "" if prefixes is not None and name in shared else f"trial {number}"
             if config.collect == "clean":
-                scorings.add((name, scores_part(config), whose))
+                scorings[name, scores_part(config), whose] = images
             if not _explained_by_scoring(config, step):
                 part = _explained_part(config, step)
                 explanations[name, part, whose] = Explanation(
-                    config.saliency, passage.passes, float(config.subset_at(step))
+                    config.saliency, passage.passes, float(config.subset_at(step)), images
                 )
     return Work(
         trials=len(left),
@@ -143,7 +149,8 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
         steps=steps,
         scorings=len(scorings),
         states=len(shared),
-        full_epochs=sum(epochs.values()) / passages[0].config.train_fraction if passages else 0.0,
+        full_epochs=sum(epochs.values()),
+        full_scorings=sum(scorings.values()),
         may_skip=may_skip,
         explanations=tuple(explanations.values()),
         judging=sum(passage.judging for passage in left),
@@ -204,7 +211,7 @@ class Price:
     @property
     def explaining_seconds(self) -> float:
         """Of all explanations on one worker, if ``WRONG`` of the images are wrong and every pass is a plain one."""
-        passes = sum(explanation.passes * explanation.subset for explanation in self.work.explanations)
+        passes = sum(each.passes * each.subset * each.images for each in self.work.explanations)
         return WRONG * self.train * passes * self.speed.look_seconds
 
     def epochs_worth(self, config: TrialConfig, passes: int, *, judging: int = 0) -> float:
@@ -216,7 +223,7 @@ class Price:
         """Expected wall time on so many machines like this one, Ray's start included."""
         if not self.work.trials:
             return 0.0
-        looked_at = self.work.scorings * self.train + self.work.trials * self.test + self.work.judging
+        looked_at = self.work.full_scorings * self.train + self.work.trials * self.test + self.work.judging
         looking = looked_at * self.speed.look_seconds + self.explaining_seconds
         total = self.work.full_epochs * self.seconds_per_epoch + looking + self.work.trials * TRIAL_SECONDS
         at_once = min(self.concurrency * machines, self.work.trials)

@@ -111,7 +111,23 @@ def test_seeds_share_nothing(prefixes):
 def test_epochs_over_a_part_of_the_images_cost_a_part(prefixes):
     found = work([passage("4"), passage("4", train_fraction=0.25)], prefixes, device="cpu")
 
-    assert (found.epochs, found.full_epochs) == (8, 5.0)
+    assert (found.epochs, found.full_epochs, found.longest) == (8, 5.0, 4.0)
+
+
+def test_passes_over_a_part_of_the_images_cost_a_part(prefixes):
+    arms = [passage("1,p,1", train_fraction=part, saliency="scorecam") for part in (0.5, 0.125)]
+
+    found = work(arms, prefixes, device="cpu")
+
+    assert (found.scorings, found.full_scorings) == (2, 1.25)
+    assert [explanation.images for explanation in found.explanations] == [1.0, 0.25]
+    assert price(explanations=found.explanations).explaining_seconds == pytest.approx(0.3 * 100 * 1.25 * 0.001)
+
+
+def test_the_longest_trial_is_the_one_with_the_most_images_to_train_on(prefixes):
+    found = work([passage("4"), passage("12", train_fraction=0.25)], prefixes, device="cpu")
+
+    assert found.longest == 4.0
 
 
 def test_what_is_complete_or_done_is_not_trained_again(prefixes):
@@ -143,6 +159,7 @@ def price(trials=4, epochs=40, longest=10, scorings=2, states=1, concurrency=2, 
         scorings=scorings,
         states=states,
         full_epochs=epochs,
+        full_scorings=scorings,
         explanations=explanations,
         judging=judging,
     )
