@@ -4,7 +4,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from proxy_attention.data.folder import LABEL_FUNCTIONS, list_folder, unnumbered
+from proxy_attention.data.folder import LABEL_FUNCTIONS, hidden, list_all, list_folder, unnumbered
 from proxy_attention.data.images import load
 from proxy_attention.data.sources import open_source
 from proxy_attention.errors import ConfigError, DataError
@@ -148,6 +148,78 @@ def test_a_third_split_folder_is_named(tmp_path):
         list_folder(put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "val/cat/1.png"))
 
 
+APART = {
+    "capitals": ("Train/cat/1.png", "Train/dog/1.png", "Test/cat/1.png"),
+    "other words": ("training/cat/1.png", "training/dog/1.png", "testing/cat/1.png"),
+    "one of them named so": ("train/cat/1.png", "train/dog/1.png", "Testing/cat/1.png"),
+    "in a folder": ("set/train/cat/1.png", "set/train/dog/1.png", "set/test/cat/1.png"),
+    "in a folder of a folder": ("a/set/Train/cat/1.png", "a/set/Train/dog/1.png", "a/set/Test/cat/1.png"),
+    "in a folder beside a class": ("eel/1.png", "set/train/cat/1.png", "set/test/cat/1.png"),
+    "a word of the name": ("seg_train/cat/1.png", "seg_train/dog/1.png", "seg_test/cat/1.png"),
+    "another word of the name": ("training_set/cat/1.png", "training_set/dog/1.png", "test_set/cat/1.png"),
+    "with val": ("Train/cat/1.png", "Train/dog/1.png", "Val/cat/1.png", "Test/cat/1.png"),
+}
+"""Splits that are not DIR/train and DIR/test."""
+
+
+@pytest.mark.parametrize("case", APART)
+def test_a_test_split_of_another_name_or_place_does_not_become_training_images(case, tmp_path):
+    put(tmp_path, *APART[case])
+    place = tmp_path / "a" / "set" if "a/set" in APART[case][0] else tmp_path / "set"
+
+    with pytest.raises(DataError, match=r"^data root must hold train and test, named so; they lie in ") as refused:
+        list_folder(tmp_path)
+
+    assert f"they lie in {str(place if place.exists() else tmp_path)!r} (name them so, or give" in str(refused.value)
+
+
+def test_a_validation_split_of_another_name_or_place_does_not_become_training_images(tmp_path):
+    put(tmp_path, "set/Train/cat/1.png", "set/Train/dog/1.png", "set/Valid/cat/1.png")
+
+    with pytest.raises(DataError, match=r"set' has train and a validation folder but no test"):
+        list_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other", ["car", "test tube", "contest", "station/test"], ids=["car", "test tube", "contest", "elsewhere"]
+)
+def test_a_class_may_be_called_train_if_nothing_beside_it_is_called_test(other, tmp_path):
+    catalogue = list_folder(put(tmp_path, "train/1.png", f"{other}/1.png"))
+
+    assert catalogue.classes == tuple(sorted(("train", other.rpartition("/")[2])))
+    assert not any(catalogue.own_test)
+
+
+def test_within_train_a_class_may_have_any_name(tmp_path):
+    root = put(tmp_path, "train/train/1.png", "train/test/1.png", "test/train/1.png")
+
+    assert list_folder(root).own_test == (False, False, True)
+
+
+@pytest.mark.parametrize("left", ["Thumbs.db", "desktop.ini", ".DS_Store", "__MACOSX", "@eaDir"])
+def test_what_a_system_leaves_among_the_images_is_hidden(left, tmp_path):
+    root = put(tmp_path, "a/1.png", "b/1.png")
+    if "." in left:
+        (root / left).touch()
+    else:
+        put(tmp_path, f"{left}/2.png", f"a/{left}/2.png")
+
+    assert hidden(left)
+    assert list_folder(root).names == ("a/1.png", "b/1.png")
+    assert list_all(root)[0].names == ("a/1.png", "b/1.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_cannot_be_read_is_named_not_left_out(tmp_path):
+    root = put(tmp_path, "a/1.png", "b/1.png")
+    (root / "b").chmod(0)
+
+    for look in (list_folder, list_all):
+        with pytest.raises(DataError, match=r"a folder of images must be readable; '.*b' is not \(Permission denied\)"):
+            look(root)
+    (root / "b").chmod(0o700)
+
+
 def test_a_link_back_up_is_followed_once(tmp_path):
     root = put(tmp_path, "cat/1.png", "dog/1.png")
     (root / "cat" / "loop").symlink_to(root, target_is_directory=True)
@@ -253,3 +325,44 @@ def test_a_whole_trial_leaves_the_data_folder_as_it_was(tmp_path, sample, config
     assert report.proxy_images > 0
     assert len(before) > 100
     assert state() == before
+
+
+# ---- what is only to be looked at
+
+
+def test_every_image_is_listed_however_it_lies_with_the_split_that_its_folders_tell(tmp_path):
+    names = ("1.png", "Train/2.png", "a/val/b/3.png", "a/Testing/4.png", "a/.b/5.png", "a/notes.txt", "latest/6.png")
+
+    catalogue, splits = list_all(put(tmp_path / "pets", *(name for name in names if name.endswith("png"))))
+
+    listed = ("1.png", "Train/2.png", "latest/6.png", "a/val/b/3.png", "a/Testing/4.png")
+    assert catalogue.names == listed
+    assert splits == ("train", "train", "train", "val", "test")
+    assert [catalogue.classes[label] for label in catalogue.labels] == ["pets", "Train", "latest", "b", "Testing"]
+    assert catalogue.own_test == (False, False, False, False, True)
+    assert catalogue.decode(catalogue.read(3)).size == (6, 4)
+
+
+def test_where_there_is_no_test_the_validation_images_are_it(tmp_path):
+    catalogue, _ = list_all(put(tmp_path, "train/1.png", "valid/2.png"))
+
+    assert catalogue.own_test == (False, True)
+
+
+def test_a_folder_without_any_image_is_refused_also_to_look_at(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+
+    with pytest.raises(DataError, match=r"data root must hold at least one image; .* holds none"):
+        list_all(tmp_path)
+
+
+def test_what_is_looked_at_is_followed_through_links_but_not_back_up(tmp_path):
+    root = put(tmp_path / "root", "train/cat/1.png", "train/dog/1.png")
+    (root / "train" / "cat" / "loop").symlink_to(root, target_is_directory=True)
+    (root / "test").symlink_to(root / "train", target_is_directory=True)
+
+    catalogue, splits = list_all(root)
+
+    assert catalogue.names == ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")
+    assert splits == ("train", "train", "test", "test")

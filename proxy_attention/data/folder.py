@@ -1,18 +1,41 @@
 """An image folder as a catalogue of labelled files; reads no pixel.
 
-Layouts: ``DIR/<class>/*`` or ``DIR/train|test/<class>/*``.
+Layouts: ``DIR/<class>/*`` or ``DIR/train|test/<class>/*``; what is only to be looked at may lie anyhow.
 """
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from proxy_attention.data.decoding import open_image
 from proxy_attention.data.reading import Catalogue
 from proxy_attention.errors import DataError, unknown
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
+SYSTEM = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
+"""What Windows, macOS and network drives leave among a person's files."""
+
+TRAIN, TEST, VALIDATION = (
+    re.compile(rf"(?<![a-z])(?:{words})(?![a-z])")
+    for words in ("train|training|trainval", "test|testing", "val|valid|validation")
+)
+"""The words by which a folder's name may tell a split, also within it, as in ``test_set``."""
+
+ORDER = ("train", "val", "test")
+FOLDERS = {"test": frozenset({"test", "testing"}), "val": frozenset({"val", "valid", "validation"})}
+"""Of what is only looked at, the folders that tell an image's split; every other is for training."""
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is not a person's own: its name begins with a dot, or the system left it there."""
+    return name.startswith(".") or name.casefold() in SYSTEM
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name, and not hidden."""
+    return Path(name).suffix.lower() in EXTENSIONS and not hidden(name)
 
 
 def parent_folder(path: PurePosixPath) -> str:
@@ -50,52 +73,100 @@ def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
     """Find the images below ``root`` and label them.
 
     Raises: DataError for a missing or empty root, an empty class folder, one class only, an image without a class,
-        a test class that train lacks, a folder found twice, or a split folder of another name; ConfigError for an
-        unknown label function.
+        a test class that train lacks, a folder found twice or unreadable, or a split folder of another name or place;
+        ConfigError for an unknown label function.
     """
     if label_function not in LABEL_FUNCTIONS:
         raise unknown("label_function", label_function, LABEL_FUNCTIONS)
     label_of = LABEL_FUNCTIONS[label_function]
-    root = root.expanduser().absolute()
-    if not root.is_dir():
-        raise DataError(f"data root must be an existing folder; got {str(root)!r}")
-    found: list[tuple[bool, str, str, Path]] = []  # own test, name, class, file
+    root = _existing(root)
+    found: list[tuple[bool, str, str]] = []  # own test, name, class
     seen: dict[str, str] = {}
     for own_test, top in _split_folders(root):
-        for path in _image_files(top, seen):
+        for path in _image_files(top, seen, pooled=top == root):
             relative = PurePosixPath(path.relative_to(top).as_posix())
             label = label_of(relative)
             if not label:
                 raise DataError(f"{path.relative_to(root)} has no class: {label_function} finds none in its path")
-            found.append((own_test, path.relative_to(root).as_posix(), label, path))
+            found.append((own_test, path.relative_to(root).as_posix(), label))
     found.sort(key=lambda entry: entry[:2])
-    classes = tuple(sorted({label for _, _, label, _ in found}))
+    classes = sorted({label for _, _, label in found})
     if len(classes) < 2:
-        raise DataError(f"data root must hold at least two classes of images; got {list(classes)} in {str(root)!r}")
-    trained = {label for own_test, _, label, _ in found if not own_test}
+        raise DataError(f"data root must hold at least two classes of images; got {classes} in {str(root)!r}")
+    trained = {label for own_test, _, label in found if not own_test}
     if missing := sorted(set(classes) - trained):
         raise DataError(f"every class of test/ must have images in train/; train lacks {', '.join(missing)}")
+    return _catalogue(root, found)
+
+
+def list_all(root: Path) -> tuple[Catalogue, tuple[str, ...]]:
+    """Every image below ``root``, to be looked at and not to be trained on: no law of the layouts is applied.
+
+    Returns: the images, labelled by the folders that hold them; and the split of each, one of ``ORDER``, as a folder
+        above it tells.
+    Raises: DataError for a missing root, one without an image, or an unreadable folder.
+    """
+    root = _existing(root)
+    found: list[tuple[str, str, str]] = []  # split, name, class
+    for folder, files in walk(root):
+        split = _split_of(folder.relative_to(root))
+        names = ((folder / file).relative_to(root).as_posix() for file in files if is_image(file))
+        found += [(split, name, folder.name) for name in names]
+    if not found:
+        raise DataError(f"data root must hold at least one image; {str(root)!r} holds none")
+    found.sort(key=lambda entry: (ORDER.index(entry[0]), entry[1]))
+    splits = tuple(split for split, _, _ in found)
+    tested = "test" if "test" in splits else "val"
+    return _catalogue(root, [(split == tested, name, label) for split, name, label in found]), splits
+
+
+def walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """(folder, its files) of every folder from the top down, hidden ones left out; no link is followed back up.
+
+    Raises: DataError for a folder that cannot be read.
+    """
+    above = frozenset(os.path.realpath(parent) for parent in top.parents)
+    real_paths: dict[str, frozenset[str]] = {}  # of a folder and of those above it
+    for folder, children, names in os.walk(top, followlinks=True, onerror=_unreadable):
+        real, over = os.path.realpath(folder), real_paths.get(folder.rpartition(os.sep)[0], above)
+        if real in over:
+            children.clear()
+            continue
+        real_paths[folder] = over | {real}
+        children[:] = sorted(child for child in children if not hidden(child))
+        yield Path(folder), sorted(name for name in names if not hidden(name))
+
+
+def _existing(root: Path) -> Path:
+    """The root, absolute.
+
+    Raises: DataError if it is no folder.
+    """
+    root = root.expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(f"data root must be an existing folder; got {str(root)!r}")
+    return root
+
+
+def _catalogue(root: Path, found: list[tuple[bool, str, str]]) -> Catalogue:
+    """Files of (own test, name, class), in this order."""
+    classes = tuple(sorted({label for _, _, label in found}))
     index = {label: number for number, label in enumerate(classes)}
-    files = [path for *_, path in found]
+    names, base = tuple(name for _, name, _ in found), str(root)
     return Catalogue(
-        names=tuple(name for _, name, _, _ in found),
-        labels=tuple(index[label] for _, _, label, _ in found),
-        own_test=tuple(own_test for own_test, *_ in found),
+        names=names,
+        labels=tuple(index[label] for _, _, label in found),
+        own_test=tuple(own_test for own_test, _, _ in found),
         classes=classes,
-        read=lambda i: files[i].read_bytes(),
+        read=lambda i: Path(base, names[i]).read_bytes(),
         decode=open_image,
     )
 
 
 def _split_folders(root: Path) -> list[tuple[bool, Path]]:
     """The folders whose children are classes: the root, or its ``train`` and ``test``."""
-    children = {child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")}
+    children = {child.name for child in root.iterdir() if child.is_dir() and not hidden(child.name)}
     if not {"train", "test"} <= children:
-        if "train" in children and children & {"val", "valid", "validation"}:
-            raise DataError(
-                f"data root must be DIR/<class>/* or DIR/train|test/<class>/*; {str(root)!r} has train and a "
-                "validation folder but no test: name the images to be looked at once, at the end, test"
-            )
         return [(False, root)]
     if extra := sorted(children - {"train", "test"}):
         raise DataError(
@@ -105,15 +176,39 @@ def _split_folders(root: Path) -> list[tuple[bool, Path]]:
     return [(False, root / "train"), (True, root / "test")]
 
 
-def _image_files(top: Path, seen: dict[str, str]) -> list[Path]:
+def _refuse_splits(folder: str, children: Iterable[str]) -> None:
+    """See that folders side by side are no splits, whose images would all become training images.
+
+    They are if their names differ only in the word that tells the split: ``train`` alone may be a vehicle.
+
+    Raises: DataError.
+    """
+    names = [child.casefold() for child in children]
+    train, test, validation = (
+        {word.sub("", name) for name in names if word.search(name)} for word in (TRAIN, TEST, VALIDATION)
+    )
+    if train & test:
+        raise DataError(
+            f"data root must hold train and test, named so; they lie in {folder!r} (name them so, or give that folder)"
+        )
+    if train & validation:
+        raise DataError(
+            f"data root must be DIR/<class>/* or DIR/train|test/<class>/*; {folder!r} has train and a "
+            "validation folder but no test: name the images to be looked at once, at the end, test"
+        )
+
+
+def _image_files(top: Path, seen: dict[str, str], *, pooled: bool) -> list[Path]:
     """Every image file below ``top``, hidden ones left out.
 
     Args:
         seen: where each real folder was found first; a link may lead from one split or class into another.
-    Raises: DataError for a folder that holds neither images nor folders, or one that is reached twice.
+        pooled: the data set has no split of its own, so that none may lie below.
+    Raises: DataError for a folder that holds neither images nor folders, one that is reached twice or cannot be read,
+        or folders that are splits.
     """
     files: list[Path] = []
-    for folder, children, names in os.walk(top, followlinks=True):  # a class folder may be a link
+    for folder, children, names in os.walk(top, followlinks=True, onerror=_unreadable):  # a class may be a link
         real = os.path.realpath(folder)
         if real in seen:
             if real not in {os.path.realpath(parent) for parent in Path(folder).parents}:
@@ -121,9 +216,21 @@ def _image_files(top: Path, seen: dict[str, str]) -> list[Path]:
             children.clear()  # a link back up
             continue
         seen[real] = folder
-        children[:] = sorted(child for child in children if not child.startswith("."))
-        here = [name for name in sorted(names) if Path(name).suffix.lower() in EXTENSIONS and name[0] != "."]
+        children[:] = sorted(child for child in children if not hidden(child))
+        if pooled:
+            _refuse_splits(folder, children)
+        here = [name for name in sorted(names) if is_image(name)]
         if not here and not children:
             raise DataError(f"a class folder must hold at least one image; {str(Path(folder))!r} holds none")
         files += [Path(folder) / name for name in here]
     return files
+
+
+def _split_of(folder: Path) -> str:
+    """The split that the names of a folder, and of those above it, tell."""
+    parts = {part.casefold() for part in folder.parts}
+    return next((split for split, names in FOLDERS.items() if parts & names), "train")
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataError(f"a folder of images must be readable; {str(error.filename)!r} is not ({error.strerror})")

@@ -17,7 +17,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from proxy_attention.data.decoding import open_image
-from proxy_attention.data.folder import EXTENSIONS
+from proxy_attention.data.folder import hidden, is_image
 from proxy_attention.data.reading import Catalogue, named
 from proxy_attention.errors import DataError
 
@@ -166,7 +166,7 @@ def class_folders(top: Path, below: str = "") -> Iterator[tuple[str, list[str]]]
     Raises: DataError if there is none, or one without an image.
     """
     place = top / below
-    folders = sorted(child.name for child in place.iterdir() if child.is_dir() and child.name[0] != ".")
+    folders = sorted(child.name for child in place.iterdir() if child.is_dir() and not hidden(child.name))
     if not folders:
         raise DataError(f"data root must hold class folders in {below or '.'}; {str(place)!r} holds none")
     for folder in folders:
@@ -179,7 +179,7 @@ def image_names(top: Path, folder: str) -> list[str]:
     Raises: DataError if there is none.
     """
     try:
-        found = sorted(file.name for file in (top / folder).iterdir() if _is_image(file.name))
+        found = sorted(file.name for file in (top / folder).iterdir() if is_image(file.name))
     except OSError as error:
         raise DataError(f"data root must hold the folder {folder}; {str(top)!r} does not") from error
     if not found:
@@ -260,10 +260,6 @@ def _check_names(top: Path, names: Sequence[str]) -> None:
             f"every listed image must be in the data root; {len(missing)} of {len(names)} "
             f"{'is' if len(missing) == 1 else 'are'} missing in {str(top)!r}: {named(missing)}"
         )
-
-
-def _is_image(name: str) -> bool:
-    return name[0] != "." and Path(name).suffix.lower() in EXTENSIONS
 
 
 def _said(error: Exception) -> Any:
