@@ -1,5 +1,6 @@
 """Every data set is opened from a small tree in its publisher's layout, whole and damaged in each way there is."""
 
+import re
 import shutil
 
 import layout_trees
@@ -37,6 +38,61 @@ CLASSES = {
 }
 """What the trees hold."""
 
+IN_PATH = {
+    "caltech101": "/{}/",
+    "caltech256": ".{}/",
+    "stanford-dogs": "-{}/",
+    "tsinghua-dogs": "-{}/",
+    "oxford-iiit-pets": "/{}_",
+    "food101": "/{}/",
+    "asl-alphabet": "/{}/",
+    "plant-village": "/{}/",
+    "cub200": ".{}/",
+    "folder": "/{}/",
+}
+"""How an image's class stands in its path."""
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+WNIDS = {
+    "imagenette": {"n01440764": "tench", "n02102040": "English springer"},
+    "imagewoof": {"n02086240": "Shih-Tzu", "n02087394": "Rhodesian ridgeback"},
+    "tiny-imagenet": {
+        "n01443537": "goldfish",
+        "n02012849": "crane (n02012849)",
+        "n03126707": "crane (n03126707)",
+    },
+}
+
+
+def number_in(name):
+    """The last number of a name."""
+    return int(re.findall(r"\d+", name)[-1])
+
+
+def of_place(name):
+    """Places tells the class of a validation image in its list alone: the tree numbers those of each class by tens."""
+    listed = CLASSES["places365"][number_in(name) // 10]
+    return listed if name.startswith("val_256/") else name.split("/", 2)[2].rpartition("/")[0]
+
+
+def of_tiny(name):
+    """As Places."""
+    words = WNIDS["tiny-imagenet"]
+    return list(words.values())[number_in(name) // 10] if name.startswith("val/") else words[name.split("/")[1]]
+
+
+CLASS_OF = {
+    "cifar10": lambda name: CLASSES["cifar10"][number_in(name) % 2],
+    "cifar100": lambda name: CLASSES["cifar100"][number_in(name) % 2],
+    "places365": of_place,
+    "imagenette": lambda name: WNIDS["imagenette"][name.split("/")[1]],
+    "imagewoof": lambda name: WNIDS["imagewoof"][name.split("/")[1]],
+    "tiny-imagenet": of_tiny,
+    "flowers102": lambda name: ("001", "002")[(number_in(name) - 1) % 2],
+    "fer2013": lambda name: EMOTIONS[(number_in(name) - 2) // 5],
+}
+"""From an image's name in the tree to its class, where that does not stand in its path as it is called."""
+
 WITH_REGIONS = {"oxford-iiit-pets", "cub200"}
 RECORDS = {"cifar10", "cifar100", "fer2013"}
 """Not a file an image."""
@@ -69,7 +125,20 @@ def refusal(dataset, root):
 
 def test_there_is_a_tree_for_every_data_set_that_lies_elsewhere():
     assert len(ROWS) == 18
-    assert set(TREES) == set(CLASSES) == set(ROWS)
+    assert set(TREES) == set(CLASSES) == set(ROWS) == {*IN_PATH, *CLASS_OF}
+    assert not set(IN_PATH) & set(CLASS_OF)
+
+
+@pytest.mark.parametrize("dataset", ROWS)
+def test_every_image_of_every_layout_has_the_class_that_its_publisher_gives_it(dataset, tree):
+    catalogue = open_source(dataset, tree(dataset))
+
+    for name, label in zip(catalogue.names, catalogue.labels, strict=True):
+        cls = catalogue.classes[label]
+        if dataset in IN_PATH:
+            assert IN_PATH[dataset].format(cls) in f"/{name}"
+        else:
+            assert CLASS_OF[dataset](name) == cls, name
 
 
 @pytest.mark.parametrize("dataset", ROWS)
@@ -368,6 +437,46 @@ def test_cifar_may_also_be_a_folder_of_images(dataset, tmp_path):
 
     assert catalogue.classes == CLASSES[dataset]
     assert sum(catalogue.own_test) == 2 * TEST
+
+
+def without_test(root):
+    shutil.rmtree(root / "test")
+
+
+def called_val(root):
+    (root / "test").rename(root / "val")
+
+
+@pytest.mark.parametrize("change", [without_test, called_val])
+@pytest.mark.parametrize("name", ["cifar10_images", "cifar100_images", "fer2013_folders"])
+def test_a_folder_of_images_must_not_lack_the_test_that_its_row_promises(name, change, tmp_path):
+    dataset = name.partition("_")[0]
+    getattr(layout_trees, name)(tmp_path)
+    change(tmp_path)
+
+    assert SOURCES[dataset].split == "its own train and test"
+    assert refusal(dataset, tmp_path) == f"data root must hold train and test; {str(tmp_path)!r} has no test"
+
+
+CLASS_FOLDERS = {
+    "caltech101": "101_ObjectCategories",
+    "caltech256": "256_ObjectCategories",
+    "imagenette": "imagenette2-320/train",
+    "asl-alphabet": "asl_alphabet_train/asl_alphabet_train",
+    "plant-village": "raw/color",
+}
+"""Where the class folders of a data set without lists lie."""
+
+
+@pytest.mark.parametrize("dataset", CLASS_FOLDERS)
+def test_what_a_system_leaves_beside_the_class_folders_is_no_class(dataset, tree):
+    root = tree(dataset)
+    before = open_source(dataset, root)
+    for left in ("__MACOSX", "@eaDir"):
+        (root / CLASS_FOLDERS[dataset] / left).mkdir()
+        picture(99).save(root / CLASS_FOLDERS[dataset] / left / "x.jpg")
+
+    assert open_source(dataset, root).names == before.names
 
 
 def test_a_record_with_a_class_that_has_no_name_is_named(tree):

@@ -50,7 +50,7 @@ def cifar10(root: Path) -> Catalogue:
     binary = "cifar-10-batches-bin"
     top, _ = find_top(root, (binary,), ("data_batch_1.bin", "train"))
     if (top / "train").is_dir():
-        return list_folder(top)
+        return _own_folders(top)
     train = [f"data_batch_{number}.bin" for number in range(1, 6)]
     return open_cifar(top, train=train, test=["test_batch.bin"], names="batches.meta.txt", label_bytes=1)
 
@@ -59,8 +59,15 @@ def cifar100(root: Path) -> Catalogue:
     """``cifar-100-binary/{train,test}.bin`` and its fine names, or ``{train,test}/<class>/*.png``."""
     top, _ = find_top(root, ("cifar-100-binary",), ("train.bin", "train"))
     if (top / "train").is_dir():
-        return list_folder(top)
+        return _own_folders(top)
     return open_cifar(top, train=["train.bin"], test=["test.bin"], names="fine_label_names.txt", label_bytes=2)
+
+
+def _own_folders(top: Path) -> Catalogue:
+    """A data set with a test of its own as a folder of images, which must not lack it: another would be drawn."""
+    if not (top / "test").is_dir():
+        raise DataError(f"data root must hold train and test; {str(top)!r} has no test")
+    return list_folder(top)
 
 
 def caltech101(root: Path) -> Catalogue:
@@ -249,7 +256,7 @@ def plant_village(root: Path) -> Catalogue:
 def fer2013(root: Path) -> Catalogue:
     """The table ``fer2013.csv`` or ``icml_face_data.csv``, or ``{train,test}/<emotion>/*.jpg``."""
     top, found = find_top(root, ("fer2013",), ("fer2013.csv", "icml_face_data.csv", "train"))
-    return list_folder(top) if found == "train" else open_fer(top / found)
+    return _own_folders(top) if found == "train" else open_fer(top / found)
 
 
 def cub200(root: Path) -> Catalogue:
