@@ -174,13 +174,8 @@ def _place(args: Namespace, study: Study) -> Path | None:
     """
     if args.data_root is not None:
         return Path(args.data_root).expanduser().absolute()
-    fixed = (study.fixed.get("dataset", DEFAULTS["dataset"]),)
-    searched = study.search.get("dataset", fixed)
-    names = {
-        *(searched if isinstance(searched, tuple) else ()),
-        *(arm.values.get("dataset", fixed[0]) for arm in study.arms),
-    }
-    apart = sorted(name for name in names if name in SOURCES and SOURCES[name].needs_root)
+    names = _data_sets(study)
+    apart = sorted(name for name in names if _lies_elsewhere(name))
     if not apart or "folder" in apart:
         return None
     if inside := sorted(name for name in names if name in SOURCES and not SOURCES[name].needs_root):
@@ -191,10 +186,23 @@ def _place(args: Namespace, study: Study) -> Path | None:
     return places[0] if len(places) == 1 else places[0].parent
 
 
+def _data_sets(study: Study) -> set[str]:
+    """Every data set that a study asks for: fixed, searched, of an arm, or by default."""
+    fixed = study.fixed.get("dataset", DEFAULTS["dataset"])
+    searched = study.search.get("dataset", (fixed,))
+    return {
+        *(searched if isinstance(searched, tuple) else ()),
+        *(arm.values.get("dataset", fixed) for arm in study.arms),
+    }
+
+
+def _lies_elsewhere(dataset: str) -> bool:
+    return dataset in SOURCES and SOURCES[dataset].needs_root
+
+
 def _implied(args: Namespace, file: Path) -> dict[str, str]:
     """``--data-root`` alone means the data set ``folder``; with a named data set, where that set lies."""
     named = dict(parse_setting(text) for text in args.set or []).get("dataset")
     if args.data_root is None or named is not None:
         return {}
-    dataset = load_study(file).fixed.get("dataset")
-    return {} if dataset in SOURCES and SOURCES[dataset].needs_root else {"dataset": "folder"}
+    return {} if any(map(_lies_elsewhere, _data_sets(load_study(file)))) else {"dataset": "folder"}

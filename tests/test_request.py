@@ -45,6 +45,28 @@ def test_a_place_that_is_given_goes_before_the_folder_data(asked, tmp_path):
     assert request.data_root == tmp_path / "elsewhere"
 
 
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ('dataset = ["cifar10", "fer2013"]\n', {"cifar10", "fer2013"}),
+        ('[[arm]]\nname = "faces"\ndataset = "fer2013"\nschedule = "2"\n', {"fashion-mnist-sample", "fer2013"}),
+    ],
+    ids=["searched", "an arm's"],
+)
+def test_a_place_does_not_put_a_folder_in_place_of_data_sets_that_are_named(more, named, asked, tmp_path):
+    request = asked("", "--data-root", "elsewhere", arm=more)
+
+    assert {request.study.config(values, 0).dataset for _, values in request.study.grid()} == named
+    assert request.data_root == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("dataset", ["", 'dataset = "folder"\n', 'dataset = "fashion-mnist-sample"\n'])
+def test_a_place_alone_means_a_folder_of_ones_own_images(dataset, asked):
+    request = asked(dataset, "--data-root", "elsewhere")
+
+    assert request.study.fixed["dataset"] == "folder"
+
+
 def test_several_named_data_sets_are_taken_from_the_folder_above_them(asked, tmp_path):
     request = asked("", "--set", "dataset=['cifar10', 'fer2013']", present=["cifar10", "fer2013"], arm="")
 
