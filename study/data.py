@@ -18,11 +18,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from proxy_attention.data import preparing, sampling
-from proxy_attention.data.folder import list_folder
-from proxy_attention.data.integrity import FAULTS, KINDS, Finding, check, stray_files
+from proxy_attention.data.folder import list_all, list_folder
+from proxy_attention.data.integrity import FAULTS, KINDS, Finding, check, stray_files, unlisted_images
 from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import SOURCES, Source, open_source
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
@@ -35,6 +36,9 @@ MOST_SHOWN = 20
 """Findings of a kind that the table names; the CSV names all."""
 
 MB = 2**20
+
+WIDEST = 100_000
+"""Characters of a line of a table in a log; no path is longer."""
 
 
 class Progress:
@@ -68,14 +72,19 @@ class Progress:
 
 
 def _list(args: Namespace, out: Console) -> int:
-    """Every row of the table of data sets."""
+    """Every row of the table of data sets; as CSV also what is too long for a table."""
     heads = ("name", "classes", "split", "licence", "home", "brought")
     rows = [(name, *_told(source)) for name, source in SOURCES.items()]
     if args.format == "csv":
-        _write_csv(heads, rows)
+        more = [(source.layout, source.label) for source in SOURCES.values()]
+        _write_csv((*heads, "layout", "label"), [(*row, *rest) for row, rest in zip(rows, more, strict=True)])
         return DONE
-    out.print(_table(heads, rows))
-    out.print("\npython study/data.py prepare NAME fetches one, or says where to get it", markup=False)
+    _print_table(heads, rows, out)
+    out.print(
+        "\npython study/data.py prepare NAME fetches one, or says where to get it\n"
+        "python study/data.py list --format csv also tells each layout, and how a class is read off",
+        markup=False,
+    )
     return DONE
 
 
@@ -126,18 +135,20 @@ def _prepare(args: Namespace, out: Console) -> int:
 
 def _show(name: str, root: Path, catalogue: Catalogue, out: Console) -> None:
     """What a data set is, and how it is used."""
-    tested = sum(catalogue.own_test)
-    images = len(catalogue.names)
+    tested, images = sum(catalogue.own_test), len(catalogue.names)
+    there, known = len(catalogue.classes), SOURCES[name].classes
     own = f"{images - tested} to train and choose with, {tested} test (its own)" if tested else f"{images}, no own test"
     command = ["python", _short(ROOT / "study" / "run.py"), "--search", "grid"]
     command += ["--set", f"dataset={name}", "--data-root", _short(root)]
     for head, text in (
-        ("data set", f"{name}: {len(catalogue.classes)} classes; images: {own}"),
+        ("data set", f"{name}: {there} classes; images: {own}"),
         ("licence", SOURCES[name].licence),
         ("place", _short(root)),
         ("use", shlex.join(command)),
+        ("note", f"{there} of its {known} classes are there" if known is not None and there < known else ""),
     ):
-        out.print(f"{head:<12} {text}", markup=False, soft_wrap=True)
+        if text:
+            out.print(f"{head:<12} {text}", markup=False, soft_wrap=True)
 
 
 def _check(args: Namespace, out: Console) -> int:
@@ -145,25 +156,44 @@ def _check(args: Namespace, out: Console) -> int:
     root = Path(args.path).expanduser().absolute()
     if not root.is_dir():
         raise ConfigError(f"DIR must be an existing folder; got {args.path!r}")
-    named = args.dataset not in (None, "folder")
-    catalogue = open_source(args.dataset, root) if named else list_folder(root)
-    stray = stray_files(root, catalogue.names if named else None)
+    splits: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    shipped: tuple[str, ...] = ()
+    refused = ""
+    if args.dataset not in (None, "folder"):
+        catalogue = open_source(args.dataset, root)
+        names, shipped = catalogue.names, SOURCES[args.dataset].beside
+    else:
+        try:
+            catalogue = list_folder(root)
+        except DataError as error:  # no study may train on it, but every image can be looked at
+            (catalogue, splits), refused = list_all(root), str(error)
+    straight = any("/" not in name for name in catalogue.names)
+    stray = stray_files(root, names, straight=straight, shipped=shipped)
+    unlisted = unlisted_images(root, catalogue, names)
     with Progress("reading", "images") as line:
-        found = check(catalogue, stray, progress=line)
+        found = check(catalogue, stray, splits=splits, unlisted=unlisted, progress=line)
     faults = [one for one in found if one.kind in FAULTS]
     if args.format == "csv":
         _write_csv(("kind", "file", "other"), [(one.kind, one.file, one.other) for one in found])
     else:
-        _show_findings(catalogue, found, out)
+        _show_findings(catalogue, found, out, refused=refused)
     return SOME_FAILED if faults else DONE
 
 
-def _show_findings(catalogue: Catalogue, found: Sequence[Finding], out: Console) -> None:
+def _show_findings(catalogue: Catalogue, found: Sequence[Finding], out: Console, *, refused: str) -> None:
+    """What was read and found.
+
+    Args:
+        refused: why no study would train on the folder; empty if one would.
+    """
     tested = sum(catalogue.own_test)
     counts = Counter(one.kind for one in found)
     images = len(catalogue.names)
     split = f"{images - tested} to train and choose with, {tested} test" if tested else "no test split of its own"
     out.print(f"{images} images read, {len(catalogue.classes)} classes, {split}", markup=False)
+    if refused:
+        out.print(f"no study trains on it as it lies: {_plain(refused)}", markup=False, soft_wrap=True)
     out.print("two images are the same if their decoded pixels are: upright, RGB, size and every value")
     for title, kinds in (("found", FAULTS), ("for information", [kind for kind in KINDS if kind not in FAULTS])):
         rows = []
@@ -174,7 +204,7 @@ def _show_findings(catalogue: Catalogue, found: Sequence[Finding], out: Console)
                 rows.append((kind, f"and {len(of_kind) - MOST_SHOWN} more", "--format csv names all"))
         if rows:
             out.print()
-            out.print(_table((title, "file", "other"), rows))
+            _print_table((title, "file", "other"), rows, out)
     out.print()
     for kind in KINDS:
         if counts[kind]:
@@ -230,13 +260,18 @@ def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], out: Console) -> None:
+    """A table as wide as the terminal; elsewhere as wide as its rows, so that a path can be copied from a log."""
     table = Table(box=None, pad_edge=False)
     for head in heads:
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(escape(_plain(cell)) for cell in row))
-    return table
+    if sys.stdout.isatty():
+        out.print(table)
+        return
+    needed = Measurement.get(out, out.options.update(width=WIDEST), table).maximum
+    Console(highlight=False, width=max(out.width, needed)).print(table)
 
 
 def _write_csv(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -292,7 +327,11 @@ def _format(options: Parser) -> None:
 
 COMMANDS = {
     "list": Command(_list, "which data sets there are", _list_options),
-    "prepare": Command(_prepare, "fetch and unpack one, or say where to get it", _prepare_options),
+    "prepare": Command(
+        _prepare,
+        "fetch and unpack one, or say where to get it (after a stop, the archive under way begins again)",
+        _prepare_options,
+    ),
     "check": Command(_check, "read every image; name the broken, and those in train and test", _check_options),
     "sample": Command(_sample, "write a balanced part as a folder of images", _sample_options),
 }
@@ -327,10 +366,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         again = shlex.join(["python", _short(ROOT / "study" / PROGRAM), *words])
-        out.print(f"\ninterrupted; nothing half done is in use. To go on:\n  {again}", markup=False, soft_wrap=True)
+        how = " (the archive that was being fetched begins again)" if words[:1] == ["prepare"] else ""
+        said = f"interrupted; nothing half done is in use. To go on{how}:"
+        out.print(f"\n{said}\n  {again}", markup=False, soft_wrap=True)
         return INTERRUPTED
     except BrokenPipeError:  # | head
         return DONE
+    except OSError as error:
+        fail(PROGRAM, error)
+        return BAD_INPUT
 
 
 def _help(out: Console) -> None:

@@ -2,9 +2,10 @@ import io
 import random
 
 import pytest
+from layout_trees import TREES
 from PIL import Image
 
-from proxy_attention.data.folder import list_folder
+from proxy_attention.data.folder import list_all, list_folder
 from proxy_attention.data.integrity import (
     BROKEN,
     CONFLICT,
@@ -17,8 +18,9 @@ from proxy_attention.data.integrity import (
     Finding,
     check,
     stray_files,
+    unlisted_images,
 )
-from proxy_attention.data.sources import open_sample
+from proxy_attention.data.sources import open_sample, open_source
 
 
 def found_in(root):
@@ -58,7 +60,9 @@ def test_what_can_be_found_is_told_and_the_faults_come_first():
     assert {BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK, DUPLICATE, CONFLICT} == set(KINDS)
 
 
-@pytest.mark.parametrize("options", [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {})])
+@pytest.mark.parametrize(
+    "options", [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("WEBP", {})]
+)
 def test_a_file_that_ends_too_early_is_broken_wherever_it_was_cut(options, one_class, picture):
     form, more = options
     root, folder, _ = one_class
@@ -86,6 +90,7 @@ def test_a_whole_file_with_something_behind_its_end_is_whole(one_class, picture)
     root, folder, _ = one_class
     (folder / "more.jpg").write_bytes(encoded(picture, "JPEG") + b"\0" * 9)
     (folder / "more.png").write_bytes(encoded(picture.rotate(90), "PNG") + b"camera notes")
+    (folder / "more.gif").write_bytes(encoded(picture.rotate(180), "GIF") + b"\0")
 
     assert found_in(root) == []
 
@@ -133,7 +138,11 @@ def test_an_empty_image_is_broken(one_class):
 def test_a_file_beside_the_folders_or_a_hidden_one_does_not_lie_among_the_images(one_class):
     root, folder, _ = one_class
     (root / "LICENSE.txt").write_text("free")
-    (folder / ".DS_Store").write_text("x")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (folder / name).write_text("x")
+    for name in ("__MACOSX", "@eaDir"):
+        (folder / name).mkdir()
+        (folder / name / "notes.txt").write_text("x")
 
     assert found_in(root) == []
 
@@ -146,6 +155,8 @@ def test_a_data_set_of_its_own_layout_is_searched_where_its_images_lie(tmp_path)
     assert stray_files(tmp_path, ["images/a.jpg"]) == ["images/a.mat"]
     assert stray_files(tmp_path, ["set/images/a.jpg"]) == ["set/images/a.mat"]
     assert stray_files(tmp_path, ["data_batch_1/00000"]) == []
+    assert stray_files(tmp_path / "set" / "images", ["images/a.jpg"]) == ["images/a.mat"]
+    assert stray_files(tmp_path, ["images/a.jpg"], shipped=["*.mat"]) == []
 
 
 def test_the_same_pixels_in_train_and_test_are_a_leak_in_whatever_format(one_class):
@@ -186,13 +197,46 @@ def test_without_a_split_of_its_own_every_duplicate_may_leak(one_class):
     assert found == [Finding(POSSIBLE_LEAK, f"{folder.name}/zz.png", file.relative_to(root / "train").as_posix())]
 
 
-def test_the_same_image_under_two_classes_is_told_beside_what_else_it_is(one_class):
+def test_the_same_image_under_two_classes_is_told_once_as_the_worst_that_it_is(one_class):
     root, folder, file = one_class
-    other = next(place for place in sorted((root / "test").iterdir()) if place.name != folder.name)
-    (other / "zz.png").write_bytes(file.read_bytes())
-    name, first = f"test/{other.name}/zz.png", file.relative_to(root).as_posix()
+    train, test = (
+        next(place for place in sorted((root / split).iterdir()) if place.name != folder.name)
+        for split in ("train", "test")
+    )
+    (test / "zz.png").write_bytes(file.read_bytes())
+    first, leaked = file.relative_to(root).as_posix(), f"test/{test.name}/zz.png"
+    assert found_in(root) == [Finding(LEAK, leaked, first)]
 
-    assert found_in(root) == [Finding(LEAK, name, first), Finding(CONFLICT, name, first)]
+    (train / "zz.png").write_bytes(file.read_bytes())
+    (test / "zzz.png").write_bytes(file.read_bytes())
+
+    assert found_in(root) == [
+        Finding(LEAK, leaked, first),
+        Finding(LEAK, f"test/{test.name}/zzz.png", first),
+        Finding(CONFLICT, f"train/{train.name}/zz.png", first),
+    ]
+
+
+def test_without_a_split_of_its_own_the_same_image_under_two_classes_is_told_once(one_class):
+    root, folder, file = one_class
+    other = next(place for place in sorted((root / "train").iterdir()) if place.name != folder.name)
+    (other / "zz.png").write_bytes(file.read_bytes())
+
+    assert [one.kind for one in found_in(root / "train")] == [POSSIBLE_LEAK]
+
+
+def test_of_three_splits_each_two_may_leak(one_class):
+    root, folder, file = one_class
+    own = sorted((root / "test" / folder.name).iterdir())[0]
+    (root / "val").mkdir()
+    for name, content in (("a.png", file), ("b.png", own)):
+        (root / "val" / name).write_bytes(content.read_bytes())
+    catalogue, splits = list_all(root)
+
+    found = check(catalogue, splits=splits)
+
+    names = [path.relative_to(root).as_posix() for path in (file, own)]
+    assert found == [Finding(LEAK, names[1], "val/b.png"), Finding(LEAK, "val/a.png", names[0])]
 
 
 def test_an_image_that_cannot_be_opened_is_broken(one_class):
@@ -208,3 +252,40 @@ def test_progress_ends_at_the_number_of_images(image_folder):
     check(list_folder(image_folder), progress=lambda done, total: seen.append((done, total)))
 
     assert seen == [(32, 56), (56, 56)]
+
+
+@pytest.mark.parametrize("below", ["", "a", "a/b", "a/b/c"])
+def test_images_of_a_named_data_set_are_searched_as_deep_as_a_layout_may_lie(below, tmp_path):
+    top = tmp_path / below
+    for name in ("images/a.jpg", "images/a.txt"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).touch()
+
+    assert stray_files(tmp_path, ["images/a.jpg"]) == ["images/a.txt"]
+
+
+def test_an_animation_is_whole_up_to_its_trailer(one_class, picture):
+    root, folder, _ = one_class
+    moving = {"save_all": True, "append_images": [picture.rotate(30), picture.rotate(60)], "comment": b"three"}
+    content = encoded(picture, "GIF", **moving)
+    (folder / "moving.gif").write_bytes(content)
+    assert found_in(root) == []
+
+    (folder / "moving.gif").write_bytes(content[:-1])
+    assert found_in(root) == [
+        Finding(BROKEN, f"train/{folder.name}/moving.gif", "truncated: a GIF file without its trailer")
+    ]
+
+
+def test_of_images_that_no_list_names_only_the_broken_are_told(tmp_path, picture):
+    root = tmp_path / "pets"
+    TREES["oxford-iiit-pets"](root)
+    catalogue = open_source("oxford-iiit-pets", root)
+    assert unlisted_images(root, catalogue, catalogue.names) is None
+    content = encoded(picture, "JPEG")
+    for name, found in (("again_1", (root / catalogue.names[0]).read_bytes()), ("cut_1", content[:-9])):
+        (root / "images" / f"{name}.jpg").write_bytes(found)
+
+    found = check(catalogue, unlisted=unlisted_images(root, catalogue, catalogue.names))
+
+    assert [(one.kind, one.file) for one in found] == [(BROKEN, "images/cut_1.jpg")]

@@ -5,18 +5,19 @@ Two images are the same if their decoded pixels are: upright, RGB, size and ever
 
 import hashlib
 import os
-import re
 import struct
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import chain
+from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from proxy_attention.data.decoding import UNREADABLE
-from proxy_attention.data.folder import EXTENSIONS
+from proxy_attention.data.endings import BEGINNINGS, missing
+from proxy_attention.data.folder import EXTENSIONS, hidden, is_image, walk
 from proxy_attention.data.pixels import ahead
 from proxy_attention.data.reading import CHUNK, THREADS, Catalogue, Report
 
@@ -25,22 +26,15 @@ DUPLICATE, CONFLICT = "duplicate", "label conflict"
 KINDS = {
     BROKEN: "does not decode, or ends too early",
     NO_IMAGE: "lies among images and is none",
-    LEAK: "the same pixels in test and in train",
+    LEAK: "the same pixels in test and in train (or in val)",
     POSSIBLE_LEAK: "the same pixels twice: a drawn split may part them",
     DUPLICATE: "the same pixels twice within one split",
-    CONFLICT: "the same pixels under two classes",
+    CONFLICT: "the same pixels under two classes within one split",
 }
 """What can be found, worst first."""
 
 FAULTS = (BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK)
 """What should not stay; the rest is for information."""
-
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-BEGINNINGS = (PNG, JPEG, b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
-"""Of what began as an image: where Pillow cannot tell what it is, it is broken."""
-
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""Inside coded pixels 255 is followed by 0 or by a restart marker; what else follows it ends them."""
 
 
 @dataclass(frozen=True, order=True)
@@ -66,46 +60,55 @@ class _Seen:
     trouble: tuple[str, str] | None = None
 
 
-def check(catalogue: Catalogue, stray: Iterable[str] = (), *, progress: Report | None = None) -> list[Finding]:
+def check(
+    catalogue: Catalogue,
+    stray: Iterable[str] = (),
+    *,
+    splits: Sequence[str] | None = None,
+    unlisted: Catalogue | None = None,
+    progress: Report | None = None,
+) -> list[Finding]:
     """Read and decode every image; memory holds a hash of each, not its pixels.
 
     Args:
         stray: files that lie among the images and have no image's name.
+        splits: the split of each image, if there are others than the data set's own test and the rest.
+        unlisted: further images, of which only what does not decode is told.
         progress: called with (images read, images in all).
-    Returns: findings in the order of ``KINDS``, then by name.
+    Returns: findings in the order of ``KINDS``, then by name; each image is told once, by the worst that it is.
     """
     found = [Finding(NO_IMAGE, name, "no image by its name") for name in stray]
     groups: dict[bytes, list[int]] = {}
     first: dict[bytes, int] = {}
     for i, seen in enumerate(_read(catalogue, progress)):
         if seen.trouble is not None:
-            kind, reason = seen.trouble
-            found.append(Finding(kind, catalogue.names[i], reason))
+            found.append(Finding(seen.trouble[0], catalogue.names[i], seen.trouble[1]))
         elif seen.pixels in first:
             groups.setdefault(seen.pixels, [first[seen.pixels]]).append(i)
         else:
             first[seen.pixels] = i
-    drawn = not any(catalogue.own_test)
+    parted = splits if splits is not None else ["test" if own else "train" for own in catalogue.own_test]
+    drawn = len(set(parted)) < 2
     for group in groups.values():
-        found += _of_group(catalogue, group, drawn=drawn)
+        found += _of_group(catalogue, group, parted, drawn=drawn)
+    if unlisted is not None:
+        troubles = [seen.trouble for seen in _read(unlisted, progress)]
+        found += [Finding(trouble[0], unlisted.names[i], trouble[1]) for i, trouble in enumerate(troubles) if trouble]
     return sorted(found, key=lambda one: (tuple(KINDS).index(one.kind), one.file, one.other))
 
 
-def _of_group(catalogue: Catalogue, group: Sequence[int], *, drawn: bool) -> Iterator[Finding]:
-    """What is to be said of images with the same pixels, each compared with the first it equals.
+def _of_group(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str], *, drawn: bool) -> Iterator[Finding]:
+    """What is to be said of images with the same pixels: of each but the first to train with, how it relates to that.
 
     Args:
         drawn: the data set has no split of its own.
     """
     names, labels = catalogue.names, catalogue.labels
-    train = [i for i in group if not catalogue.own_test[i]]
-    test = [i for i in group if catalogue.own_test[i]]
-    if train:
-        yield from (Finding(LEAK, names[i], names[train[0]]) for i in test)
-    for split in (train, test):
-        again = POSSIBLE_LEAK if drawn else DUPLICATE
-        yield from (Finding(again, names[i], names[split[0]]) for i in split[1:])
-    yield from (Finding(CONFLICT, names[i], names[group[0]]) for i in group if labels[i] != labels[group[0]])
+    home = next((i for i in group if not catalogue.own_test[i]), group[0])
+    for i in group:
+        if i != home:
+            again = POSSIBLE_LEAK if drawn else DUPLICATE if labels[i] == labels[home] else CONFLICT
+            yield Finding(again if splits[i] == splits[home] else LEAK, names[i], names[home])
 
 
 def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Seen]:
@@ -127,11 +130,11 @@ def _look(catalogue: Catalogue, i: int) -> _Seen:
     try:
         content = catalogue.read(i)
         image = catalogue.decode(content)
-        if catalogue.form == "file" and (missing := _missing(content)):
-            return _Seen(b"", (BROKEN, missing))
+        if catalogue.form == "file" and (lacks := missing(content)):
+            return _Seen(b"", (BROKEN, lacks))
     except UnidentifiedImageError:
         if not content or content.startswith(BEGINNINGS):
-            return _Seen(b"", (BROKEN, _missing(content) or "damaged: begins as an image does" if content else "empty"))
+            return _Seen(b"", (BROKEN, missing(content) or "damaged: begins as an image does" if content else "empty"))
         return _Seen(b"", (NO_IMAGE, "no image by its content"))
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -145,84 +148,69 @@ def _digest(image: Image.Image) -> bytes:
     return hashlib.blake2b(size + image.tobytes(), digest_size=16).digest()
 
 
-def _missing(content: bytes) -> str:
-    """What a JPEG, PNG or WebP file lacks of its end, which Pillow may overlook; empty if nothing."""
-    try:
-        if content.startswith(PNG):
-            return _missing_of_png(content)
-        if content.startswith(JPEG):
-            return "" if _ends(content) else "truncated: a JPEG file without its end marker"
-        if content[:4] == b"RIFF" and len(content) < 8 + struct.unpack_from("<I", content, 4)[0]:
-            return "truncated: shorter than the file says"
-    except struct.error:
-        return "truncated: ends within a header"
-    return ""
-
-
-def _missing_of_png(content: bytes) -> str:
-    """Walk the chunks to the one that ends the file; those that carry pixels must agree with their sums."""
-    at = len(PNG)
-    while at < len(content):
-        length, kind = struct.unpack_from(">I4s", content, at)
-        (crc,) = struct.unpack_from(">I", content, at + 8 + length)
-        if kind[:1].isupper() and zlib.crc32(content[at + 4 : at + 8 + length]) != crc:
-            return f"damaged: the sum of chunk {kind.decode('latin-1')!r} is wrong"
-        if kind == b"IEND":
-            return ""
-        at += 12 + length
-    return "truncated: a PNG file without its end chunk"
-
-
-def _ends(content: bytes) -> bool:
-    """Walk the segments of a JPEG file, and the coded pixels after each start of scan, to its end marker."""
-    at = 2
-    while at < len(content):
-        found = JPEG_MARKER.search(content, at)
-        if found is None:
-            return False
-        marker, at = content[found.start() + 1], found.end()
-        if marker == 0xD9:
-            return True
-        if marker not in (0x01, 0xD8):  # these two stand alone; others tell their length
-            at += struct.unpack_from(">H", content, at)[0]
-    return False
-
-
-def stray_files(root: Path, names: Sequence[str] | None = None) -> list[str]:
+def stray_files(
+    root: Path, names: Sequence[str] | None = None, *, straight: bool = False, shipped: Sequence[str] = ()
+) -> list[str]:
     """The files that lie among images without an image's name; hidden ones are left out.
 
     Args:
-        names: of images, as paths below the root or below a folder of its first two levels: then only what shares a
-            folder with one of them. Without names, everything in the root's folders.
+        names: of images, as paths below a folder near the root: then only what shares a folder with one of them.
+            Without names, everything in the root's folders.
+        straight: whether images lie straight in the root, so that its own files count, too.
+        shipped: patterns of the names of files that the publisher put there.
     Returns: names of the same kind, sorted.
     """
     top = root if names is None else _top(root, names)
     if top is None:
         return []
-    folders = _folders(top) if names is None else {PurePosixPath(name).parent for name in names}
     return sorted(
-        (folder / entry.name).as_posix()
-        for folder in folders
-        if folder.parts and (top / folder).is_dir()
-        for entry in os.scandir(top / folder)
-        if entry.name[0] != "." and Path(entry.name).suffix.lower() not in EXTENSIONS and entry.is_file()
+        f"{folder}{file}"
+        for folder, files in _places(top, names)
+        if folder or straight
+        for file in files
+        if Path(file).suffix.lower() not in EXTENSIONS
+        and not any(fnmatchcase(file, pattern) for pattern in shipped)
+        and (top / folder / file).is_file()
+    )
+
+
+def unlisted_images(root: Path, catalogue: Catalogue, names: Sequence[str] | None = None) -> Catalogue | None:
+    """The image files that lie among a data set's images and are none of them; None if there is none.
+
+    Args:
+        names: as of ``stray_files``.
+    Returns: a data set of them, each of the first class.
+    """
+    top = root if names is None else _top(root, names)
+    if top is None:
+        return None
+    base, listed = top, frozenset(catalogue.names)
+    beside = (f"{folder}{file}" for folder, files in _places(top, names) for file in files if is_image(file))
+    others = tuple(sorted(name for name in beside if name not in listed))
+    if not others:
+        return None
+    return replace(
+        catalogue,
+        names=others,
+        labels=(0,) * len(others),
+        own_test=(False,) * len(others),
+        read=lambda i: (base / others[i]).read_bytes(),
+        region=None,
     )
 
 
 def _top(root: Path, names: Sequence[str]) -> Path | None:
-    """The folder that the names start from; None if they are no paths."""
-    places = (root, *sorted(root.glob("*/")), *sorted(root.glob("*/*/")))
-    return next((place for place in places if (place / names[0]).is_file()), None)
+    """The folder that the names start from: the root, that above it or one near below; None if they are no paths."""
+    below = (place for pattern in ("*/", "*/*/", "*/*/*/") for place in sorted(root.glob(pattern)))
+    return next((place for place in chain((root, root.parent), below) if (place / names[0]).is_file()), None)
 
 
-def _folders(root: Path) -> Iterator[PurePosixPath]:
-    """Every folder below the root, each real one once."""
-    seen: set[str] = set()
-    for folder, children, _ in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            children.clear()
-            continue
-        seen.add(real)
-        children[:] = sorted(child for child in children if not child.startswith("."))
-        yield PurePosixPath(Path(folder).relative_to(root).as_posix())
+def _places(top: Path, names: Sequence[str] | None) -> Iterator[tuple[str, list[str]]]:
+    """(path below the top that ends with a slash, its files) of every folder of images; hidden files are left out."""
+    if names is None:
+        for folder, files in walk(top):
+            yield "" if folder == top else f"{folder.relative_to(top).as_posix()}/", files
+        return
+    for parent in {name[: name.rfind("/") + 1] for name in names}:
+        if (top / parent).is_dir():
+            yield parent, [entry.name for entry in os.scandir(top / parent) if not hidden(entry.name)]

@@ -45,13 +45,13 @@ def bring(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: Repo
         where nothing can be written.
     """
     with _alone(root) as work:
-        for archive in archives:
+        for number, archive in enumerate(archives):
             file = root / archive.filename
             done = work / f"{file.name}.done"
             if done.exists():
                 continue
             try:
-                _fetch(archive, root, work, tell)
+                _fetch(archive, root, work, tell, instead=_instead(archives[number:], root))
             except FetchError:
                 if not [*work.glob("*.done"), *work.glob("*.unpacked")]:
                     finish(root)  # nothing was begun that must be completed: what is put there by hand will do
@@ -93,7 +93,7 @@ def _alone(root: Path) -> Iterator[Path]:
         yield work
 
 
-def _fetch(archive: Archive, root: Path, work: Path, tell: Tell) -> None:
+def _fetch(archive: Archive, root: Path, work: Path, tell: Tell, *, instead: str) -> None:
     """Download a file beside its place, see that it is what was promised, and rename it into its place.
 
     Raises: FetchError; OSError where it cannot be written.
@@ -115,11 +115,15 @@ def _fetch(archive: Archive, root: Path, work: Path, tell: Tell) -> None:
             download_url(archive.url, str(partial.parent), filename=partial.name, md5=archive.md5)
     except (URLError, HTTPException, TimeoutError, ConnectionError, RuntimeError, ValueError) as error:
         partial.unlink(missing_ok=True)
-        raise FetchError(
-            f"{archive.url} cannot be fetched: {_reason(error)}; try again, or put {file.name} into {str(root)!r}"
-        ) from error
+        raise FetchError(f"{archive.url} cannot be fetched: {_reason(error)}; try again, or {instead}") from error
     file.parent.mkdir(parents=True, exist_ok=True)
     partial.replace(file)
+
+
+def _instead(archives: Sequence[Archive], root: Path) -> str:
+    """What a person may do where nothing can be fetched: it names every file that is left, for another machine."""
+    names = ", ".join(archive.filename for archive in archives)
+    return f"put {names} into {str(root)!r} (from {', '.join(archive.url for archive in archives)})"
 
 
 def _reason(error: Exception) -> str:

@@ -46,6 +46,7 @@ class Source:
         label: how a class is read off.
         archives: what can be downloaded; empty where it is to be got by hand.
         by_hand: then, where to get it and what to put where.
+        beside: patterns of the names of what the publisher ships among the images, and is none.
     """
 
     open: Callable[[Path | None, str], Catalogue]
@@ -58,6 +59,7 @@ class Source:
     label: str
     archives: tuple[Archive, ...] = ()
     by_hand: str = ""
+    beside: tuple[str, ...] = ()
 
 
 def open_sample(root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
@@ -185,6 +187,7 @@ SOURCES: dict[str, Source] = {
         layout="256_ObjectCategories/<number>.<class>/*.jpg (257.clutter, which is no class, is left out)",
         label=UNNUMBERED,
         archives=(_archive(CALTECH, "nyy15-4j048/files/256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d"),),
+        beside=("RENAME2",),
     ),
     "places365": Source(
         open=_at("places365", layouts.places365),
@@ -240,6 +243,7 @@ SOURCES: dict[str, Source] = {
             _archive(OXFORD, "pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
             _archive(OXFORD, "pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
         ),
+        beside=("*.mat",),
     ),
     "imagenette": Source(
         open=_at("imagenette", layouts.imagenette),
