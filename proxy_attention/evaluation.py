@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from proxy_attention.augment.augmentations import augmentation_of
 from proxy_attention.augment.replacement import smooth
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet
@@ -140,10 +141,15 @@ class Judgement:
     judge_seconds: float = 0.0
 
 
+def trained_by(config: TrialConfig) -> frozenset[str]:
+    """Every method by which a trial trains, under all its names: its proxies' and its augmentation's."""
+    proxies = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_proxies else frozenset()
+    return proxies.union(*map(related, augmentation_of(config.augment).looks_by))
+
+
 def judge_of(config: TrialConfig) -> str | None:
     """The method that judges what a trial's model looks at; None if none does, or the trial trains by it."""
-    trained_by = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_proxies else frozenset()
-    return config.judge if config.judge_images and not related(config.judge) & trained_by else None
+    return config.judge if config.judge_images and not related(config.judge) & trained_by(config) else None
 
 
 def judged_ids(test: np.ndarray, config: TrialConfig) -> np.ndarray:
@@ -153,6 +159,16 @@ def judged_ids(test: np.ndarray, config: TrialConfig) -> np.ndarray:
     """
     drawn = torch.randperm(len(test), generator=stream(config.effective_split_seed, "judge"))
     return np.sort(test[drawn[: config.judge_images].numpy()])
+
+
+def check_regions(images: ImageSet, ids: np.ndarray) -> None:
+    """See that it can be told where the objects of these images are, without looking at a pixel of theirs.
+
+    Raises: DataError for a box or mask that cannot be.
+    """
+    if images.region is not None:
+        for number in ids.tolist():
+            images.region(number)
 
 
 def judge_explanations(

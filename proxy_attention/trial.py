@@ -24,7 +24,15 @@ from proxy_attention.data.sources import SOURCES
 from proxy_attention.data.splits import SPLITS, Split, draw_split, redraw
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
 from proxy_attention.errors import unknown
-from proxy_attention.evaluation import Evaluation, Judgement, evaluate, judge_explanations, judge_of, judged_ids
+from proxy_attention.evaluation import (
+    Evaluation,
+    Judgement,
+    check_regions,
+    evaluate,
+    judge_explanations,
+    judge_of,
+    judged_ids,
+)
 from proxy_attention.fits import family_of
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
 from proxy_attention.models import PRECISIONS, Classifier, build_for
@@ -149,6 +157,7 @@ def run_trial(
         check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
     if judge := judge_of(config):
         check_method(judge, model, name=config.model, field="judge")
+        check_regions(images, judged_ids(split.test, config))  # they are needed at the end: too late for a bad one
     log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)
     state = new_state(model.to(where), config, images=len(split.train), device=where)
     training_set = _originals(images, split, config)
@@ -320,8 +329,11 @@ def _has_stalled(records: list[EpochRecord], config: TrialConfig) -> bool:
 def _scores(
     model: Classifier, training_set: TrainingSet, totals: EpochTotals, config: TrialConfig, shared: Road, *, epochs: int
 ) -> Scores:
-    if config.collect == "online":  # of a mixed image either class is right
-        return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=totals.correct > 0)
+    if config.collect == "online":
+        own = training_set.labels_of(training_set.slot_ids).cpu()
+        # of a mixed image every class of its label is right, and its own even where the label has none of it left
+        right = (totals.correct > 0) | (totals.predicted == own)
+        return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=right)
     made = shared.once(epochs, scores_part(config), lambda: vars(clean_scores(model, training_set, config)))
     return Scores(**made)
 

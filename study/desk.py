@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from proxy_attention.data.reading import Catalogue
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.errors import ConfigError, DataError
-from proxy_attention.evaluation import judge_of
+from proxy_attention.evaluation import judge_of, trained_by
 from proxy_attention.models import build_for
 from proxy_attention.saliency.faithfulness import PASSES
 from proxy_attention.saliency.methods import JUDGES, METHODS, check_method, judge, related, the_same
@@ -79,7 +80,11 @@ def _named(study: Study, field: str = "saliency") -> set[Any]:
 def _trained_by(study: Study) -> frozenset[str]:
     """Every method that a model of the study may be trained by, under all its names."""
     smooth = any(_named(study, "eigen_smooth"))
-    return frozenset().union(*(related(name, eigen_smooth=smooth) for name in _named(study)))
+    configs = [
+        TrialConfig(schedule="p", saliency=saliency, eigen_smooth=smooth, augment=augment)
+        for saliency, augment in itertools.product(_named(study), _named(study, "augment"))
+    ]
+    return frozenset().union(*map(trained_by, configs))
 
 
 class Desk:

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from proxy_attention.errors import ConfigError, unknown
+from proxy_attention.evaluation import trained_by
 from proxy_attention.models import as_float, autocast, eval_batch
 from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
 from proxy_attention.saliency.methods import JUDGES, METHODS, check_method, related
@@ -57,8 +58,7 @@ def pair_of(without: Model, proxied: Model, saliency: str | None) -> Pair:
     if saliency is not None and saliency not in METHODS:
         raise unknown("--saliency", saliency, METHODS)
     configs = [model.config for model in (without, proxied)]
-    proxies = [config for config in configs if config.has_proxies]
-    used = frozenset().union(*(related(config.saliency, eigen_smooth=config.eigen_smooth) for config in proxies))
+    used = frozenset().union(*map(trained_by, configs))
     by_study = [configs[0].judge] if configs[0].judge == configs[1].judge else []
     method = saliency or next((name for name in (*by_study, *JUDGES) if not related(name) & used), None)
     if method is None:

@@ -445,6 +445,16 @@ def test_a_named_judge_by_which_a_trial_trains_is_refused_with_those_that_may(im
         judges(study_text, image_folder, "judge=layercam", *settings)
 
 
+@pytest.mark.parametrize("schedule", ["2", "1,p"])
+def test_a_judge_by_which_an_augmentation_looks_is_refused(image_folder, study_text, schedule):
+    settings = ["judge=gradcam", "saliency=layercam"]
+    arm = f'[[arm]]\nname = "other"\nschedule = "{schedule}"\nsaliency = "layercam"\naugment = "flip-rotate+snapmix"\n'
+    assert judges(study_text, image_folder, *settings) == {"gradcam"}
+
+    with pytest.raises(ConfigError, match=r"^judge must be a method by which no trial .*; got 'gradcam'"):
+        judges(study_text, image_folder, *settings, text=arm)
+
+
 def test_a_named_judge_by_which_a_search_may_train_is_refused_before_it_starts(prepared_run, study_text, tmp_path):
     text = study_text.replace("[search]", 'judge = "layercam"\n[search]\nsaliency = ["gradcam", "layercam"]')
 

@@ -9,10 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from proxy_attention import evaluation
+from proxy_attention.augment.augmentations import AUGMENTATIONS, augmentation_of
+from proxy_attention.config import TrialConfig
 from proxy_attention.data.splits import draw_split
-from proxy_attention.errors import ConfigError
-from proxy_attention.evaluation import Judgement, judge_explanations, judge_of, judged_ids
+from proxy_attention.errors import ConfigError, DataError
+from proxy_attention.evaluation import Judgement, judge_explanations, judge_of, judged_ids, trained_by
 from proxy_attention.models import as_float, build
+from proxy_attention.saliency.attributions import NOISES
 from proxy_attention.saliency.maps import low_resolution_maps, upsample
 from proxy_attention.saliency.methods import JUDGES, METHODS, judge, related
 from proxy_attention.trial import run_trial
@@ -47,6 +50,7 @@ def values(judgement):
         (["eigengradcam", "gradcam++", "layercam", "gradcam"], "ablationcam"),  # of which two more are the same
         (["eigengradcam", "gradcam++", "layercam", "xgradcam"], "ablationcam"),
         (["smoothgrad/eigengradcam"], "gradcam++"),
+        (["guided-gradcam", "eigengradcam", "gradcam++", "layercam"], "ablationcam"),
         (METHODS, None),
     ],
 )
@@ -62,6 +66,28 @@ def test_a_method_is_related_to_what_it_averages_and_to_what_it_is_under_a_linea
     assert related("layercam", eigen_smooth=True) == {"layercam", "eigengradcam"}
 
 
+def test_a_method_is_related_to_those_it_is_made_of_though_its_name_does_not_say_so():
+    assert len(NOISES) == 3
+    for noise in NOISES:
+        assert related(noise) == {noise, "saliency"}
+        assert related(f"{noise}/lrp") == {f"{noise}/lrp", "lrp"}
+    of_two = {"guided-gradcam", "gradcam", "guided-backprop"}
+    assert related("guided-gradcam") == of_two
+    assert related("vargrad/guided-gradcam") == {"vargrad/guided-gradcam", *of_two}
+    assert related("saliency") == {"saliency"}
+
+
+def test_an_augmentation_that_asks_where_to_look_says_by_which_methods():
+    assert any(row.looks_by for row in AUGMENTATIONS.values())
+    for name, row in AUGMENTATIONS.items():
+        assert bool(row.looks_by) == (row.asks > 0), name
+        assert set(row.looks_by) <= set(METHODS), name
+    joined = augmentation_of("flip-rotate+keepaugment+snapmix")
+    assert joined.looks_by == ("saliency", "gradcam")
+    assert trained_by(TrialConfig(schedule="2", augment="flip-rotate+keepaugment+snapmix")) == {"saliency", "gradcam"}
+    assert trained_by(TrialConfig(schedule="2")) == frozenset()
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -73,6 +99,14 @@ def test_a_method_is_related_to_what_it_averages_and_to_what_it_is_under_a_linea
         ({"saliency": "smoothgrad/lrp", "judge": "lrp"}, None),
         ({"saliency": "lrp", "judge": "vargrad/lrp"}, None),
         ({"saliency": "lrp", "judge": "gradcam"}, "gradcam"),
+        ({"saliency": "saliency", "judge": "smoothgrad"}, None),
+        ({"saliency": "vargrad", "judge": "smoothgrad-squared"}, None),
+        ({"saliency": "guided-gradcam", "judge": "hirescam"}, None),
+        ({"saliency": "layercam", "judge": "gradcam", "augment": "flip-rotate+snapmix"}, None),
+        ({"schedule": "2", "judge": "hirescam", "augment": "attentive-cutmix"}, None),
+        ({"schedule": "2", "judge": "vargrad", "augment": "puzzlemix"}, None),
+        ({"schedule": "2", "judge": "saliency", "augment": "keepaugment"}, None),
+        ({"schedule": "2", "judge": "gradcam", "augment": "keepaugment+cutmix"}, "gradcam"),
     ],
 )
 def test_a_trial_that_trains_by_its_judge_is_not_judged(config, changes, expected):
@@ -200,6 +234,26 @@ def test_the_pointing_game_counts_maps_of_the_true_class_that_point_at_the_objec
 
     assert found.pointing_game == pytest.approx(15 / 20)
     assert values(found) == values(judged(trained, small, ids))
+
+
+def test_a_bad_region_ends_a_trial_before_its_training_and_only_judged_images_are_asked(config, tiny, tmp_path):
+    trial, asked = config(schedule="2", judge_images=5), []
+    split = draw_split(tiny.labels.numpy(), tiny.own_test.numpy(), trial)
+    judged_images = judged_ids(split.test, trial).tolist()
+
+    def region(i):
+        asked.append(i)
+        if len(asked) == 5:
+            raise DataError("a bounding box must lie in its image")
+
+    bad = dataclasses.replace(tiny, region=region)
+    with pytest.raises(DataError, match="a bounding box must lie in its image"):
+        next(run_trial(trial, bad, directory=tmp_path))
+
+    assert asked == judged_images
+    assert list(tmp_path.iterdir()) == []  # no epoch has left anything
+    next(run_trial(dataclasses.replace(trial, judge_images=0), bad))
+    assert len(asked) == 5
 
 
 def test_images_without_a_region_do_not_take_part(trained, small, ids, pointing):

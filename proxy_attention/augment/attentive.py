@@ -32,6 +32,7 @@ def keepaugment(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     It is the paper's selective cut, which needs no other augmentation. The paper draws squares until one is below the
     quantile; here one of those below is drawn. Importance is the norm of the gradient of the loss over the channels,
     where the paper has the largest of the logit's, and it is taken at full size: some models take no smaller image.
+    What an image becomes does not depend on its batch but for rounding: two squares nearly alike may change places.
 
     Args:
         draws: (B, 1): which square.
@@ -135,7 +136,8 @@ def _source(
 def attentive_cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     """The six cells of a 7 x 7 grid of another image that its class is seen in most, pasted at their place.
 
-    The paper asks a second, pretrained network where to look; here it is the model in training.
+    The paper asks a second, pretrained network where to look; here it is the model in training. Where 7 does not divide
+    a side, cells differ by a pixel; the label counts the pixels that are pasted.
 
     Args:
         draws: (B, 2): partner; which of equally attended cells.
@@ -147,8 +149,7 @@ def attentive_cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     rows, columns = (torch.arange(side, device=cells.device) * ATTENDED_GRID // side for side in (height, width))
     pasted = cells[:, rows][:, :, columns]
     images = torch.where(pasted[:, None], batch.images[partner], batch.images)
-    own = torch.full_like(draws[:, 0], 1 - ATTENDED_CELLS / ATTENDED_GRID**2)
-    return with_partner(batch, images, partner, own, task)
+    return with_partner(batch, images, partner, 1 - pasted.float().mean((1, 2)), task)
 
 
 def most_attended(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -174,6 +175,7 @@ ATTENTIVE: dict[str, Augmentation] = {
         columns=1,
         apply=keepaugment,
         asks=2,
+        looks_by=("saliency",),
     ),
     "snapmix": per_image(
         snapmix,
@@ -181,6 +183,7 @@ ATTENTIVE: dict[str, Augmentation] = {
         what="a box of another image scaled into a box elsewhere; labels by the share of each map that is seen",
         source="Huang et al., AAAI 2021; ours",
         asks=1,
+        looks_by=("gradcam",),
     ),
     "attentive-cutmix": per_image(
         attentive_cutmix,
@@ -188,6 +191,7 @@ ATTENTIVE: dict[str, Augmentation] = {
         what="the six cells of 7 x 7 that the model looks at most, pasted from another image",
         source="Walawalkar et al., ICASSP 2020; ours",
         asks=1,
+        looks_by=("gradcam",),
     ),
 }
 """Those that ask the model where it looks."""

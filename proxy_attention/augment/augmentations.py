@@ -48,4 +48,5 @@ def augmentation_of(augment: str) -> Augmentation:
         apply=apply,
         mixes=bool(mixing),
         asks=sum(part.asks for part in parts),
+        looks_by=tuple(dict.fromkeys(name for part in parts for name in part.looks_by)),
     )

@@ -39,10 +39,13 @@ class Batch:
         return F.cross_entropy(logits, self.labels if self.mixed is None else self.mixed, reduction="none")
 
     def right(self, predicted: torch.Tensor) -> torch.Tensor:
-        """How much of each image the predicted class is, (B,) float32: 1 or 0, and a part of it under mixed labels."""
+        """How much of each image the predicted class is, (B,) float32: 1 or 0, and a part of it under mixed labels.
+
+        Of a class that is there more than once it is the whole image.
+        """
         if self.mixed is None:
             return (predicted == self.labels).float()
-        return self.mixed.gather(1, predicted[:, None])[:, 0]
+        return self.mixed.gather(1, predicted[:, None])[:, 0].clamp(max=1)
 
 
 class Looks(Protocol):
@@ -85,6 +88,7 @@ class Augmentation:
             writes to nothing that it is given, and draws no random number.
         mixes: whether images or labels of a batch are mixed: an image then depends on which others are in its batch.
         asks: what it asks of the model that is trained, in forward passes a batch; 0: nothing.
+        looks_by: methods of explanation whose maps tell it what to do: who trains under it trains by them.
     """
 
     what: str
@@ -93,6 +97,7 @@ class Augmentation:
     apply: Callable[[Batch, torch.Tensor, Task], Batch]
     mixes: bool = False
     asks: int = 0
+    looks_by: tuple[str, ...] = ()
 
 
 def of_images(

@@ -35,14 +35,20 @@ REMIX_KAPPA, REMIX_TAU = 3, 0.5
 
 
 def per_image(
-    mix: Callable[[Batch, torch.Tensor, Task], Batch], *, columns: int, what: str, source: str, asks: int = 0
+    mix: Callable[[Batch, torch.Tensor, Task], Batch],
+    *,
+    columns: int,
+    what: str,
+    source: str,
+    asks: int = 0,
+    looks_by: tuple[str, ...] = (),
 ) -> Augmentation:
     """A row that mixes each image with others of its batch; a lone image stays as it is."""
 
     def apply(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
         return mix(batch, draws, task) if len(batch) > 1 else batch
 
-    return Augmentation(what, source, columns, apply, mixes=True, asks=asks)
+    return Augmentation(what, source, columns, apply, mixes=True, asks=asks, looks_by=looks_by)
 
 
 def mixed_labels(labels: torch.Tensor, partner: torch.Tensor, part: torch.Tensor, *, classes: int) -> torch.Tensor:

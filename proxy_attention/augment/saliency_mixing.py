@@ -114,6 +114,7 @@ SALIENCY_MIXING: dict[str, Augmentation] = {
         what="blocks of two images, moved so that the salient ones of both are seen, labels by area",
         source="Kim et al., ICML 2020; ours",
         asks=2,
+        looks_by=("saliency",),
     ),
 }
 """Those that look before they mix."""

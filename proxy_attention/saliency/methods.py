@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from proxy_attention.errors import ConfigError
 from proxy_attention.saliency.attention import ROLLOUTS
-from proxy_attention.saliency.attributions import ATTRIBUTIONS
+from proxy_attention.saliency.attributions import ATTRIBUTIONS, NOISES
 from proxy_attention.saliency.cam import CAMS
 from proxy_attention.saliency.method import ExplainedModel, Method
 from proxy_attention.saliency.perturbation import PERTURBATIONS
@@ -12,6 +12,11 @@ from proxy_attention.saliency.perturbation import PERTURBATIONS
 METHODS: dict[str, Method] = {**CAMS, **PERTURBATIONS, **ATTRIBUTIONS, **ROLLOUTS}
 """Every explanation method by name."""
 
+MADE_OF: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(NOISES, ("saliency",)),
+    "guided-gradcam": ("gradcam", "guided-backprop"),
+}
+"""What a method is made of where its name does not say so, as that of ``smoothgrad/lrp`` does."""
 
 JUDGES = ("eigengradcam", "gradcam++", "layercam", "hirescam", "gradcam", "xgradcam", "ablationcam", "eigencam")
 """Methods that can say where any trained model looks at the price of one pass, the first choice first."""
@@ -29,12 +34,13 @@ def judge(trained_by: Iterable[str]) -> str | None:
 
 
 def related(saliency: str, *, eigen_smooth: bool = False) -> frozenset[str]:
-    """What a map may be called: its method, the one it averages, what they are to the bit under a linear head.
+    """What a map may be called: its method, those it is made of, what they are to the bit under a linear head.
 
     Args:
         eigen_smooth: whether it is smoothed so: of pooled features it is then another method's map, too.
     """
     own = {saliency, saliency.partition("/")[2]} - {""}
+    own |= {part for name in own for part in MADE_OF.get(name, ())}
     pooled = {METHODS[name].pooled for name in own if name in METHODS} - {""}
     return frozenset(own | pooled | ({"eigengradcam"} if eigen_smooth else set()))
 
