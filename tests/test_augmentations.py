@@ -1,6 +1,7 @@
 """What holds for every augmentation, alone and joined with others; what each of them does is tested beside it."""
 
 import copy
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from proxy_attention.augment.augmentations import AUGMENTATIONS, augmentation_of
 from proxy_attention.augment.batch import Batch, Task
 from proxy_attention.config import TrialConfig
 from proxy_attention.errors import ConfigError
+from proxy_attention.models import as_float
+from proxy_attention.seeds import derive_seed
 from proxy_attention.training import Looks, new_state, train_epoch
 from proxy_attention.trial import check
 
@@ -27,6 +30,16 @@ def task(sample, trained):
 def batch(sample):
     ids = torch.arange(0, 3000, 190)
     return Batch(sample.images[ids].float() / 255, sample.labels[ids])
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Answers that are known beforehand, one an image."""
+
+    maps: torch.Tensor
+
+    def class_maps(self, images, labels):
+        return self.maps
 
 
 def draws_for(row, count, seed=1):
@@ -127,6 +140,22 @@ def test_what_mixes_names_only_classes_of_the_batch_and_no_negative_part(name, b
     assert not out.mixed[:, absent].any()
 
 
+@pytest.mark.parametrize("name", ["cutmix", "cowmask", "resizemix", "ricap", "saliencymix", "attentive-cutmix"])
+@pytest.mark.parametrize("size", [32, 28, 45])
+def test_a_label_counts_the_pixels_that_are_really_seen(name, size, task):
+    row = AUGMENTATIONS[name]
+    images = (torch.arange(CLASSES) / 16)[:, None, None, None].expand(-1, 3, size, size)  # each of its own number
+    looks = Maps(torch.rand(CLASSES, 4, 4, generator=torch.Generator().manual_seed(0)))
+
+    for seed in range(5):
+        given = Batch(images, torch.arange(CLASSES))
+        out = row.apply(given, draws_for(row, CLASSES, seed), Task(task.class_counts, looks))
+
+        seen = [((out.images[:, 0] * 16).round() == image).float().mean((1, 2)) for image in range(CLASSES)]
+        torch.testing.assert_close(out.mixed, torch.stack(seen, dim=1), atol=1e-6, rtol=0)
+        assert not torch.equal(out.images, images)
+
+
 @pytest.mark.parametrize("name", MIXING)
 def test_a_batch_of_one_class_stays_of_that_class(name, batch, task):
     row = AUGMENTATIONS[name]
@@ -153,6 +182,28 @@ def test_a_model_trains_under_every_augmentation(name, freeze_trunk, config, tin
     assert totals[0].correct.min() >= 0
     assert torch.equal(totals[0].losses, totals[1].losses)
     assert torch.equal(totals[0].correct, totals[1].correct)
+
+
+@pytest.mark.parametrize("name", ["mixup", "snapmix"])
+def test_an_epoch_trains_on_and_tells_of_its_mixed_labels(name, config, tiny, training_set_of, trained):
+    trial = config(augment=name, schedule="2", batch_size=1000)
+    given, row = training_set_of(trial, tiny), AUGMENTATIONS[name]
+    state = new_state(copy.deepcopy(trained), trial, images=len(given), device=torch.device("cpu"))
+    totals = train_epoch(state, given, trial, epoch=0)
+
+    model = copy.deepcopy(trained)
+    order = given.epoch_order(trial.seed, 0)
+    draws = given.augmentation_table(row.columns, trial.seed, 0)[order]
+    images, labels = given.slots(order)
+    counts = torch.bincount(given.labels_of(given.train), minlength=CLASSES)
+    mixed = row.apply(Batch(as_float(images), labels), draws, Task(counts, Looks(model, "fp32")))
+    model.module.train()
+    torch.manual_seed(derive_seed(trial.seed, "layers", 0))
+    logits = model(mixed.images).detach()
+
+    torch.testing.assert_close(totals.losses[order], mixed.loss(logits))
+    torch.testing.assert_close(totals.correct[order], mixed.right(logits.argmax(dim=1)))
+    assert ((totals.correct > 0) & (totals.correct < 1)).sum() > 5
 
 
 def test_joined_augmentations_follow_one_another_with_draws_of_their_own(batch, task, monkeypatch):
@@ -202,6 +253,13 @@ def test_of_mixed_labels_loss_and_accuracy_are_the_sum_over_their_classes():
     torch.testing.assert_close(batch.loss(logits), torch.stack(expected))
     assert batch.right(torch.tensor([0, 0])).tolist() == pytest.approx([0.7, 0.0])
     assert batch.right(torch.tensor([2, 2])).tolist() == pytest.approx([0.3, 0.75])
+
+
+def test_of_a_class_that_an_image_shows_twice_it_is_one_image_and_no_more():
+    mixed = torch.tensor([[0.9, 0.9], [1.4, 0.0]])
+    batch = Batch(torch.zeros(2, 3, 4, 4), torch.tensor([0, 0]), mixed)
+
+    assert batch.right(torch.tensor([0, 0])).tolist() == pytest.approx([0.9, 1.0])
 
 
 def test_of_whole_labels_loss_and_accuracy_are_the_usual_ones():
