@@ -360,6 +360,8 @@ GRID = [
     {"saliency": "gradcam++", "explain": "contrast"},
     {"schedule": "1,p,3"},
     {"collect": "online", "substitute": "add"},
+    {"augment": "flip-rotate+snapmix", "collect": "online", "substitute": "add"},
+    {"augment": "flip-rotate+snapmix", "schedule": "5"},
     {"clear_every_step": False, "subset": 0.5},
     {"compound": True, "clear_every_step": False, "substitute": "add", "replacement": "noise"},
     {"compound": True, "clear_every_step": False, "substitute": "add", "replacement": "noise", "schedule": "1,p,3"},

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 from proxy_attention.data.splits import draw_split
 from proxy_attention.errors import CheckpointError, ConfigError, DivergedError
+from proxy_attention.models import build_for
 from proxy_attention.records import EpochRecord
 from proxy_attention.schedule import has_stalled
+from proxy_attention.training import new_state, train_epoch
 from proxy_attention.trial import CHOICES, check, read_recipes, run_trial
 
 MODELS = ["test_resnet", "test_efficientnet", "test_vit"]
@@ -111,6 +113,25 @@ def test_proxies_made_after_an_epoch_are_trained_on_until_the_next_step_and_no_o
     assert [record.wrong_images for record in records] == made  # subset = 1
     assert report.proxy_images == sum(made)
     assert len({record.train_images for record in records}) == 1
+
+
+def test_an_image_that_is_taken_for_its_own_class_is_never_chosen_whatever_was_mixed_in(
+    config, small, finish, training_set_of, tmp_path
+):
+    trial = config(schedule="p,1", collect="online", augment="remix")
+    imbalanced = dataclasses.replace(small, labels=(small.labels == 0).long(), classes=("frequent", "rare"))
+    finish(trial, imbalanced, tmp_path)
+    (recipe,) = read_recipes(tmp_path)
+    training_set = training_set_of(trial, imbalanced)
+    model = build_for(trial, classes=2).to(torch.device("cpu"))
+    state = new_state(model, trial, images=len(training_set), device=torch.device("cpu"))
+    totals = train_epoch(state, training_set, trial, epoch=0)
+
+    own = totals.predicted == imbalanced.labels[training_set.train]
+    nothing_left = own & (totals.correct == 0)  # remix gave all of the label to the rare class
+    assert nothing_left.any()
+    assert recipe.ids.tolist() == training_set.train[~own & (totals.correct == 0)].tolist()
+    assert len(recipe.ids) > 0
 
 
 def test_added_proxies_make_the_epoch_longer(config, small, finish):
@@ -331,8 +352,9 @@ def unseen_replaced(images, trial):
         {},
         {"scope": "dataset", "replacement": "mean", "mask": "other"},
         {"scope": "batch", "replacement": "noise", "collect": "online", "substitute": "add", "compound": True},
+        {"augment": "flip-rotate+puzzlemix", "collect": "online"},
     ],
-    ids=["defaults", "dataset", "batch"],
+    ids=["defaults", "dataset", "batch", "puzzlemix"],
 )
 def test_no_val_or_test_image_reaches_training_or_a_proxy(config, small, tmp_path, fields):
     trial = config(schedule=TWO_STEPS, threshold=0.3, weight=0.9, **fields)
@@ -406,6 +428,7 @@ CUTS = [
     *[{"schedule": TWO_STEPS, "model": model} for model in MODELS],
     {"schedule": TWO_STEPS, "substitute": "add", "clear_every_step": False, "compound": True, "subset": 0.5},
     {"schedule": TWO_STEPS, "split": "redrawn", "collect": "online"},
+    {"schedule": TWO_STEPS, "augment": "flip-rotate+snapmix", "substitute": "add", "collect": "online"},
     {"schedule": TWO_STEPS, "saliency": "gradient-shap", "mask": "untrained", "smoothing": 1.0, "subset": 0.3},
 ]
 
