@@ -7,11 +7,16 @@ import pytest
 import torch
 from saliency_models import TINY, admitted, batch, explain, model_of
 
+from proxy_attention.augment.augmentations import AUGMENTATIONS
+from proxy_attention.augment.batch import Batch, Task
+from proxy_attention.augment.fields import uniform_field
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet
 from proxy_attention.memory import clear_caches
+from proxy_attention.models import Classifier, as_float
 from proxy_attention.saliency.maps import scale
 from proxy_attention.saliency.methods import METHODS
+from proxy_attention.training import Looks
 from proxy_attention.trial import run_trial
 
 pytestmark = [
@@ -79,6 +84,51 @@ def test_maps_of_many_passes_on_cuda_are_those_on_the_cpu(saliency: str, monkeyp
 
     assert found.isfinite().all()
     assert (scale(found)[0] - scale(expected)[0]).abs().mean() < 1e-3
+
+
+TURNED = {"ricap", "grid-mask", "cowmask", "saliencymix", "puzzlemix", "keepaugment", "attentive-cutmix"}
+"""What chooses a pixel, a square or a cell by numbers that each device rounds: a choice may turn, of few images."""
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_augmentation_on_cuda_is_that_on_the_cpu(
+    name: str, small: ImageSet, trained: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    row = AUGMENTATIONS[name]
+    draws = torch.rand(32, row.columns, generator=torch.Generator().manual_seed(1))
+    found = []
+    for device in map(torch.device, ("cpu", "cuda")):
+        task = Task(torch.full((10,), 22, device=device), Looks(copy.deepcopy(trained).to(device), "fp32"))
+        given = Batch(as_float(small.images[::9][:32].to(device)), small.labels[::9][:32].to(device))
+        out = row.apply(given, draws.to(device), task)
+        assert out.images.device.type == out.labels.device.type == device.type
+        found.append((out.images.cpu(), None if out.mixed is None else out.mixed.cpu()))
+
+    (images, mixed), (images_there, mixed_there) = found
+    same = (images - images_there).abs().amax((1, 2, 3)) < 1e-4
+    assert (mixed is None) == (mixed_there is None)
+    if mixed is not None and mixed_there is not None:
+        same &= (mixed - mixed_there).abs().amax(1) < 1e-4
+    assert AUGMENTATIONS.keys() > TURNED
+    assert same.sum() >= (16 if name in TURNED else 32)
+
+
+def test_noise_is_the_same_on_both_devices_to_the_bit() -> None:
+    draws = torch.rand(64, generator=torch.Generator().manual_seed(0))
+
+    assert torch.equal(uniform_field(draws.to("cuda"), (3, 33, 40)).cpu(), uniform_field(draws, (3, 33, 40)))
+
+
+@pytest.mark.parametrize("augment", ["flip-rotate+snapmix", "puzzlemix"])
+def test_a_trial_that_looks_and_mixes_runs_at_half_precision(small: ImageSet, augment: str) -> None:
+    config = dataclasses.replace(CONFIG, precision="fp16", augment=augment, collect="online", substitute="add")
+
+    *epochs, last = run_trial(config, small, device="cuda")
+
+    assert last.report is not None
+    assert last.report.epochs_done == 3
+    assert epochs[1].record.made_images > 0
 
 
 def test_the_largest_batch_on_cuda_is_found_by_running_out_of_memory() -> None:
