@@ -1,6 +1,8 @@
 """A run's folder as data frames: plan.json and the trials' own files are the truth; starts nothing."""
 
 import dataclasses
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pandas as pd
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError
 from proxy_attention.records import EpochRecord
-from study.plan import SEARCHES, Plan, PlannedTrial, folder_of, read_json
+from study.plan import ROOT, SEARCHES, Plan, PlannedTrial, folder_of, read_json
 
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrialConfig))
 JUDGED = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness", "pointing_game")
@@ -77,6 +79,40 @@ def load_results(path: str | Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = ("epochs_done", "judged_images", "proxy_images", "flat_maps", "seed", "split_seed")
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(JUDGED, "float64")})
+
+
+def with_weights_named(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows with weights files as they may be told elsewhere, which this machine's folders say nothing to.
+
+    A file below the project or the current directory is told from there, any other by its name. Of two that would be
+    told alike, as many of the folders above them are told as it takes.
+    """
+    names = _told(str(value) for value in results["weights"].dropna().unique())
+    return results.assign(weights=results["weights"].map(lambda value: names.get(value, value)))
+
+
+def _told(texts: Iterable[str]) -> dict[str, str]:
+    """What each of these is told as, unlike the others: what is no absolute path as it is."""
+    paths = {text: Path(text) for text in texts}
+    counts = {text: _parts_told(path) for text, path in paths.items()}
+    while True:
+        names = {text: "/".join(paths[text].parts[-count:]) if count else text for text, count in counts.items()}
+        every = Counter(names.values())
+        alike = [text for text, name in names.items() if every[name] > 1 and 0 < counts[text] < len(paths[text].parts)]
+        if not alike:
+            return names
+        for text in alike:
+            counts[text] += 1
+
+
+def _parts_told(path: Path) -> int:
+    """How many of an absolute path's last parts are below the project or the current directory; elsewhere its name."""
+    if not path.is_absolute():
+        return 0
+    for above in (ROOT, Path.cwd()):
+        if path.is_relative_to(above) and len(above.parts) > 1:  # below the root of the file system is no place
+            return max(len(path.parts) - len(above.parts), 1)
+    return 1
 
 
 def load_epochs(path: str | Path) -> pd.DataFrame:

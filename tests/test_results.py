@@ -8,8 +8,8 @@ import pytest
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
 from proxy_attention.records import EpochRecord
-from study.plan import Plan, folder_of
-from study.results import COLUMNS, JUDGED, load_epochs, load_results, runs_of, status_of
+from study.plan import ROOT, Plan, folder_of
+from study.results import COLUMNS, JUDGED, load_epochs, load_results, runs_of, status_of, with_weights_named
 
 PROMISED = [
     "trial_id",
@@ -98,6 +98,25 @@ def copy(finished_run, tmp_path):
 
 def test_the_columns_are_those_that_were_promised(finished_run):
     assert list(load_results(finished_run).columns) == list(COLUMNS) == PROMISED
+
+
+def test_weights_files_are_told_by_no_folder_of_this_machine_and_unlike_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = {
+        str(ROOT / "data" / "w.pt"): "data/w.pt",
+        str(tmp_path / "mine" / "w.pt"): "mine/w.pt",
+        "/far/a/w.pt": "a/w.pt",
+        "/far/b/w.pt": "b/w.pt",
+        "/far/x.pt": "x.pt",
+        "/far/imagenet": "far/imagenet",
+        "imagenet": "imagenet",
+        "none": "none",
+    }
+
+    found = with_weights_named(pd.DataFrame({"weights": [*told, None]}))["weights"]
+
+    assert list(found[:-1]) == list(told.values())
+    assert pd.isna(found.iloc[-1])
 
 
 def test_every_planned_trial_is_a_row_in_its_order(finished_run):
