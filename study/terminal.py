@@ -4,7 +4,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.comparison import Claim, Estimate
 
@@ -183,8 +184,12 @@ class ProgressLine:
             self._status.update(self.text())
 
 
-def frame_table(frame: pd.DataFrame, title: str) -> Table:
-    """A grouped frame as people read it: mean ± sd, and the paired difference to the baseline."""
+def frame_table(frame: pd.DataFrame, title: str, *, leaking: Container[str] = ()) -> Table:
+    """A grouped frame as people read it: mean ± sd, and the paired difference to the baseline.
+
+    Args:
+        leaking: the arms of which a trial trains on validation images.
+    """
     keys = [c for c in frame.columns if c not in ("n", "pairs") and not c.startswith(("val_", "test_"))]
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for key in keys:
@@ -192,16 +197,22 @@ def frame_table(frame: pd.DataFrame, title: str) -> Table:
     for name in ("n", "val %", "test %", "pairs", "val diff", "test diff"):
         table.add_column(name, justify="right")
     for row in frame.to_dict("records"):
+        leaks = row.get("arm") in leaking or row.get("split") in LEAKING
         table.add_row(
             *(f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in keys),
             str(row["n"]),
-            spread(row["val_mean"], row["val_sd"]),
+            marked_val(spread(row["val_mean"], row["val_sd"]), leaks),
             spread(row["test_mean"], row["test_sd"]),
             str(row["pairs"]) if row["pairs"] else "",
-            spread(row["val_difference"], row["val_difference_sd"], signed=True),
+            marked_val(spread(row["val_difference"], row["val_difference_sd"], signed=True), leaks),
             spread(row["test_difference"], row["test_difference_sd"], signed=True),
         )
     return table
+
+
+def marked_val(text: str, leaking: bool) -> str:
+    """What is shown of val, and that it is none."""
+    return f"{text} LEAKING" if leaking and text else text
 
 
 def spread(mean: float, sd: float, *, signed: bool = False) -> str:
@@ -225,9 +236,8 @@ def claim_table(claims: Sequence[Claim]) -> Table:
         table.add_column(name)
     for claim in claims:
         by_seed = " ".join(points(value, digits=1) for value in claim.test.values)
-        table.add_row(
-            claim.text, str(len(claim.seeds)), interval(claim.val), interval(claim.test), by_seed, claim.verdict
-        )
+        val = marked_val(interval(claim.val), claim.leaking)
+        table.add_row(claim.text, str(len(claim.seeds)), val, interval(claim.test), by_seed, claim.verdict)
     return table
 
 

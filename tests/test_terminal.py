@@ -1,12 +1,25 @@
 import io
 import math
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from proxy_attention.errors import ConfigError
 from study.comparison import Claim, estimate
-from study.terminal import Parser, ProgressLine, UsageError, claim_table, duration, fail, interval, share, spread, whole
+from study.terminal import (
+    Parser,
+    ProgressLine,
+    UsageError,
+    claim_table,
+    duration,
+    fail,
+    frame_table,
+    interval,
+    share,
+    spread,
+    whole,
+)
 
 
 def parser():
@@ -98,6 +111,20 @@ def test_a_claim_is_shown_with_its_interval_its_pairs_and_its_verdict():
 
     for words in ("a - b", "2", "+2.00 [-10.71, +14.71]", "+0.00 [", "+0.5 -0.5", "2 seeds: too few to tell"):
         assert words in line
+
+
+def test_the_val_of_an_audit_is_marked_in_every_table():
+    found = estimate([1.0, 1.0])
+    numbers = {f"{part}_{name}": 1.0 for part in ("val", "test") for name in ("mean", "sd", "difference")}
+    spreads = {"val_difference_sd": 1.0, "test_difference_sd": 1.0}
+    rows = pd.DataFrame([{"arm": arm, "n": 2, "pairs": 2, **numbers, **spreads} for arm in ("honest", "audit")])
+
+    claimed = shown(claim_table([Claim("audit - honest", (0, 1), found, found, leaking=True)]))
+    honest, audit = shown(frame_table(rows, "by arm", leaking={"audit"})).splitlines()[-2:]
+
+    assert claimed.count("+1.00 [+1.00, +1.00] LEAKING") == 1
+    assert audit.count("1.00 ± 1.00 LEAKING") == 2
+    assert "LEAKING" not in honest
 
 
 @pytest.fixture
