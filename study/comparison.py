@@ -78,6 +78,7 @@ class Claim:
         setting: the fields of the setting that a SECONDARY claim is of, those that vary.
         leaking: whether a trial in it trains on validation images, so that ``val`` says nothing.
         question: what it answers, where that is told in a sentence.
+        control: the arm that attention is set against; empty where that is not what is asked.
     """
 
     text: str
@@ -91,6 +92,7 @@ class Claim:
     setting: tuple[tuple[str, str], ...] = ()
     leaking: bool = False
     question: str = ""
+    control: str = ""
 
     @property
     def verdict(self) -> str:
@@ -169,7 +171,7 @@ def _levels(values: pd.Series) -> pd.Series:
     return pd.qcut(values.astype(float), 4, precision=2, duplicates="drop")
 
 
-def claims(frame: pd.DataFrame, *, chosen_on: int | None = None) -> list[Claim]:
+def claims(frame: pd.DataFrame, *, chosen_on: int | None = None, planned: pd.DataFrame | None = None) -> list[Claim]:
     """The study's answers: the primary, the secondary, and the rest with p adjusted.
 
     The rest are each arm against its twin without proxies, the contrasts of pairing.py (rivals, proxies alone, both,
@@ -179,28 +181,30 @@ def claims(frame: pd.DataFrame, *, chosen_on: int | None = None) -> list[Claim]:
     Args:
         frame: as ``with_baselines`` gives it.
         chosen_on: the seed on which a search chose its settings. It is left out: the chosen look good there by choice.
+        planned: every planned row, which tells the baseline of an arm; ``frame`` itself if nothing was left out of it.
     """
     everything = frame[frame["status"] == COMPLETE].drop_duplicates(["config_digest", "arm"])
     done = everything if chosen_on is None else everything[everything["seed"] != chosen_on]
     settings = done[done["test_difference"].notna() & (done["arm"] == PROXY)]
     proxies = "proxies" if chosen_on is None else "chosen proxies"
     named = [_by_seed(settings, f"{proxies} - baseline", role=PRIMARY), *_secondary(settings, everything, chosen_on)]
-    rest = [*_of_arms(frame, done, proxies), *_by_level(settings)]
+    rest = [*_of_arms(frame if planned is None else planned, done, proxies), *_by_level(settings)]
     adjusted = holm([claim.test.p for claim in rest])
     rest = [dataclasses.replace(claim, adjusted=p) for claim, p in zip(rest, adjusted, strict=True)]
     return [*(claim for claim in named if claim.seeds), *rest]
 
 
-def _of_arms(frame: pd.DataFrame, done: pd.DataFrame, proxies: str) -> Iterator[Claim]:
+def _of_arms(planned: pd.DataFrame, done: pd.DataFrame, proxies: str) -> Iterator[Claim]:
     """The claims that are of arms, each set of pairs once."""
-    order = {side.name: place for place, side in enumerate(sides(frame))}
-    found = [*twins(frame, done, proxies=proxies), *contrasts(frame, done, proxies=proxies)]
+    order = {side.name: place for place, side in enumerate(sides(planned))}
+    found = [*twins(planned, done, proxies=proxies), *contrasts(planned, done, proxies=proxies)]
     found.sort(key=lambda contrast: order[contrast.side])
     seen: set[frozenset[str]] = set()
     for contrast in [*found, *controls(done)]:
         pairs = frozenset(contrast.pairs["pair"])
         if pairs and pairs not in seen:
-            yield dataclasses.replace(_by_seed(contrast.pairs, contrast.text), question=contrast.question)
+            claim = _by_seed(contrast.pairs, contrast.text)
+            yield dataclasses.replace(claim, question=contrast.question, control=contrast.control)
         seen.add(pairs)
 
 
@@ -221,8 +225,9 @@ def _secondary(settings: pd.DataFrame, everything: pd.DataFrame, chosen_on: int 
     """The setting that is best on val, against its baseline; none where there is no choice.
 
     Val is the mean over the seeds; of a search, that of the seed on which it chose. Only settings that are complete on
-    all seeds may be chosen: another seed is another val.
+    all seeds may be chosen: another seed is another val. An audit, whose val was trained on, may not.
     """
+    settings = settings[~settings["split"].isin(LEAKING)]
     if settings.empty:
         return
     key = settings[SETTING].astype(str).agg("|".join, axis=1)

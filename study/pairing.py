@@ -62,12 +62,12 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
         frame[column] = math.nan
     done = frame[frame["status"] == COMPLETE]
     plain = done[done["threshold"].isna()]
-    baselines = {_pair_key(row): row for row in reversed(records(plain))}
+    baselines = {pair_key(row): row for row in reversed(records(plain))}
     honest = plain[~plain["split"].isin(LEAKING)]
     audited = {_audit_key(row): row for row in reversed(records(honest))}
     others = done[done["threshold"].notna() | done["split"].isin(LEAKING)]
     for index, row in zip(others.index, records(others), strict=True):
-        baseline: Row | None = baselines.get(_pair_key(row)) if pd.notna(row["threshold"]) else None
+        baseline: Row | None = baselines.get(pair_key(row)) if pd.notna(row["threshold"]) else None
         if baseline is None and row["split"] in LEAKING:
             baseline = audited.get(_audit_key(row))
         if baseline is None:
@@ -78,13 +78,13 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _pair_key(row: Row) -> Key:
+def pair_key(row: Row) -> Key:
     """What a trial and its baseline share: every field that is no proxy field (the seed too), the split, the length."""
     return (*_values(row, OTHER), str(row["split_digest"]), str(row["epochs_done"]))
 
 
 def _audit_key(row: Row) -> Key:
-    """What an audit and its baseline share: as ``_pair_key``, but for the split and what was drawn by it."""
+    """What an audit and its baseline share: as ``pair_key``, but for the split and what was drawn by it."""
     return (*_values(row, [name for name in OTHER if name != "split"]), str(row["epochs_done"]))
 
 
@@ -162,9 +162,10 @@ def _levels(search: pd.DataFrame, field: str) -> list[Side]:
 
 
 def level_name(field: str, value: object) -> str:
-    """A level in words: ``augment cutmix``; of a path, where it ends."""
+    """A level in words: ``augment cutmix``; of a path of this machine, where it ends."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{field} {PurePath(text).name or text}" if field == "weights" else f"{field} {text}"
+    ends = field == "weights" and PurePath(text).is_absolute()
+    return f"{field} {PurePath(text).name if ends else text}"
 
 
 def _trainings(rows: pd.DataFrame) -> list[Key]:
@@ -219,12 +220,14 @@ class Contrast:
         side: the name of the side that it is of.
         question: what it answers, where it is told in a sentence.
         pairs: ``seed``, ``split``, ``pair`` (which trials, the same for the same) and both differences.
+        control: the arm that attention is set against; empty where that is not what is asked.
     """
 
     side: str
     text: str
     pairs: pd.DataFrame
     question: str = ""
+    control: str = ""
 
 
 def contrasts(frame: pd.DataFrame, done: pd.DataFrame, *, proxies: str = "proxies") -> Iterator[Contrast]:
@@ -266,12 +269,12 @@ def twins(frame: pd.DataFrame, done: pd.DataFrame, *, proxies: str) -> Iterator[
 def controls(done: pd.DataFrame) -> Iterator[Contrast]:
     """The search's proxies against each arm that differs from them in the mask alone: attention against chance."""
     fields = [field for field in (*OTHER, "schedule", *PROXY_FIELDS, "split_digest") if field != "mask"]
-    searched = records(done[done["arm"] == PROXY])
+    searched = records(done[(done["arm"] == PROXY) & (done["mask"] == "saliency")])  # a searched mask is no attention
     for arm in _named(done):
         rows = records(done[done["arm"] == arm])
         others = {_values(row, fields): row for row in rows if row["mask"] != "saliency"}
         pairs = [(row, others[key]) for row in searched if (key := _values(row, fields)) in others]
-        yield Contrast(arm, f"saliency - {arm}", _differences(pairs))
+        yield Contrast(arm, f"saliency - {arm}", _differences(pairs), control=arm)
 
 
 def _of(side: Side, rows: Sequence[Row], trials: Trials, names: Mapping[str, str]) -> Iterator[Contrast]:
@@ -294,9 +297,15 @@ def _of(side: Side, rows: Sequence[Row], trials: Trials, names: Mapping[str, str
 
 def _contrast(side: Side, pairs: Sequence[tuple[Row, Row]], names: Mapping[str, str]) -> Contrast:
     row, other = pairs[0]
+    data = other_data(row, other)
+    text = f"{side.name} - {names[other['trial_id']]}" + f" ({data})" * bool(data)
+    return Contrast(side.name, text, _differences(pairs))
+
+
+def other_data(row: Row, other: Row) -> str:
+    """``less data`` or ``more data`` where a trial trains on another part of the same images; else empty."""
     own, theirs = row["train_fraction"], other["train_fraction"]
-    data = "" if own == theirs else " (less data)" if own < theirs else " (more data)"
-    return Contrast(side.name, f"{side.name} - {names[other['trial_id']]}{data}", _differences(pairs))
+    return "" if own == theirs else "less data" if own < theirs else "more data"
 
 
 def _the(name: str) -> str:

@@ -10,7 +10,7 @@ from proxy_attention.config import DEFAULTS, PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError
 from study.comparison import Claim, claims, estimate, group, holm, query, tables
 from study.pairing import with_baselines
-from study.results import COLUMNS, METRICS, load_results
+from study.results import COLUMNS, METRICS, load_results, with_weights_named
 
 
 @pytest.fixture
@@ -357,6 +357,25 @@ def test_an_arm_with_the_mask_of_the_search_is_no_control(frame):
     assert [claim.text for claim in claims(results)] == ["proxies - baseline", "twin - baseline"]
 
 
+def test_a_searched_mask_is_no_attention(frame):
+    results = with_baselines(
+        frame(
+            ("proxy", 0, 81, 73, {}),
+            ("proxy", 0, 81, 60, {"mask": "random"}),
+            ("inverse", 0, 80, 72, {"mask": "inverse"}),
+        )
+    )
+
+    assert claim_named("saliency - inverse", results).test.values == (1.0,)
+
+
+def test_only_a_control_is_told_as_one_whatever_an_arm_is_called(study, frame):
+    results = with_baselines(frame(("baseline", 0, 80, 70, {}), ("saliency", 0, 81, 73, {})))
+
+    assert claim_named("saliency - baseline", results).control == ""
+    assert claim_named("saliency - random-mask", study).control == "random-mask"
+
+
 def test_a_control_of_another_split_is_not_compared(frame):
     results = with_baselines(
         frame(("proxy", 0, 81, 73, {}), ("random-mask", 0, 80, 72, {"mask": "random", "split_digest": "another"}))
@@ -441,6 +460,21 @@ def test_a_setting_that_misses_a_seed_cannot_be_the_best_on_val(frame):
     )
 
     assert claim_named("best on val - baseline", results).setting == (("threshold", "0.1"),)
+
+
+def test_an_audit_cannot_be_the_best_on_val(frame):
+    leaks = {"split": "redrawn", "split_digest": "another"}
+    results = with_baselines(
+        frame(
+            ("baseline", 0, 80, 70, {}),
+            ("baseline", 0, 99, 70, leaks),
+            ("proxy", 0, 81, 71, {"threshold": 0.3}),
+            ("proxy", 0, 82, 72, {"threshold": 0.6}),
+            ("proxy", 0, 99, 73, {"threshold": 0.3, **leaks}),
+        )
+    )
+
+    assert claim_named("best on val - baseline", results).setting == (("threshold", "0.6"),)
 
 
 def test_where_there_is_one_setting_there_is_nothing_to_choose(frame):
@@ -762,6 +796,20 @@ def test_a_rival_as_near_to_one_baseline_as_to_another_is_set_against_none(frame
     assert told(with_baselines(results)) == {}
 
 
+def test_a_baseline_that_a_query_leaves_out_leaves_its_place_to_no_other(frame):
+    results = with_baselines(
+        frame(
+            ("baseline", 0, 0, 70, {"lr": 0.1}),
+            ("baseline", 0, 0, 60, {"lr": 0.2}),
+            ("rival", 0, 0, 72, {"schedule": "2", "augment": "cutmix", "lr": 0.1}),
+        )
+    )
+    part = query(results, "arm == 'rival' or lr == 0.2")
+
+    assert told(part) == {"rival - baseline": (12.0,)}
+    assert told(part, planned=results) == {}
+
+
 def test_a_baseline_that_failed_leaves_its_place_to_no_other(frame):
     results = frame(
         ("baseline", 0, 0, 70, {"lr": 0.1}),
@@ -843,6 +891,16 @@ def test_levels_of_a_field_that_is_no_rival_are_not_claimed_against_each_other(f
     found = told(with_baselines(frame(*searched(field, *((0.1, 0.2) if field == "lr" else ("none", "cutmix"))))))
 
     assert len([text for text in found if text.startswith(field)]) == count
+
+
+def test_levels_of_two_weights_files_of_one_name_are_told_apart_without_their_paths(frame):
+    results = with_baselines(with_weights_named(frame(*searched("weights", "/far/a/w.pt", "/far/b/w.pt"))))
+
+    found = claims(results)
+
+    assert "weights b/w.pt - weights a/w.pt" in [claim.text for claim in found]
+    assert [claim.level for claim in found if claim.role == "level"] == ["a/w.pt", "b/w.pt"]
+    assert [claim.setting for claim in found if claim.setting] == [(("weights", "a/w.pt"),)]
 
 
 def test_levels_of_two_searched_rivals_have_more_than_one_reading_and_none_is_claimed(frame):
