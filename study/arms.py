@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.comparison import Estimate
-from study.evidence import Run, Table, marked_val, signed
+from study.evidence import Run, Table, signed
 from study.plan import BASELINE
 from study.standings import MEASURES, Judged, Standing, judged, standings
-from study.terminal import interval, points, spread
+from study.terminal import interval, marked_val, points, spread
 
 
 def by_arm(run: Run) -> Table:
@@ -20,6 +20,10 @@ def side_by_side(found: Sequence[Standing]) -> Table:
     """Accuracy of each arm, how well it knows itself, and how far it is from the baseline and from its own twin."""
     against = {side.baseline for side in found if side.baseline}
     common = against.pop() if len(against) == 1 else BASELINE
+
+    def other(name: str) -> str:
+        return "" if name == common else name
+
     rows = (
         (
             side.name,
@@ -27,8 +31,8 @@ def side_by_side(found: Sequence[Standing]) -> Table:
             marked_val(spread(side.val.mean, side.val.sd), side.leaking),
             spread(side.test.mean, side.test.sd),
             f"{side.ece:.3f}",
-            _against(side.to_baseline, side.seeds, other="" if side.baseline == common else side.baseline),
-            _against(side.to_twin, side.seeds, other="" if side.twin == common else side.twin),
+            _against(side.to_baseline, side.seeds, other=other(side.baseline), data=side.data),
+            _against(side.to_twin, side.seeds, other=other(side.twin)),
         )
         for side in found
     )
@@ -36,12 +40,12 @@ def side_by_side(found: Sequence[Standing]) -> Table:
     return Table(("arm", "trials", "val %", "test %", "test ECE", *differences), tuple(rows))
 
 
-def _against(found: Estimate, seeds: int, *, other: str) -> str:
-    """The interval, and what a reader would not guess: which trials it is against, and how many seeds are missing."""
+def _against(found: Estimate, seeds: int, *, other: str, data: str = "") -> str:
+    """The interval, and what a reader would not guess: what it is against, other data, and how many seeds it is of."""
     if not found.n:
         return ""
     missing = f"{found.n} seed{'s' * (found.n != 1)}" if found.n < seeds else ""
-    more = ", ".join(text for text in (other and f"to {other}", missing) if text)
+    more = ", ".join(text for text in (other and f"to {other}", data, missing) if text)
     return signed(interval(found)) + f" ({more})" * bool(more)
 
 

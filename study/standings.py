@@ -7,7 +7,7 @@ import pandas as pd
 
 from proxy_attention.config import LEAKING
 from study.comparison import Estimate, estimate
-from study.pairing import Row, Side, Trials, names_of, records, sides
+from study.pairing import Row, Side, Trials, names_of, other_data, records, sides
 from study.plan import BASELINE
 
 MEASURES = {
@@ -29,8 +29,9 @@ class Standing:
         trials: how many are complete; ``seeds`` of how many seeds.
         val, test, ece: over the trials.
         to_baseline, to_twin: test accuracy minus the baseline's, and minus the twin's without proxies: the mean of each
-            seed, over the seeds. Of no value where it has none, or is it.
+            seed, over the seeds. Of no value where it has none, or is it. The honest baseline of an audit is no twin.
         baseline, twin: what these are called; empty where there is none.
+        data: ``less data`` or ``more data``, where it trains on another part of the images than the baseline.
         rival: whether it was trained otherwise than its baseline, be it with proxies or without.
         leaking: whether a trial of it trains on validation images.
     """
@@ -45,6 +46,7 @@ class Standing:
     to_twin: Estimate
     baseline: str
     twin: str
+    data: str
     rival: bool
     leaking: bool
 
@@ -68,16 +70,25 @@ def standings(frame: pd.DataFrame, done: pd.DataFrame) -> list[Standing]:
     """
     found, once = sides(frame), done.drop_duplicates(["config_digest", "arm"])
     names, trials = names_of(found), Trials(once)
-    return [_standing(side, rows, trials, names) for side in found if len(rows := _of(once, side))]
+    twins = _with_twin(frame, once)
+    return [_standing(side, rows, _of(twins, side), trials, names) for side in found if len(rows := _of(once, side))]
+
+
+def _with_twin(frame: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
+    """The rows with proxies that are set against the same training without them.
+
+    An audit may be set against a baseline of another split: its difference is of the leak, too.
+    """
+    split = done["baseline_id"].map(dict(zip(frame["trial_id"], frame["split"], strict=True)))
+    return done[done["test_difference"].notna() & done["threshold"].notna() & (split == done["split"])]
 
 
 def _of(done: pd.DataFrame, side: Side) -> pd.DataFrame:
     return done[done["trial_id"].isin(side.rows["trial_id"])]
 
 
-def _standing(side: Side, rows: pd.DataFrame, trials: Trials, names: dict[str, str]) -> Standing:
+def _standing(side: Side, rows: pd.DataFrame, twins: pd.DataFrame, trials: Trials, names: dict[str, str]) -> Standing:
     pairs = _pairs(side, rows, trials)
-    twins = rows[rows["test_difference"].notna() & rows["threshold"].notna()]
     twin = twins[["baseline_id", "baseline_arm"]].to_numpy().tolist()[:1]
     return Standing(
         name=side.name,
@@ -90,6 +101,7 @@ def _standing(side: Side, rows: pd.DataFrame, trials: Trials, names: dict[str, s
         to_twin=estimate(twins.groupby("seed")["test_difference"].mean()),
         baseline=names[pairs[0][1]["trial_id"]] if pairs else "",
         twin=names.get(*twin[0]) or "" if twin else "",
+        data=other_data(*pairs[0]) if pairs else "",
         rival=bool(side.changed - {"split"}),
         leaking=not LEAKING.isdisjoint(rows["split"]),
     )

@@ -154,13 +154,29 @@ def test_weights_are_called_by_the_name_of_their_file(frame):
     assert [side.name for side in sides(rows)] == ["weights none", "weights lite0.safetensors"]
 
 
-def test_an_audit_is_marked_and_set_against_the_honest_baseline(frame):
+def test_an_audit_is_marked_and_set_against_the_honest_baseline_which_is_no_twin(frame):
     rows = frame(
         ("baseline", 0, 70.0, {}),
         ("leaky", 0, 71.0, {"split": "merged", "split_digest": "another"}),
     )
 
-    assert shown(rows)["leaky"] == ["1", "81.00 LEAKING", "71.00", "0.250", "+1.00", "+1.00"]
+    assert shown(rows)["leaky"] == ["1", "81.00 LEAKING", "71.00", "0.250", "+1.00", ""]
+
+
+def test_the_twin_of_an_audit_is_an_audit_of_the_same_split(frame):
+    leaks = {"split": "merged", "split_digest": "another"}
+    rows = frame(("baseline", 0, 70.0, {}), ("rival", 0, 71.0, leaks), ("leaky", 0, 74.0, leaks))
+
+    assert shown(rows)["leaky"][-2:] == ["+4.00", "+3.00 (to rival)"]
+
+
+def test_the_table_says_where_a_difference_is_to_other_data(frame):
+    part = {"train_fraction": 0.25, "split_digest": "a quarter"}
+    less = frame(("baseline", 0, 70.0, {}), ("less", 0, 60.0, part))
+    more = frame(("baseline", 0, 60.0, part), ("rival", 0, 70.0, {}), ("rival", 1, 70.0, {}))
+
+    assert shown(less)["less"][-2] == "\N{MINUS SIGN}10.00 (less data)"
+    assert shown(more)["rival"][-2] == "+10.00 (more data, 1 seed)"
 
 
 def test_a_baseline_of_another_split_is_none(frame):
