@@ -5,7 +5,7 @@ Negative results are told with the same care: a headline is a lead, a mean diffe
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from proxy_attention.config import LEAKING
 from study.comparison import ENOUGH_SEEDS, LEVEL, PRIMARY, SECONDARY, Claim, claims
 from study.pairing import with_baselines
 from study.plan import BASELINE, PROXY, Plan, folder_of, read_json
-from study.results import COMPLETE, load_epochs, load_results
-from study.terminal import duration, interval, points, spread
+from study.results import COMPLETE, load_epochs, load_results, with_weights_named
+from study.terminal import duration, interval, marked_val, points, spread
 
 TARGETS = (0.9, 0.95, 1.0)
 """Parts of the baseline's final val accuracy; the report tells how soon each arm reached them."""
@@ -40,7 +40,7 @@ class Run:
     """What a run's files say, read once.
 
     Attributes:
-        rows: one a planned trial, with its differences.
+        rows: one a planned trial, with its differences; weights as they may be told.
         scope: the complete rows that may be compared: of a search, without the seed on which it chose.
         reports: report.json of the complete trials.
         answers: the claims, the primary first.
@@ -58,7 +58,7 @@ class Run:
     def read(cls, folder: Path) -> "Run":
         """Raises: ConfigError if there is no run."""
         plan = Plan.read(folder)
-        rows = with_baselines(load_results(folder))
+        rows = with_baselines(with_weights_named(load_results(folder)))
         chosen_on = None if plan.search == "grid" else plan.seeds[0]
         done, scope = rows[rows["status"] == COMPLETE], comparable(rows, chosen_on=chosen_on)
         epochs = load_epochs(folder)
@@ -118,10 +118,9 @@ def sentences(answers: Sequence[Claim]) -> list[str]:
         if claim.role == SECONDARY:
             setting = ", ".join(f"{name} {value}" for name, value in claim.setting)
             found.append(f"The setting that was best on val ({setting}), read on test: {_measured(claim)}.")
-        elif claim.text.startswith("saliency - "):
-            other = claim.text.removeprefix("saliency - ")
+        elif claim.control:
             found.append(
-                f"Is it the attention? The same proxies with the map minus with {other}: {_measured(claim)}; "
+                f"Is it the attention? The same proxies with the map minus with {claim.control}: {_measured(claim)}; "
                 f"{claim.verdict}."
             )
         elif claim.question:
@@ -236,20 +235,14 @@ def _p_cell(claim: Claim) -> str:
     return _p(shown).removeprefix("= ") + " (Holm)" * (not math.isnan(claim.adjusted))
 
 
-def marked_val(text: str, leaking: bool) -> str:
-    """What is shown of val, and that it is none."""
-    return f"{text} LEAKING" if leaking and text else text
-
-
 def facts(run: Run) -> list[tuple[str, str]]:
     """What ran: the plan, the data, the code and the machine."""
     plan, about = run.plan, run.plan.about
     arms = ", ".join(f"{count} {arm}" for arm, count in Counter(run.rows["arm"].dropna()).items())
-    first: dict[str, Any] = next(iter(run.reports.values()), {})
     data = _varied(run.rows, "dataset")
-    if first:
-        sizes = (f"{first[f'{part}_images']} {part}" for part in ("train", "val", "test"))
-        data += f": {len(first['classes'])} classes, {', '.join(sizes)} images"
+    if reports := [report for report in run.reports.values() if report]:
+        sizes = (f"{_each(report[f'{part}_images'] for report in reports)} {part}" for part in ("train", "val", "test"))
+        data += f": {_each(len(report['classes']) for report in reports)} classes, {', '.join(sizes)} images"
     found = {
         "plan": f"{plan.name}, {plan.search}, {len(run.rows)} trials ({arms})",
         "seeds": ", ".join(map(str, plan.seeds)),
@@ -273,6 +266,12 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "fingerprint": plan.fingerprint,
     }
     return [(name, text) for name, text in found.items() if text.strip(" ,")]
+
+
+def _each(counts: Iterable[int]) -> str:
+    """Every count that there is, ``160 or 400``; of more than three the least and the most."""
+    found = sorted(set(counts))
+    return " or ".join(map(str, found)) if len(found) < 4 else f"{found[0]} to {found[-1]}"
 
 
 def _varied(rows: pd.DataFrame, column: str) -> str:

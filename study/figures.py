@@ -105,7 +105,7 @@ def over_seeds(epochs: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def val_beside_test(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
     """Of each arm its accuracy on val and on test: a thin dot a seed, the mean, its 95 % interval from five seeds on.
 
-    Where the two part, val has been trained on or chosen by: what only test can say.
+    Where the two part by more than chance, val has been trained on or chosen by: what only test can say.
 
     Args:
         rows: ``arm``, ``seed``, ``val_accuracy``, ``test_accuracy``, one a complete trial.

@@ -15,7 +15,7 @@ from proxy_attention.config import LEAKING
 from proxy_attention.storage import write_text
 from study import evidence, figures
 from study.arms import by_arm, explained
-from study.comparison import LEVEL
+from study.comparison import LEVEL, SECONDARY
 from study.evidence import Run, Table
 from study.importance import importances
 from study.pairing import SETTING, sides
@@ -77,6 +77,7 @@ def _render(run: Run) -> str:
         pairs=evidence.pairs(run.answers),
         claims=evidence.claim_rows(run.answers),
         family=evidence.family(run.answers),
+        chosen=any(claim.role == SECONDARY for claim in run.answers),
         other_data=any(claim.text.endswith(" data)") for claim in run.answers),
         facts=evidence.facts(run),
         curves=curves(run),

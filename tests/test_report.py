@@ -182,6 +182,17 @@ def test_attention_is_set_against_chance_in_words(finished_run):
     assert said[1].endswith("; 2 seeds: too few to tell.")
 
 
+def test_an_arm_called_saliency_is_not_told_as_the_attention():
+    found = estimate([1.0])
+
+    assert evidence.sentences([Claim("saliency - baseline", (0,), found, found)]) == []
+
+
+def test_that_val_flatters_is_told_only_of_a_setting_that_was_chosen_on_it(page, rivals):
+    assert "so its val flatters it" in page.text
+    assert "so its val flatters it" not in Page(render(rivals)).text
+
+
 def test_the_one_seed_of_a_search_cannot_judge_what_it_chose(finished_run):
     run = Run.read(finished_run)
     search = dataclasses.replace(run.plan, search="random", seeds=(0,))
@@ -473,6 +484,26 @@ def test_the_report_tells_every_comparison_of_rivals_over_how_many_and_that_trai
     assert {claim.text.replace(" - ", " \N{MINUS SIGN} ") for claim in answers} <= {row[0] for row in page.rows}
     assert "Do proxies add to rival what they add to the baseline? (both \N{MINUS SIGN} rival)" in page.text
     assert "Less (or more) data: the training sets differ" in page.text
+
+
+def test_what_ran_tells_the_training_images_of_every_arm(rivals):
+    assert dict(evidence.facts(Run.read(rivals)))["data"] == "folder: 4 classes, 16 or 32 train, 8 val, 16 test images"
+
+
+def test_a_report_names_a_weights_file_by_no_folder_of_this_machine(copy):
+    plan = json.loads((copy / "plan.json").read_text())
+    for number, trial in enumerate(plan["trials"]):
+        if number % 4 > 1:  # what was another threshold and a control becomes a baseline and proxies of other weights
+            trial["arm"] = "baseline" if number % 4 == 2 else "proxy"
+            schedule = "2" if number % 4 == 2 else "1,p"
+            trial["config"] |= {"schedule": schedule, "threshold": 0.3, "mask": "saliency", "weights": "/far/away/w.pt"}
+    change(copy / "plan.json", trials=plan["trials"])
+
+    page = Page(render(copy))
+
+    assert [row[0] for row in page.rows if row[0] in ("w.pt", "/far/away/w.pt")] == ["w.pt"]
+    assert "weights w.pt" in page.text
+    assert "/far" not in page.text + " ".join(page.drawn_words)
 
 
 def test_a_run_without_rivals_says_nothing_of_other_training_sets(page):
