@@ -16,12 +16,22 @@ from rich.text import Text
 
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
+from proxy_attention.storage import write_text
 from study.arms import side_by_side
 from study.comparison import LEVEL, claims, group, query, tables
 from study.evidence import Table, comparable, skipped
 from study.pairing import with_baselines
 from study.plan import ROOT, Plan
-from study.results import COMPLETE, FAILED, INTERRUPTED, MISSING, load_epochs, load_results, runs_of
+from study.results import (
+    COMPLETE,
+    FAILED,
+    INTERRUPTED,
+    MISSING,
+    load_epochs,
+    load_results,
+    runs_of,
+    with_weights_named,
+)
 from study.standings import standings, worth_a_table
 from study.terminal import BAD_INPUT, DONE, SOME_FAILED, Parser, claim_table, console, fail, frame_table
 
@@ -112,8 +122,9 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
     Raises: ConfigError for a query or a column that does not fit.
     """
     plan = Plan.read(run)
-    everything = with_baselines(load_results(run))
-    frame = query(everything, expression) if expression else everything
+    rows = with_baselines(load_results(run))
+    everything = with_weights_named(rows)
+    frame = everything.loc[query(rows, expression).index] if expression else everything
     if columns:
         wanted = [name.strip() for name in columns.split(",") if name.strip()]
         if not wanted:
@@ -143,10 +154,11 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
     for status in (INTERRUPTED, MISSING):
         if names := list(everything["trial_id"][everything["status"] == status]):
             out.print(f"{len(names)} {status}: {', '.join(names)}", markup=False)
+    leaking_arms = set(everything["arm"][everything["split"].isin(LEAKING)])
     for name, table in found.items():
         if len(table):
             out.print()
-            out.print(frame_table(table, f"by {name}"))
+            out.print(frame_table(table, f"by {name}", leaking=leaking_arms))
     epochs = load_epochs(run)
     if waited := skipped(epochs[epochs["trial_id"].isin(frame["trial_id"])]):
         out.print(f"\n{waited}")
@@ -159,7 +171,7 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
         if worth_a_table(sides):
             out.print()
             out.print(text_table(side_by_side(sides), "side by side, points of accuracy (mean [95 % interval])"))
-        answers = claims(frame, chosen_on=chosen_on)
+        answers = claims(frame, chosen_on=chosen_on, planned=everything)
         if answers:
             out.print()
             out.print(claim_table([claim for claim in answers if claim.role != LEVEL]))  # the tables above show levels
@@ -182,7 +194,7 @@ def text_table(table: Table, title: str) -> RichTable:
 
 
 def publish(run: Path) -> None:
-    """Copy what a colleague needs up to the study's folder.
+    """Copy what a colleague needs up to the study's folder; the rows without this machine's folders.
 
     Raises: ConfigError if the run has no results yet.
     """
@@ -190,7 +202,11 @@ def publish(run: Path) -> None:
     if not found:
         raise ConfigError(f"--publish must have results to copy; {str(run)!r} has none yet")
     for file in found:
-        shutil.copyfile(file, run.parent / file.name)
+        if file.suffix == ".csv":
+            rows = pd.read_csv(file, dtype=str, keep_default_na=False)  # as text: no digit of it changes
+            write_text(run.parent / file.name, with_weights_named(rows).to_csv(index=False))
+        else:
+            shutil.copyfile(file, run.parent / file.name)
         print(f"published {run.parent / file.name}")
 
 

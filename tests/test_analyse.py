@@ -6,6 +6,7 @@ import pytest
 
 from study.analyse import main, text_table
 from study.evidence import Table
+from study.plan import ROOT
 from study.results import load_results
 from study.terminal import console
 
@@ -157,6 +158,18 @@ def test_publishing_copies_the_results_up_to_the_study(analyse, finished_run, tm
     assert code == 0
     assert f"published {tmp_path / 'small' / 'results.csv'}" in out
     assert (tmp_path / "small" / "results.csv").read_bytes() == (run / "results.csv").read_bytes()
+
+
+def test_published_rows_name_no_folder_of_this_machine(analyse, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    rows = pd.read_csv(run / "results.csv").assign(weights=["/far/away/w.pt", str(ROOT / "data" / "w.pt")] * 4)
+    rows.to_csv(run / "results.csv", index=False)
+
+    analyse(run, "--publish")
+
+    published = tmp_path / "small" / "results.csv"
+    assert set(pd.read_csv(published)["weights"]) == {"w.pt", "data/w.pt"}
+    assert str(ROOT) not in published.read_text()
 
 
 def test_publishing_without_results_ends_in_one_line(analyse, broken_run):
