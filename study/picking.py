@@ -8,7 +8,7 @@ import pandas as pd
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError
 from study.comparison import query
-from study.pairing import SETTING, with_baselines
+from study.pairing import SETTING, pair_key, records, with_baselines
 from study.plan import PROXY, Plan, PlannedTrial
 from study.results import COMPLETE, load_results, runs_of, trials_of
 
@@ -86,17 +86,24 @@ def pick_pair(path: Path, expression: str | None) -> tuple[Picked, Picked, str]:
         )
     own = done[(done["run"] == proxied["run"].iloc[0]) & (done["trial_id"] == proxied["baseline_id"].iloc[0])]
     if expression is not None and len(plain) == 1:
-        if not plain.index.equals(own.index):
-            line = (
-                f"{_id(plain.iloc[0])} is not the baseline of {_id(proxied.iloc[0])}: they differ in more than proxies"
-            )
         own = plain
     if own.empty:
         raise ConfigError(
             f"--compare must have a pair; {_id(proxied.iloc[0])} has no complete baseline (let --query pick one, too)"
         )
     (one,), (other,) = _as_picked(path, own), _as_picked(path, proxied)
-    return one, other, line
+    return one, other, "; ".join(text for text in (line, _beyond_proxies(own, proxied)) if text)
+
+
+def _beyond_proxies(own: pd.DataFrame, proxied: pd.DataFrame) -> str:
+    """What is to be told of a pair that differs in more than proxies; empty if it does not."""
+    (without,), (row,) = records(own), records(proxied)
+    if pair_key(without) == pair_key(row):
+        return ""
+    one, other = without["shown_id"], row["shown_id"]
+    if row["split"] in LEAKING and without["trial_id"] == str(row["baseline_id"]):
+        return f"{other} is an audit, of another split than its baseline {one}: they differ in more than proxies"
+    return f"{one} is not the baseline of {other}: they differ in more than proxies"
 
 
 def _chosen(done: pd.DataFrame, expression: str) -> pd.DataFrame:
@@ -109,9 +116,11 @@ def _chosen(done: pd.DataFrame, expression: str) -> pd.DataFrame:
 def _best_on_val(done: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The best trial on val of the setting that is best on val, as a frame of one row, and why in words.
 
-    A setting's val is the mean over its seeds; only settings that are complete on the most seeds may be chosen. An
-    audit, which trains on its validation images, is chosen only where there is nothing else.
+    A setting's val is the mean over its seeds; only settings that are complete on the most seeds may be chosen: one
+    that was suggested twice, or by two runs, has no more for it. An audit, which trains on its validation images, is
+    chosen only where there is nothing else.
     """
+    done = done.drop_duplicates(["config_digest", "arm"])
     honest = done[~done["split"].isin(LEAKING)]
     note = " (LEAKING: it says nothing)" if honest.empty else ""
     rows = done if honest.empty else honest
