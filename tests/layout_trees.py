@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
-from sklearn.datasets import load_sample_images
 
 TRAIN, TEST = 3, 2
 """Images of each class to train with, and of its own test; where there is no own test, all are to train with."""
@@ -17,6 +16,8 @@ TRAIN, TEST = 3, 2
 
 @cache
 def _photographs() -> list[Image.Image]:
+    from sklearn.datasets import load_sample_images  # here: it takes a second to import
+
     return [Image.fromarray(photograph) for photograph in load_sample_images().images]
 
 
