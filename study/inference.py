@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.decoding import UNREADABLE, open_image, to_square
-from proxy_attention.data.folder import EXTENSIONS, LABEL_FUNCTIONS
+from proxy_attention.data.folder import EXTENSIONS, LABEL_FUNCTIONS, file_prefix, numbered_folder, parent_folder
+from proxy_attention.data.layouts import WORDNET
 from proxy_attention.data.pixels import ahead
 from proxy_attention.data.reading import CHUNK, THREADS
 from proxy_attention.errors import ConfigError
@@ -65,7 +66,7 @@ class Answer:
 
     Attributes:
         top: classes and their probabilities, the likeliest first; empty where there is no answer.
-        true: the class whose folder the image lies in; empty if the model knows no such class.
+        true: the class that its folder or name tells; empty if the model knows no such class.
         error: why there is no answer.
     """
 
@@ -109,6 +110,7 @@ def load_model(picked: Picked, device: torch.device) -> Model:
     )
     _fill(classifier, folder.parent / Path(twin).name / "weights.safetensors", name)
     classifier.to(device).module.eval()
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True  # as in its trial
     fp16_on_cpu = config.precision == "fp16" and device.type == "cpu"
     precision = "fp32" if fp16_on_cpu else config.precision
     return Model(name, picked.planned.arm, config, classes, classifier, precision)
@@ -129,6 +131,11 @@ def _fill(classifier: Classifier, file: Path, name: str) -> None:
 # ---- images
 
 
+def typed(text: str) -> Path:
+    """The path that a person typed, with their own folder for a ``~`` before it; nothing that was found is one."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  Path.expanduser raises where there is no such person
+
+
 def find_images(paths: Sequence[str], root: Path | None = None) -> list[ImageFile]:
     """The files among these paths, and the images below the folders among them, each once, in this order.
 
@@ -138,18 +145,17 @@ def find_images(paths: Sequence[str], root: Path | None = None) -> list[ImageFil
     """
     found: dict[str, ImageFile] = {}
     for given in paths:
-        top = Path(given).expanduser() if root is None else root / given
-        if top.is_dir():
-            files = [Path(given) / file for file in _below(top)]
+        top = typed(given) if root is None else root / given
+        if os.path.isdir(top):  # noqa: PTH112  Path.is_dir raises where a name is too long
+            files = [(Path(given) / file, top / file) for file in _below(top)]
             if not files:
                 raise ConfigError(f"a folder must hold images ({', '.join(sorted(EXTENSIONS))}); {str(top)!r} has none")
-        elif top.is_file():
-            files = [Path(given)]
+        elif os.path.isfile(top):  # noqa: PTH113  as Path.is_dir
+            files = [(Path(given), top)]
         else:
             raise ConfigError(f"IMAGES must be files or folders; there is no {str(top)!r}")
-        for file in files:
-            path = file.expanduser() if root is None else root / file
-            found.setdefault(os.path.normpath(path.absolute()), ImageFile(_text(file), path))
+        for name, path in files:
+            found.setdefault(os.path.normpath(path.absolute()), ImageFile(_text(name), path))
     return list(found.values())
 
 
@@ -198,8 +204,18 @@ def decoded(images: Sequence[ImageFile], sizes: Iterable[int]) -> Iterator[Decod
 
 def true_class(model: Model, path: Path) -> str:
     """The class that the image's folder or name tells, as the trial's data set is labelled; empty if none."""
-    label = LABEL_FUNCTIONS[model.config.label_function](PurePosixPath(os.path.normpath(path.absolute())))
-    return label if label in model.classes else ""
+    labels = _labels(model.config, PurePosixPath(os.path.normpath(path.absolute())))
+    return next((label for label in labels if label in model.classes), "")
+
+
+def _labels(config: TrialConfig, path: PurePosixPath) -> list[str]:
+    """What the class of an image may be called, the likeliest first: as publishers name folders and files."""
+    if config.dataset == "folder":
+        return [LABEL_FUNCTIONS[config.label_function](path)]
+    folder = parent_folder(path)
+    found = [file_prefix(path)] if config.dataset == "oxford-iiit-pets" else []
+    found += [folder, numbered_folder(path), "/".join(path.parts[-3:-1])]  # Places365 has classes of two folders
+    return [*found, WORDNET[folder]] if folder in WORDNET else found
 
 
 # ---- answers
@@ -207,30 +223,38 @@ def true_class(model: Model, path: Path) -> str:
 
 def answers(
     models: Sequence[Model], images: Sequence[ImageFile], *, top: int, progress: Callable[[int], None]
-) -> Iterator[Answer]:
+) -> list[Answer]:
     """What each model says of each image: image by image, and for each the models in their order.
+
+    Each model has its images in batches as an evaluation has them, so that it says the same of them.
 
     Args:
         top: how many classes are told.
         progress: called with the number of images done.
     """
-    sizes = {model.config.image_size for model in models}
+    sizes = sorted({model.config.image_size for model in models})
+    said: list[list[Answer]] = [[] for _ in models]
     done = 0
-    for batch in _batches(decoded(images, sizes), eval_batch(max(sizes))):
-        said = [ask(model, batch, top=top) for model in models]
-        done += len(batch)
-        progress(done)
-        for of_one_image in zip(*said, strict=True):
-            yield from of_one_image
+    for size in sizes:  # one as a rule
+        own = [(model, told) for model, told in zip(models, said, strict=True) if model.config.image_size == size]
+        for batch in _batches(decoded(images, [size]), eval_batch(size)):
+            for model, told in own:
+                told += ask(model, batch, top=top)
+            done += len(batch)
+            progress(done // len(sizes))
+    return [answer for of_one_image in zip(*said, strict=True) for answer in of_one_image]
 
 
 def _batches(items: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+    """Parts with so many images that can be read, the last with fewer; those that cannot lie between them."""
     batch: list[Decoded] = []
+    readable = 0
     for item in items:
         batch.append(item)
-        if len(batch) == size:
+        readable += not item.error
+        if readable == size:
             yield batch
-            batch = []
+            batch, readable = [], 0
     if batch:
         yield batch
 

@@ -19,12 +19,14 @@ from proxy_attention.data.reading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from proxy_attention.storage import write_atomic
 from study.answers import FORMATS, TEXTS, shown, summaries, table
-from study.inference import Answer, Model, answers, find_images, load_model
+from study.inference import Answer, Model, answers, find_images, load_model, typed
 from study.picking import pick, pick_pair
 from study.side_by_side import MOST_IMAGES, compare, is_ours, pair_of, sheet
 from study.terminal import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
 
 SHEET = "compare.png"
+LONGEST_OUT = 240
+"""The sheet that is drawn if none is named, and the bytes of a name that leave room for a file beside it."""
 LOG_SECONDS = 10.0
 """Between two lines of progress where there is no terminal to rewrite one on."""
 
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     Raises: ConfigError for whatever is wrong with it.
     """
     out = _checked(args)
-    images = find_images(args.images, Path(args.root).expanduser() if args.root else None)
+    images = find_images(args.images, typed(args.root) if args.root else None)
     if args.compare and len(images) > MOST_IMAGES:
         raise ConfigError(f"--compare must be given at most {MOST_IMAGES} images, one sheet; got {len(images)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -111,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         if args.compare:
             said, page = compare(pair, images, top=args.top, progress=progress)
         else:
-            said = list(answers(models, images, top=args.top, progress=progress))
+            said = answers(models, images, top=args.top, progress=progress)
     _print(said, form=args.format, top=args.top)
     if args.compare and page is not None:
         content = sheet(page, pair)
@@ -134,15 +136,20 @@ def _checked(args: argparse.Namespace) -> Path:
     for option in ("out", "saliency"):
         if getattr(args, option) is not None and not args.compare:
             raise ConfigError(f"--{option} must be given with --compare, which draws a sheet")
-    out = Path(args.out or SHEET).expanduser().absolute()
+    out = typed(args.out or SHEET).absolute()
     if not args.compare:
         return out
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out must name a .png file; got {args.out!r}")
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise ConfigError(f"--out must lie in a folder that can be written to; got {str(out)!r}")
-    if out.exists() and not (out.is_file() and is_ours(out)):
-        raise ConfigError(f"--out must name a new file, or a sheet drawn before; {str(out)!r} is another file")
+    try:
+        if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+            raise ConfigError(f"--out must lie in a folder that can be written to; got {str(out)!r}")
+        if out.exists() and not (out.is_file() and is_ours(out)):
+            raise ConfigError(f"--out must name a new file, or a sheet drawn before; {str(out)!r} is another file")
+    except OSError as error:
+        raise ConfigError(f"--out must be a path that can be written to; got {str(out)!r}: {error.strerror}") from error
+    if len(os.fsencode(out.name)) > LONGEST_OUT:
+        raise ConfigError(f"--out must name a file in at most {LONGEST_OUT} bytes; got {out.name!r}")
     return out
 
 

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -19,7 +20,7 @@ from study.picking import MOST_MODELS, pick, pick_pair
 from study.plan import folder_of, read_json
 from study.predict import main
 from study.results import load_results
-from study.side_by_side import RIGHT, WRONG
+from study.side_by_side import RIGHT, WRONG, pair_of
 
 CPU = torch.device("cpu")
 
@@ -388,6 +389,16 @@ def test_a_method_that_training_used_may_be_asked_for_and_is_told(predict, finis
     assert err == "predict.py: --saliency hirescam shows maps that training used, too\n"
 
 
+def test_a_method_by_which_an_augmentation_looked_is_not_chosen_and_is_told(model):
+    config = dataclasses.replace(model.config, schedule="2", judge="gradcam")
+    plain = dataclasses.replace(model, config=config)
+    mixed = dataclasses.replace(model, config=dataclasses.replace(config, augment="flip-rotate+snapmix"))
+
+    assert pair_of(plain, plain, None).saliency == "gradcam"
+    assert pair_of(plain, mixed, None).saliency == "eigengradcam"
+    assert pair_of(plain, mixed, "hirescam").note == "--saliency hirescam shows maps that training used, too"
+
+
 def test_a_sheet_beside_csv_leaves_the_csv_alone(predict, finished_run, image_folder):
     out, err = draw(predict, finished_run, "--format", "csv", "--out", "x.png", image_folder / "test" / "dress")
 
@@ -464,6 +475,8 @@ BAD = {
     "a file": (["gone.png"], "IMAGES must be files or folders; there is no 'gone.png'"),
     "a file under a root": (["--root", "/nowhere", "1.png"], "there is no '/nowhere/1.png'"),
     "a folder": (["EMPTY"], "a folder must hold images (.bmp, "),
+    "a name that is too long": (["x" * 300], "IMAGES must be files or folders; there is no 'xxx"),
+    "a person who is not here": (["--root", "~nobody-here", "1.png"], "there is no '~nobody-here/1.png'"),
     "no image": ([], "the following arguments are required: IMAGES"),
     "a top": (["--top", "5", "IMAGE"], "--top must be at most the number of classes, 4; got 5"),
     "a low top": (["--top", "0", "IMAGE"], "--top must be a whole number in [1, "),
@@ -477,6 +490,9 @@ BAD = {
     ),
     "an ending": (["--compare", "--out", "a.jpg", "IMAGE"], "--out must name a .png file; got 'a.jpg'"),
     "a place": (["--compare", "--out", "no/a.png", "IMAGE"], "--out must lie in a folder that can be written to"),
+    "a person's place": (["--compare", "--out", "~nobody-here/a.png", "IMAGE"], "--out must lie in a folder that can"),
+    "a long sheet": (["--compare", "--out", f"{'x' * 300}.png", "IMAGE"], "--out must be a path that can be written"),
+    "a longer sheet": (["--compare", "--out", f"{'x' * 240}.png", "IMAGE"], "must name a file in at most 240 bytes"),
     "no pair": (["--compare", "--query", "arm == 'baseline'", "IMAGE"], "must pick one trial with proxies"),
     "many pairs": (["--compare", "--query", "arm == 'proxy'", "IMAGE"], "for --compare; \"arm == 'proxy'\" picks 4: 0"),
 }
