@@ -1,11 +1,10 @@
 """Command line: what a run, or all runs of a study, have to say.
 
-python study/analyse.py PATH [--query EXPR] [--group-by COL[,COL]] [--format table|csv|latex] [--publish]
-    [--export-proxies DIR]
+python study/analyse.py PATH [--query EXPR] [--group-by COL[,COL]] [--format table|csv|latex]
+    [--publish [--with-images]] [--export-proxies DIR]
 python study/analyse.py --gallery [DIR]
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from proxy_attention.config import LEAKING
+from proxy_attention.data.sources import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from proxy_attention.storage import write_text
 from study.arms import side_by_side
@@ -60,6 +60,9 @@ def parser() -> Parser:
         help="draw what every setting does, on real images; needs no PATH (default: experiments/gallery/)",
     )
     options.add_argument("--publish", action="store_true", help="copy the results up to the study's tracked folder")
+    options.add_argument(
+        "--with-images", action="store_true", help="publish images of the data set, too: its licence must allow that"
+    )
     return options
 
 
@@ -69,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().read(argv)
         if args.format not in FORMATS:
             raise unknown("--format", args.format, FORMATS)
+        if args.with_images and not args.publish:
+            raise ConfigError("--with-images must be given with --publish")
         if args.gallery is not None:
             for option in ("query", "group_by", "export_proxies", "publish"):
                 if getattr(args, option):
@@ -82,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for run in runs:
             show(run, expression=args.query, columns=args.group_by, form=args.format)
             if args.publish:
-                publish(run)
+                publish(run, with_images=args.with_images)
             if args.export_proxies is not None:
                 from study.export import export_proxies  # here: tables need no torch
 
@@ -193,21 +198,27 @@ def text_table(table: Table, title: str) -> RichTable:
     return shown
 
 
-def publish(run: Path) -> None:
-    """Copy what a colleague needs up to the study's folder; the rows without this machine's folders.
+def publish(run: Path, *, with_images: bool = False) -> None:
+    """Bring what a colleague needs up to the study's folder: the rows without this machine's folders, and the report.
 
+    Args:
+        with_images: show images in the report whatever data set they are of; else only those of this package.
     Raises: ConfigError if the run has no results yet.
     """
-    found = [run / name for name in PUBLISHED if (run / name).is_file()]
-    if not found:
+    from study.report import write_report  # here: tables need no drawing
+
+    file = run / "results.csv"
+    if not file.is_file():
         raise ConfigError(f"--publish must have results to copy; {str(run)!r} has none yet")
-    for file in found:
-        if file.suffix == ".csv":
-            rows = pd.read_csv(file, dtype=str, keep_default_na=False)  # as text: no digit of it changes
-            write_text(run.parent / file.name, with_weights_named(rows).to_csv(index=False))
-        else:
-            shutil.copyfile(file, run.parent / file.name)
-        print(f"published {run.parent / file.name}")
+    rows = pd.read_csv(file, dtype=str, keep_default_na=False)  # as text: no digit of it changes
+    write_text(run.parent / file.name, with_weights_named(rows).to_csv(index=False))
+    others = sorted(name for name in set(rows["dataset"]) - {""} if SOURCES[name].needs_root)
+    write_report(run, to=run.parent, with_images=with_images or not others)
+    for name in PUBLISHED:
+        if (run.parent / name).is_file():
+            print(f"published {run.parent / name}")
+    if others and not with_images:
+        print(f"without images of {', '.join(others)}: --with-images shows them, if their licence allows it")
 
 
 if __name__ == "__main__":

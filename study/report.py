@@ -41,17 +41,20 @@ NOT_DRAWN = (
 """What drawing may raise over files that nobody foresaw. No room on the disk is the run's own matter, and not here."""
 
 
-def write_report(folder: Path) -> Path:
-    """Write report.html, whole or not at all, and return where.
+def write_report(folder: Path, *, to: Path | None = None, with_images: bool = True) -> Path:
+    """Write report.html and arms.svg, each whole or not at all, and return where the former is.
 
+    Args:
+        to: another folder than that of the run.
+        with_images: whether it shows images of the data set, whose licence may not allow that where others read it.
     Raises: ConfigError if there is no run; OSError.
     """
-    file = folder / "report.html"
+    to = to or folder
     run = Run.read(folder)
-    write_text(file, _render(run))
+    write_text(to / "report.html", _render(run, with_images=with_images))
     if len(run.scope):  # the one picture that goes into a README
-        write_text(folder / "arms.svg", _val_beside_test(run).decode())
-    return file
+        write_text(to / "arms.svg", _val_beside_test(run).decode())
+    return to / "report.html"
 
 
 def render(folder: Path) -> str:
@@ -62,7 +65,7 @@ def render(folder: Path) -> str:
     return _render(Run.read(folder))
 
 
-def _render(run: Run) -> str:
+def _render(run: Run, *, with_images: bool = True) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -90,8 +93,9 @@ def _render(run: Run) -> str:
         importance=importance(run),
         confusions=confusions(run),
         reliability=reliability(run),
-        sheets=sheets(run),
-        line_ups=line_ups(run),
+        sheets=sheets(run) if with_images else [],
+        line_ups=line_ups(run) if with_images else [],
+        with_images=with_images,
         undone=evidence.undone(run),
         cost=evidence.cost(run),
         study=_text_of(run.folder / "study.toml"),

@@ -122,6 +122,7 @@ BAD = {
     "a column": (["--group-by", "treshold"], "--group-by must be one of "),
     "no column": (["--group-by", ","], "--group-by must name a column; got ','"),
     "a format": (["--format", "html"], "--format must be one of csv, latex, table; got 'html'"),
+    "images that nobody publishes": (["--with-images"], "--with-images must be given with --publish"),
     "an option": (["--publsh"], "got '--publsh'; did you mean --publish"),
 }
 
@@ -170,6 +171,26 @@ def test_published_rows_name_no_folder_of_this_machine(analyse, finished_run, tm
     published = tmp_path / "small" / "results.csv"
     assert set(pd.read_csv(published)["weights"]) == {"w.pt", "data/w.pt"}
     assert str(ROOT) not in published.read_text()
+
+
+def test_images_are_published_of_this_package_or_where_they_are_asked_for(analyse, finished_run, tmp_path):
+    own = shutil.copytree(finished_run, tmp_path / "own" / "grid")
+    other = shutil.copytree(finished_run, tmp_path / "other" / "grid")
+    for run, dataset in ((own, "fashion-mnist-sample"), (other, "cifar10")):
+        pd.read_csv(run / "results.csv").assign(dataset=dataset).to_csv(run / "results.csv", index=False)
+
+    _, said, _ = analyse(own, "--publish")
+    _, said_of_other, _ = analyse(other, "--publish")
+    text = (own.parent / "report.html").read_text()
+    text_of_other = (other.parent / "report.html").read_text()
+    analyse(other, "--publish", "--with-images")
+
+    assert "without images" not in said
+    assert "without images of cifar10: --with-images shows them" in said_of_other
+    assert "Wrong images and their proxies" in text
+    assert "Wrong images and their proxies" not in text_of_other
+    assert "Images of the data set are left out" in text_of_other
+    assert (other.parent / "report.html").read_text() == text
 
 
 def test_publishing_without_results_ends_in_one_line(analyse, broken_run):
