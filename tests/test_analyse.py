@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 
 import pandas as pd
@@ -98,6 +99,21 @@ def test_a_query_on_proxies_keeps_their_differences_to_the_baseline(analyse, fin
     _, out, _ = analyse(finished_run, "--query", "threshold > 0.5", "--format", "csv", "--group-by", "arm")
 
     assert pd.read_csv(io.StringIO(out))["pairs"].tolist() == [2]
+
+
+def test_a_query_gives_no_arm_another_baseline_than_it_was_planned_against(analyse, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    plan = json.loads((run / "plan.json").read_text())
+    told = [("baseline", 0.1), ("proxy", 0.1), ("baseline", 0.2), ("rival", 0.3)] * 2
+    for trial, (arm, lr) in zip(plan["trials"], told, strict=True):  # the rival is as near to one as to the other
+        trial["arm"] = arm
+        trial["config"] |= {"lr": lr, "mask": "saliency", "schedule": "1,p" if arm == "proxy" else "2"}
+    (run / "plan.json").write_text(json.dumps(plan))
+
+    _, out, _ = analyse(run, "--query", "lr > 0.1")
+
+    assert "4 of 4 trials complete" in out
+    assert "rival - " not in out
 
 
 def test_a_table_of_text_is_shown_without_calibration(capsys):
