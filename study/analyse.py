@@ -14,7 +14,6 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from proxy_attention.config import LEAKING
-from proxy_attention.data.sources import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from proxy_attention.storage import write_text
 from study.arms import side_by_side
@@ -205,7 +204,8 @@ def publish(run: Path, *, with_images: bool = False) -> None:
         with_images: show images in the report whatever data set they are of; else only those of this package.
     Raises: ConfigError if the run has no results yet.
     """
-    from study.report import write_report  # here: tables need no drawing
+    from proxy_attention.data.sources import SOURCES  # here: tables need no torch, and no drawing
+    from study.report import write_report
 
     file = run / "results.csv"
     if not file.is_file():
