@@ -27,6 +27,7 @@ QUICK: dict[str, Any] = {
     "schedule": "1,p",
     "precision": "fp32",
     "threads": 1,
+    "judge_images": 4,
     "seed": 3,
 }
 
@@ -170,6 +171,7 @@ image_size = 32
 batch_size = 8
 precision = "fp32"
 threads = 1
+judge_images = 4
 [search]
 schedule = ["2", "1,p"]
 threshold = [0.3, 0.6]
