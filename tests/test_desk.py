@@ -483,7 +483,7 @@ def test_a_judge_that_cannot_explain_the_model_is_refused_by_name(image_folder, 
 def test_judging_takes_every_steps_pass_of_at_most_all_test_images(desk, base):
     each = PASSES + 1
 
-    assert desk.judging(base) == 16 * each  # all that the test split has
+    assert desk.judging(dataclasses.replace(base, judge_images=50)) == 16 * each  # all that the test split has
     assert desk.judging(dataclasses.replace(base, judge_images=5)) == 5 * each
     assert desk.judging(dataclasses.replace(base, judge="scorecam", judge_images=5)) == 5 * (PASSES + 97)
     assert desk.judging(dataclasses.replace(base, judge_images=0)) == 0
