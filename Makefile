@@ -32,14 +32,15 @@ lint: .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# pip compiles modules once: where Python may not write bytecode, each process would compile them for itself, again and again
+# compiled here, on all cores: where Python may write no bytecode, every process would compile torch for itself
 # a target of its own name: made again when what it is made of has changed, and only counted as made when it is whole
 .venv: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f'Python must be >= 3.11; got {v} (make PYTHON=python3.12 ...)')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # files for other versions of Python do not compile
 	touch $@
 
 clean:
