@@ -40,16 +40,23 @@ IN_FULL = "test_efficientnet"
 ALSO = {"vargrad/deconvnet": "vgg11"}
 """A row that no tiny model admits, and who does: a max pool survives in it at this size."""
 
+ALWAYS = ("test_resnet", "test_vit")
+"""On these every method runs whenever tests run; on the third tiny model a few, and all with the families."""
+
 PAIRS = [
     pytest.param(
         name,
         saliency,
-        marks=() if name in TINY or saliency in EVERYWHERE or ALSO.get(saliency) == name else pytest.mark.families,
+        marks=() if name in ALWAYS or saliency in EVERYWHERE or ALSO.get(saliency) == name else pytest.mark.families,
     )
     for name in (*TINY, *FAMILY)
     for saliency in METHODS
 ]
-ON_TINY = [(name, saliency) for name in TINY for saliency in METHODS]
+ON_TINY = [
+    pytest.param(name, saliency, marks=() if name in ALWAYS or saliency in EVERYWHERE else pytest.mark.families)
+    for name in TINY
+    for saliency in METHODS
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
