@@ -230,6 +230,7 @@ def drawn(command, study_text):
     return command("random", "--trials", "3", *RANGE, text=study_text.replace('mask = "random"', "lr = 1e30"))
 
 
+@pytest.mark.fault
 def test_a_random_search_completes_its_draws_and_confirms_the_best(drawn):
     rows = load_results(drawn.run)
 
@@ -238,6 +239,7 @@ def test_a_random_search_completes_its_draws_and_confirms_the_best(drawn):
     assert list(rows["status"]) == ["complete"] * 5 + ["failed"]
 
 
+@pytest.mark.fault
 def test_what_a_search_confirmed_is_kept_in_its_plan(drawn):
     assert [(trial.arm, trial.config.seed) for trial in Plan.read(drawn.run).confirmed] == [
         ("baseline", 1),
@@ -246,6 +248,7 @@ def test_what_a_search_confirmed_is_kept_in_its_plan(drawn):
     ]
 
 
+@pytest.mark.fault
 def test_a_trial_that_fails_is_named_with_its_reason_and_the_way_on(drawn):
     failed = load_results(drawn.run).iloc[-1]
 
