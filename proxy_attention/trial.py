@@ -155,9 +155,10 @@ def run_trial(
     model = build_for(config, classes=len(images.classes))
     if config.has_proxies:
         check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
-    if judge := judge_of(config):
+    judge, judged = judge_of(config), judged_ids(split.test, config)
+    if judge is not None:
         check_method(judge, model, name=config.model, field="judge")
-        check_regions(images, judged_ids(split.test, config))  # they are needed at the end: too late for a bad one
+        check_regions(images, judged)  # they are needed at the end: too late for a bad one
     log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)
     state = new_state(model.to(where), config, images=len(split.train), device=where)
     training_set = _originals(images, split, config)
@@ -229,7 +230,11 @@ def run_trial(
             )
 
         test = evaluate(model, images.images, images.labels, ids=split.test, precision=config.precision)
-        judgement = _judgement(model, images, split, config)
+        judgement = Judgement()
+        if judge is not None:
+            judgement = judge_explanations(
+                model, images, ids=judged, saliency=judge, precision=config.precision, seed=config.seed
+            )
         writer.wait()
     wall = wall_before + time.perf_counter() - started
     report = _report(done.records, images, split, test, judgement, wall_seconds=wall, peak=peak_mb(where))
@@ -366,15 +371,6 @@ def _record(
         eval_seconds=eval_seconds,
         peak_memory_mb=peak,
     )
-
-
-def _judgement(model: Classifier, images: ImageSet, split: Split, config: TrialConfig) -> Judgement:
-    """What the trained model looks at, judged on some test images; of nothing where nobody may judge it."""
-    judge = judge_of(config)
-    if judge is None:
-        return Judgement()
-    ids = judged_ids(split.test, config)
-    return judge_explanations(model, images, ids=ids, saliency=judge, precision=config.precision, seed=config.seed)
 
 
 def _peak(device: torch.device, done: _Done) -> float:
