@@ -89,9 +89,7 @@ def _list(args: Namespace, out: Console) -> int:
 
 
 def _told(source: Source) -> tuple[str, ...]:
-    how = "download" if source.archives else "by hand" if source.needs_root else "in the package"
-    classes = "as found" if source.classes is None else str(source.classes)
-    return classes, source.split, source.licence, source.home, how
+    return source.class_count, source.split, source.licence, source.home, source.brought
 
 
 def _prepare(args: Namespace, out: Console) -> int:

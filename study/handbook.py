@@ -119,11 +119,11 @@ def data_sets() -> str:
     rows = [
         (
             f"[{name}]({source.home})" if "://" in source.home else name,
-            "as found" if source.classes is None else str(source.classes),
+            source.class_count,
             source.split,
             source.layout,
             source.label,
-            "download" if source.archives else "by hand" if source.needs_root else "in the package",
+            source.brought,
             source.licence,
         )
         for name, source in SOURCES.items()

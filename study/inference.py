@@ -13,7 +13,15 @@ from safetensors.torch import load_file
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.decoding import UNREADABLE, open_image, to_square
-from proxy_attention.data.folder import EXTENSIONS, LABEL_FUNCTIONS, file_prefix, numbered_folder, parent_folder
+from proxy_attention.data.folder import (
+    EXTENSIONS,
+    LABEL_FUNCTIONS,
+    file_prefix,
+    hidden,
+    is_image,
+    numbered_folder,
+    parent_folder,
+)
 from proxy_attention.data.layouts import WORDNET
 from proxy_attention.data.pixels import ahead
 from proxy_attention.data.reading import CHUNK, THREADS
@@ -169,9 +177,9 @@ def _below(top: Path) -> list[Path]:
             children.clear()
             continue
         seen.add(real)
-        children[:] = sorted(child for child in children if not child.startswith("."))
+        children[:] = sorted(child for child in children if not hidden(child))
         here = Path(folder).relative_to(top)
-        files += [here / name for name in names if Path(name).suffix.lower() in EXTENSIONS and name[0] != "."]
+        files += [here / name for name in names if is_image(name)]
     return sorted(files, key=lambda file: file.as_posix())
 
 

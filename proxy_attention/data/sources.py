@@ -61,6 +61,16 @@ class Source:
     by_hand: str = ""
     beside: tuple[str, ...] = ()
 
+    @property
+    def brought(self) -> str:
+        """How it comes to its place, for a table."""
+        return "download" if self.archives else "by hand" if self.needs_root else "in the package"
+
+    @property
+    def class_count(self) -> str:
+        """How many classes there are, for a table."""
+        return "as found" if self.classes is None else str(self.classes)
+
 
 def open_sample(root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
     """The embedded sample: 3,000 training and 1,000 test images of Fashion-MNIST, 28x28 grey, 10 balanced classes.
