@@ -5,6 +5,7 @@ What stands in a list came from outside: a path may not leave the data root, and
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -240,8 +241,7 @@ def _check_names(top: Path, names: Sequence[str]) -> None:
     Raises: DataError that names the first few and counts them.
     """
     if len(set(names)) != len(names):
-        seen: set[str] = set()
-        twice = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+        twice = list((Counter(names) - Counter(set(names))).elements())
         raise DataError(f"every image must be listed once; {len(twice)} are listed again: {named(twice)}")
     there: dict[str, frozenset[str]] = {}
     missing = []
