@@ -1,6 +1,6 @@
 """One trial as a frozen value, with the law of every field; knows no data set, model or method by name.
 
-Names (of a model, a method, a data set) are checked against their tables by ``proxy_attention.trial.check``,
+Names (of a model, a method, a data set) are checked against their tables by ``proxy_attention.validation.check``,
 because tables live above this file.
 """
 

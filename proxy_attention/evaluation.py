@@ -1,7 +1,5 @@
 """One evaluation: metrics of a classifier, and of what it looks at, on images it does not train on; knows no proxy."""
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,22 +7,11 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from proxy_attention.augment.augmentations import augmentation_of
-from proxy_attention.augment.replacement import smooth
-from proxy_attention.config import TrialConfig
-from proxy_attention.data.images import ImageSet
 from proxy_attention.data.pixels import Pixels, in_batches
 from proxy_attention.errors import DivergedError
-from proxy_attention.models import Classifier, as_float, autocast, eval_batch
-from proxy_attention.saliency import faithfulness
-from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
-from proxy_attention.saliency.methods import related
-from proxy_attention.seeds import derive_seed, stream
+from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
 
 ECE_BINS = 15
-
-BLUR = 1 / 16
-"""Sigma, as a part of the side, of the blurred image into which pixels are inserted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,165 +102,3 @@ def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> tuple[tuple
 def _bins(confidence: np.ndarray) -> np.ndarray:
     bins: np.ndarray = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     return bins
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """How well explanations of a trained model say what it looks at: means over images, each in [0, 1].
-
-    Attributes:
-        insertion_auc, deletion_auc, average_drop, average_increase, sparseness: see ``saliency.faithfulness``; of the
-            map of the predicted class.
-        pointing_game: of the map of the true class, over the images whose object's place is known; None without any.
-        judged_by: the method of explanation; None if the model was not judged, and all else is None or 0.
-        judged_images: how many images.
-        judge_seconds: what it took.
-    """
-
-    insertion_auc: float | None = None
-    deletion_auc: float | None = None
-    average_drop: float | None = None
-    average_increase: float | None = None
-    sparseness: float | None = None
-    pointing_game: float | None = None
-    judged_by: str | None = None
-    judged_images: int = 0
-    judge_seconds: float = 0.0
-
-
-def trained_by(config: TrialConfig) -> frozenset[str]:
-    """Every method by which a trial trains, under all its names: its proxies' and its augmentation's."""
-    proxies = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_proxies else frozenset()
-    return proxies.union(*map(related, augmentation_of(config.augment).looks_by))
-
-
-def judge_of(config: TrialConfig) -> str | None:
-    """The method that judges what a trial's model looks at; None if none does, or the trial trains by it."""
-    return config.judge if config.judge_images and not related(config.judge) & trained_by(config) else None
-
-
-def judged_ids(test: np.ndarray, config: TrialConfig) -> np.ndarray:
-    """The test images that are judged: drawn by the split seed, so that trials of one split are judged on the same.
-
-    Returns: at most ``judge_images`` numbers, sorted; fewer are a part of more.
-    """
-    drawn = torch.randperm(len(test), generator=stream(config.effective_split_seed, "judge"))
-    return np.sort(test[drawn[: config.judge_images].numpy()])
-
-
-def check_regions(images: ImageSet, ids: np.ndarray) -> None:
-    """See that it can be told where the objects of these images are, without looking at a pixel of theirs.
-
-    Raises: DataError for a box or mask that cannot be.
-    """
-    if images.region is not None:
-        for number in ids.tolist():
-            images.region(number)
-
-
-def judge_explanations(
-    model: Classifier, images: ImageSet, *, ids: np.ndarray, saliency: str, precision: str, seed: int
-) -> Judgement:
-    """Explain what the model says of these images, in eval mode, and measure how well the maps say what it looks at.
-
-    Args:
-        images: the whole data set, on the model's device.
-        ids: numbers of the images to explain; at least one.
-        saliency: a key of ``METHODS`` that ``check_method`` has nothing against.
-        precision: a key of ``PRECISIONS``.
-        seed: of the draws of a method that draws; an image's do not depend on the others.
-    """
-    started = time.perf_counter()
-    model.module.eval()
-    index = torch.from_numpy(ids)
-    size = eval_batch(images.images.shape[-1])
-    measured: list[torch.Tensor] = []
-    pointed: list[torch.Tensor] = []
-    with autocast(images.images.device, precision):
-        batches = in_batches(images.images, index, size)
-        for part, batch in zip(index.split(size), batches, strict=True):
-            asked = _Asked(model, images, part, as_float(batch), saliency, seed)
-            measured.append(_measured(asked))
-            pointed += _pointed(asked)
-    means = torch.cat(measured).mean(dim=0).tolist()
-    names = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness")
-    return Judgement(
-        **dict(zip(names, means, strict=True)),
-        pointing_game=float(torch.cat(pointed).float().mean()) if pointed else None,
-        judged_by=saliency,
-        judged_images=len(ids),
-        judge_seconds=time.perf_counter() - started,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A batch whose maps are judged: the images ``ids`` as ``pixels`` (N, 3, S, S) float in [0, 1]."""
-
-    model: Classifier
-    images: ImageSet
-    ids: torch.Tensor
-    pixels: torch.Tensor
-    saliency: str
-    seed: int
-
-    def maps(self, pixels: torch.Tensor, ids: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Maps (N, S, S) in [0, 1] of these images for these classes."""
-        found = low_resolution_maps(
-            self.model,
-            pixels,
-            predicted=classes,
-            true=classes,
-            saliency=self.saliency,
-            explain="predicted",
-            seeds=[derive_seed(self.seed, "judge", number) for number in ids.tolist()],
-        )
-        return scale(upsample(found, pixels.shape[-1]))[0]
-
-
-def _measured(asked: _Asked) -> torch.Tensor:
-    """(N, 5): the measures of the maps of the predicted classes, in the order of ``Judgement``."""
-    model, pixels = asked.model, asked.pixels
-    with torch.no_grad():
-        whole, predicted = model(pixels).float().softmax(dim=1).max(dim=1)
-    maps = asked.maps(pixels, asked.ids, predicted)
-
-    def confidence(changed: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = model(changed).float().softmax(dim=1).gather(1, predicted[:, None])[:, 0]
-        return found
-
-    with torch.no_grad():
-        masked = confidence(pixels * maps[:, None])
-        blurred = smooth(pixels, sigma=BLUR * pixels.shape[-1])
-        each = (
-            faithfulness.insertion_auc(confidence, pixels, maps, whole=whole, blurred=blurred),
-            faithfulness.deletion_auc(confidence, pixels, maps, whole=whole, blank=model.blank),
-            faithfulness.drop(whole, masked),
-            faithfulness.increase(whole, masked),
-            faithfulness.sparseness(maps),
-        )
-        return torch.stack([one.float() for one in each], dim=1)
-
-
-def _pointed(asked: _Asked) -> Iterator[torch.Tensor]:
-    """Whether the maps of the true classes point at the objects, of the images that say where these are."""
-    if asked.images.region is None:
-        return
-    regions = [asked.images.region(number) for number in asked.ids.tolist()]
-    known = [place for place, region in enumerate(regions) if region is not None]
-    if not known:
-        return
-    size = asked.pixels.shape[-1]
-    inside = np.stack([_nearest(region, size) for region in regions if region is not None])
-    rows = torch.tensor(known)
-    there = rows.to(asked.pixels.device)
-    true = asked.images.labels[asked.ids[rows].to(asked.images.labels.device)]
-    maps = asked.maps(asked.pixels[there], asked.ids[rows], true)
-    yield faithfulness.points_inside(maps, torch.from_numpy(inside).to(maps.device))
-
-
-def _nearest(region: np.ndarray, size: int) -> np.ndarray:
-    """A region (H, W) at the size of the maps, (size, size): each pixel is the one that its centre lies in."""
-    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in region.shape)
-    found: np.ndarray = region[np.ix_(rows, columns)]
-    return found

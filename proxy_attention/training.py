@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxy_attention.augment.augmentations import augmentation_of
 from proxy_attention.augment.batch import Batch, Task
+from proxy_attention.augment.registry import augmentation_of
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError, DivergedError
-from proxy_attention.models import Classifier, as_float, autocast
+from proxy_attention.models.classifier import Classifier, as_float, autocast
 from proxy_attention.saliency.maps import look_and_explain, looking
 from proxy_attention.seeds import derive_seed
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,93 +14,30 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from proxy_attention.augment.augmentations import augmentation_of
-from proxy_attention.augment.masks import MASKS
-from proxy_attention.augment.replacement import REPLACEMENTS, SCOPES
-from proxy_attention.config import AUTO, TrialConfig
-from proxy_attention.data.folder import LABEL_FUNCTIONS
-from proxy_attention.data.images import ON_BAD_IMAGE, ImageSet
-from proxy_attention.data.sources import SOURCES
-from proxy_attention.data.splits import SPLITS, Split, draw_split, redraw
-from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
-from proxy_attention.errors import unknown
-from proxy_attention.evaluation import (
-    Evaluation,
-    Judgement,
-    check_regions,
-    evaluate,
-    judge_explanations,
-    judge_of,
-    judged_ids,
-)
-from proxy_attention.fits import family_of
+from proxy_attention.checkpoints import drop_checkpoints, newest_checkpoint, save_checkpoint, snapshot
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.images import ImageSet
+from proxy_attention.data.splits import Split, draw_split, redraw
+from proxy_attention.data.training_set import Proxies, TrainingSet
+from proxy_attention.evaluation import Evaluation, evaluate
+from proxy_attention.explanation_metrics import Judgement, check_regions, judge_explanations, judge_of, judged_ids
+from proxy_attention.files import Background, write_atomic, write_json
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
-from proxy_attention.models import PRECISIONS, Classifier, build_for
-from proxy_attention.prefixes import Prefixes, Road
-from proxy_attention.proxies import (
-    COLLECT,
-    ORDERS,
-    Examples,
-    ProxyStep,
-    Recipe,
-    Scores,
-    clean_scores,
-    follow,
-    online_scores,
-    proxy_step,
-    scores_part,
-)
+from proxy_attention.models.classifier import Classifier, build_for
+from proxy_attention.models.weights import weights_digest
+from proxy_attention.proxies.scoring import Scores, clean_scores, online_scores, scores_part
+from proxy_attention.proxies.step import Examples, ProxyStep, Recipe, follow, proxy_step
 from proxy_attention.records import EpochRecord, TrialReport, as_json
-from proxy_attention.saliency.maps import EXPLAIN
-from proxy_attention.saliency.methods import METHODS, check_method
+from proxy_attention.saliency.registry import check_method
 from proxy_attention.schedule import PlannedEpoch, has_stalled
-from proxy_attention.storage import (
-    Background,
-    drop_checkpoints,
-    newest_checkpoint,
-    save_checkpoint,
-    snapshot,
-    write_atomic,
-    write_json,
-)
+from proxy_attention.shared_states import Prefixes, Road
 from proxy_attention.training import EpochTotals, TrainState, new_state, train_epoch
-from proxy_attention.weights import weights_digest
+from proxy_attention.validation import check
 
 RECIPES = "recipes.safetensors"
 FORMAT = 2
 """Of what a checkpoint holds; one of another format is as if it were not there."""
 log = logging.getLogger(__name__)
-
-CHOICES: dict[str, Collection[str]] = {
-    "dataset": SOURCES,
-    "saliency": METHODS,
-    "judge": METHODS,
-    "explain": EXPLAIN,
-    "mask": MASKS,
-    "replacement": REPLACEMENTS,
-    "scope": SCOPES,
-    "collect": COLLECT,
-    "order": ORDERS,
-    "substitute": SUBSTITUTES,
-    "precision": (*PRECISIONS, AUTO),
-    "split": SPLITS,
-    "on_bad_image": ON_BAD_IMAGE,
-    "label_function": LABEL_FUNCTIONS,
-}
-"""The table behind every field that is a name. Models are timm's: see ``fits.family_of``; ``augment`` joins names."""
-
-
-def check(config: TrialConfig) -> TrialConfig:
-    """The config, if every name in it is known. Ranges were checked when it was made.
-
-    Raises: ConfigError that names the field and what is known.
-    """
-    for field, known in CHOICES.items():
-        if getattr(config, field) not in known:
-            raise unknown(field, getattr(config, field), known)
-    augmentation_of(config.augment)
-    family_of(config.model)
-    return config
 
 
 @dataclass(frozen=True, eq=False)

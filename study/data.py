@@ -21,14 +21,15 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from proxy_attention.data import preparing, sampling
 from proxy_attention.data.folder import list_all, list_folder
-from proxy_attention.data.integrity import FAULTS, KINDS, Finding, check, stray_files, unlisted_images
-from proxy_attention.data.reading import Catalogue
-from proxy_attention.data.sources import SOURCES, Source, open_source
+from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.registry import SOURCES, Source, open_source
+from proxy_attention.data.tools import download as preparing
+from proxy_attention.data.tools import subset as sampling
+from proxy_attention.data.tools.integrity import FAULTS, KINDS, Finding, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
+from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
 from study.plan import ROOT
-from study.terminal import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
 
 PROGRAM = "data.py"
 FORMATS = ("table", "csv")

@@ -13,7 +13,7 @@ from typing import Any
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.errors import ConfigError, ProxyAttentionError
-from proxy_attention.storage import write_json
+from proxy_attention.files import write_json
 
 FORMAT = 1
 LOCK = ".lock"

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from proxy_attention.data.reading import named
+from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
-from proxy_attention.storage import write_atomic
-from study.answers import FORMATS, TEXTS, shown, summaries, table
-from study.inference import Answer, Model, answers, find_images, load_model, typed
-from study.picking import pick, pick_pair
-from study.side_by_side import MOST_IMAGES, compare, is_ours, pair_of, sheet
-from study.terminal import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
+from proxy_attention.files import write_atomic
+from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
+from study.inference.classify import Answer, Model, answers, find_images, load_model, typed
+from study.inference.compare_models import MOST_IMAGES, compare, is_ours, pair_of, sheet
+from study.inference.predictions import FORMATS, TEXTS, shown, summaries, table
+from study.inference.selection import pick, pick_pair
 
 SHEET = "compare.png"
 LONGEST_OUT = 240

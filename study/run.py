@@ -21,16 +21,7 @@ from proxy_attention.config import LEAKING
 from proxy_attention.data.images import MAX_NAMED
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from proxy_attention.schedule import Schedule
-from study.analyse import show
-from study.cluster import Machine, cluster_machine, ray_session, this_machine
-from study.conductor import Prepared, begin, complete_trials, conduct, finish, prepare, priced
-from study.guard import changes_since, sole_driver, storage_trouble
-from study.plan import ROOT, SEARCHES, Plan, is_complete
-from study.price import WRONG, Price
-from study.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
-from study.results import COMPLETE, load_results, runs_of
-from study.status import Status, status
-from study.terminal import (
+from study.console import (
     BAD_INPUT,
     DONE,
     INTERRUPTED,
@@ -43,6 +34,19 @@ from study.terminal import (
     share,
     whole,
 )
+from study.execution.ray_session import cluster_machine, ray_session
+from study.execution.run_lock import sole_driver, storage_trouble
+from study.execution.runner import conduct
+from study.execution.status import Status, status
+from study.plan import ROOT, SEARCHES, Plan, is_complete
+from study.planning.cost import WRONG, Price
+from study.planning.plan_check import changes_since
+from study.planning.prepare import Prepared, begin, complete_trials, prepare, priced
+from study.planning.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
+from study.planning.resources import Machine, this_machine
+from study.reporting.report import finish
+from study.reporting.terminal_report import show
+from study.results import COMPLETE, load_results, runs_of
 
 MOST_METHODS = 6
 """Methods whose price a dry run tells one by one; of more it tells the range."""

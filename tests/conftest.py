@@ -13,10 +13,10 @@ from PIL import Image
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet, load
-from proxy_attention.data.sources import open_sample
+from proxy_attention.data.registry import open_sample
 from proxy_attention.data.splits import draw_split
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models import Classifier, build
+from proxy_attention.models.classifier import Classifier, build
 from proxy_attention.records import EpochRecord, TrialReport
 from proxy_attention.training import new_state, train_epoch
 from proxy_attention.trial import run_trial
@@ -217,10 +217,10 @@ def own_images(sample: ImageSet, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def prepared_run(image_folder: Path) -> Callable[..., Any]:
     """Plan a run of a study's text on these images, write its plan.json, start nothing."""
-    from study.cluster import Machine
-    from study.conductor import begin, prepare
-    from study.experiment import parse_study
-    from study.request import Request
+    from study.planning.prepare import begin, prepare
+    from study.planning.request import Request
+    from study.planning.resources import Machine
+    from study.planning.study_file import parse_study
 
     def make(run: Path, text: str = STUDY, *, write: bool = True, **changes: Any) -> Any:
         request = Request(
@@ -250,7 +250,7 @@ def prepared_run(image_folder: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def run_one() -> Callable[..., list[dict[str, Any]]]:
     """Run one planned trial of a prepared run in this process, without Ray; returns what it reported."""
-    from study.trainable import Workplace, run_planned
+    from study.execution.worker import Workplace, run_planned
 
     def run(prepared: Any, number: int, *, stop_after: int | None = None) -> list[dict[str, Any]]:
         reports: list[dict[str, Any]] = []
@@ -270,7 +270,7 @@ def run_one() -> Callable[..., list[dict[str, Any]]]:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_one: Any) -> Path:
     """A complete run of the eight trials, trained in this process. Read only."""
-    from study.conductor import finish
+    from study.reporting.report import finish
 
     prepared = prepared_run(tmp_path_factory.mktemp("finished") / "small" / "grid")
     for number in range(len(prepared.plan.trials)):

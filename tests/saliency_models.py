@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from proxy_attention.models import Classifier, build
+from proxy_attention.models.classifier import Classifier, build
 from proxy_attention.saliency import attributions, gradients, perturbation
 from proxy_attention.saliency.maps import low_resolution_maps
-from proxy_attention.saliency.methods import METHODS
+from proxy_attention.saliency.registry import METHODS
 
 TINY = ("test_resnet", "test_efficientnet", "test_vit")
 """Every method runs on these whenever tests run: convolutions with ReLU, without, and attention."""

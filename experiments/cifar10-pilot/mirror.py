@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 
 from proxy_attention.data.images import load
-from proxy_attention.data.sources import open_source
+from proxy_attention.data.registry import open_source
 from proxy_attention.data.splits import draw_split
-from proxy_attention.models import as_float
+from proxy_attention.models.classifier import as_float
 from proxy_attention.saliency.maps import look_and_explain, scale
-from study.inference import load_model
-from study.picking import pick
+from study.inference.classify import load_model
+from study.inference.selection import pick
 
 
 def correlation(one: torch.Tensor, other: torch.Tensor) -> float:

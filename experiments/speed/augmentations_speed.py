@@ -11,9 +11,9 @@ from experiments.speed import rivals
 from experiments.speed.measure import AS_FAST, THE_TIME, Effort, Race, Row, Section, race_of_calls, row_of
 from experiments.speed.methods_speed import counted
 from experiments.speed.proxy_speed import Bench, Size, bench
-from proxy_attention.augment.augmentations import AUGMENTATIONS
 from proxy_attention.augment.batch import Batch, Task
 from proxy_attention.augment.policies import aug_mix, each_alone, rand_augment, trivial_augment
+from proxy_attention.augment.registry import AUGMENTATIONS
 from proxy_attention.training import Looks, new_state
 
 SIZES = (Size("resnet18", 64, 32, 32, 1, 32), Size("resnet18", 224, 32, 32, 1, 32))

@@ -177,8 +177,8 @@ def grow_images(count: int) -> dict[str, Any]:
     from proxy_attention.data.images import Catalogue, load
     from proxy_attention.data.splits import draw_split
     from proxy_attention.data.training_set import Proxies, TrainingSet
-    from proxy_attention.models import build
-    from proxy_attention.proxies import clean_scores
+    from proxy_attention.models.classifier import build
+    from proxy_attention.proxies.scoring import clean_scores
 
     torch.set_num_threads(2)
     config = TrialConfig(model="test_resnet", image_size=32, schedule="1,p", precision="fp32", threads=2)
@@ -221,11 +221,11 @@ def grow_images(count: int) -> dict[str, Any]:
 
 def grow_trials(count: int) -> list[dict[str, float]]:
     """Plan a grid, write and read its plan, read its rows before any trial has begun."""
-    from study.desk import Desk
-    from study.experiment import parse_study
     from study.plan import Plan
+    from study.planning.planner import Desk
+    from study.planning.search import grid_plan
+    from study.planning.study_file import parse_study
     from study.results import load_results
-    from study.search import grid_plan
 
     text = STUDY.format(seeds=", ".join(map(str, range(count // 10))), dataset="fashion-mnist-sample")
     found = []
@@ -272,10 +272,10 @@ def grow_worker(count: int) -> list[float]:
     from PIL import Image
 
     from proxy_attention.memory import freeze_imports
-    from study.desk import Desk
-    from study.experiment import parse_study
-    from study.search import grid_plan
-    from study.trainable import Workplace, run_planned
+    from study.execution.worker import Workplace, run_planned
+    from study.planning.planner import Desk
+    from study.planning.search import grid_plan
+    from study.planning.study_file import parse_study
 
     with _folder() as storage:
         for number in range(60):
@@ -297,8 +297,8 @@ def grow_worker(count: int) -> list[float]:
 def _write_results(run: Path, sizes: Sizes) -> list[str]:
     """A complete run of so many trials, as its workers would have left it; event files for the sampled ones."""
     from proxy_attention.config import TrialConfig
+    from proxy_attention.files import write_text
     from proxy_attention.records import as_json
-    from proxy_attention.storage import write_text
     from study.plan import PlannedTrial
 
     trials = []

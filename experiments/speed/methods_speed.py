@@ -10,7 +10,7 @@ from experiments.speed import rivals
 from experiments.speed.measure import THE_TIME, Effort, Row, Section, Target, again, race
 from experiments.speed.proxy_speed import Bench, Size, bench
 from proxy_attention.saliency.maps import low_resolution_maps
-from proxy_attention.saliency.methods import METHODS
+from proxy_attention.saliency.registry import METHODS
 
 SIZES = (Size("resnet18", 64, 64, 64, 3, 8), Size("vit_tiny_patch16_224", 64, 64, 64, 3, 8))
 TINY = (Size("test_resnet", 32, 20, 4, 1, 2), Size("test_vit", 32, 20, 4, 1, 2))

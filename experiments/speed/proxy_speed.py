@@ -13,16 +13,17 @@ import torch
 
 from experiments.speed import rivals
 from experiments.speed.measure import AS_FAST, THE_TIME, Effort, Row, Section, Target, again, installed, race
-from proxy_attention.augment.masks import changed_pixels
-from proxy_attention.augment.replacement import replace
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import Catalogue, load
-from proxy_attention.data.sources import open_sample
+from proxy_attention.data.registry import open_sample
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models import Classifier, as_float, build
-from proxy_attention.proxies import ProxyStep, clean_scores, online_scores, proxy_step
+from proxy_attention.files import write_atomic
+from proxy_attention.models.classifier import Classifier, as_float, build
+from proxy_attention.proxies.masks import changed_pixels
+from proxy_attention.proxies.replacement import replace
+from proxy_attention.proxies.scoring import clean_scores, online_scores
+from proxy_attention.proxies.step import ProxyStep, proxy_step
 from proxy_attention.saliency.maps import look_and_explain, scale, upsample
-from proxy_attention.storage import write_atomic
 
 FRACTIONS = (0.1, 0.3, 1.0)
 """Of the images, how many count as wrong; the middle one is compared with every rival."""

@@ -27,7 +27,7 @@ from proxy_attention.augment.erasing import ERASE_AREA, ERASE_PROBABILITY, ERASE
 from proxy_attention.augment.mixing import CUTMIX_ALPHA, MIXUP_ALPHA
 from proxy_attention.augment.transforms import MAX_DEGREES
 from proxy_attention.config import TrialConfig
-from proxy_attention.models import Classifier, as_float, autocast, eval_batch
+from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
 
 Maps = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 """Images (N, 3, S, S) float in [0, 1] and the classes (N,) to explain (None: the predicted), to maps (N, S, S)."""

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from experiments.speed.measure import THE_TIME, Effort, Section, Target, row_of
-from study.cluster import ray_session, this_machine
-from study.conductor import Prepared, begin, conduct, passages, prepare
-from study.experiment import parse_study
-from study.price import work
-from study.request import Request
+from study.execution.ray_session import ray_session
+from study.execution.runner import conduct
+from study.planning.cost import work
+from study.planning.prepare import Prepared, begin, passages, prepare
+from study.planning.request import Request
+from study.planning.resources import this_machine
+from study.planning.study_file import parse_study
 from study.results import COMPLETE, METRICS, load_results
 
 ROUNDS = 3

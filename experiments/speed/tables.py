@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.speed.measure import Row, Section, as_values
-from proxy_attention.storage import write_json, write_text
+from proxy_attention.files import write_json, write_text
 
 HEADINGS = ("what", "ours", "rival", "ratio", "spread", "target", "met")
 

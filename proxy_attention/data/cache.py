@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxy_attention.storage import write_json
+from proxy_attention.files import write_json
 
 LIMIT_MB = 20_000
 """What all arrays together may take, unless the caller says otherwise."""

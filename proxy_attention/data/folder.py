@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from proxy_attention.data.decoding import open_image
-from proxy_attention.data.reading import Catalogue
+from proxy_attention.data.loading import Catalogue
 from proxy_attention.errors import DataError, unknown
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.loading import MAX_NAMED, Catalogue, Found, Report, digest_of, find, named, streamed
 from proxy_attention.data.pixels import Pixels, place
-from proxy_attention.data.reading import MAX_NAMED, Catalogue, Found, Report, digest_of, find, named, streamed
 from proxy_attention.errors import DataError, unknown
 
 __all__ = ["MAX_NAMED", "ON_BAD_IMAGE", "ImageSet", "Inspection", "inspect", "load"]

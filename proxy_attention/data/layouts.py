@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from proxy_attention.data.binary import open_cifar, open_fer
 from proxy_attention.data.folder import file_prefix, list_folder, unnumbered
-from proxy_attention.data.listing import (
+from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.manifests import (
     Item,
     bad_line,
     catalogue_of,
@@ -27,7 +27,7 @@ from proxy_attention.data.listing import (
     read_lines,
     whole,
 )
-from proxy_attention.data.reading import Catalogue
+from proxy_attention.data.packed_files import open_cifar, open_fer
 from proxy_attention.data.regions import Box, box_region, trimap_region
 from proxy_attention.errors import DataError
 

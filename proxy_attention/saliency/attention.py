@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from proxy_attention.saliency.method import ExplainedModel, Method, Question, at_least_float32
+from proxy_attention.saliency.interface import ExplainedModel, Method, Question, at_least_float32
 
 
 def attention_rollout(question: Question) -> torch.Tensor:

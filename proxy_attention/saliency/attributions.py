@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from proxy_attention.saliency.asking import Scored, answered, answered_one_by_one, in_flight
+from proxy_attention.saliency.captum_adapter import Scored, answered, answered_one_by_one, in_flight
 from proxy_attention.saliency.gradients import GRADIENTS, Gradient
-from proxy_attention.saliency.method import ExplainedModel, Method, Question
+from proxy_attention.saliency.interface import ExplainedModel, Method, Question
 
 SAMPLES = 16
 """Noisy copies of an image: the average's own noise is a quarter of one gradient's."""

@@ -7,7 +7,7 @@ map is ``sum_k weight_k A_k``, before ReLU and scaling.
 
 import torch
 
-from proxy_attention.saliency.method import Method
+from proxy_attention.saliency.interface import Method
 
 
 def gradcam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from proxy_attention.saliency.asking import Ask, Scored, in_flight, parts
-from proxy_attention.saliency.layers import lacks_relu_alone, lacks_rules
-from proxy_attention.saliency.method import CHUNK_PIXELS, ExplainedModel, Question
+from proxy_attention.saliency.captum_adapter import Ask, Scored, in_flight, parts
+from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, Question
+from proxy_attention.saliency.layer_support import lacks_relu_alone, lacks_rules
 from proxy_attention.saliency.relevance import exact_differences, lacks_relevance, relevance
 
 STEPS = 32

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from proxy_attention.saliency.cam import combined, gradcam
-from proxy_attention.saliency.method import ExplainedModel, Question, at_least_float32
-from proxy_attention.saliency.methods import METHODS
+from proxy_attention.saliency.interface import ExplainedModel, Question, at_least_float32
+from proxy_attention.saliency.registry import METHODS
 
 Score: TypeAlias = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from proxy_attention.saliency.method import CHUNK_PIXELS, ExplainedModel, Method, Question, at_least_float32
+from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, Method, Question, at_least_float32
 
 RISE_MASKS = 512
 """The paper takes 4,000 and more for images of 224 pixels."""

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from proxy_attention.saliency.asking import Scored
-from proxy_attention.saliency.layers import lacks_relu_alone, lacks_rules, names
-from proxy_attention.saliency.method import ExplainedModel, Question
+from proxy_attention.saliency.captum_adapter import Scored
+from proxy_attention.saliency.interface import ExplainedModel, Question
+from proxy_attention.saliency.layer_support import lacks_relu_alone, lacks_rules, names
 
 GAMMA = 0.25
 """How much more a supporting weight counts: captum's default, and Montavon's choice for lower layers."""

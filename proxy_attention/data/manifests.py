@@ -1,0 +1,268 @@
+"""Files that a publisher's lists or folders name become a catalogue; knows no data set and reads no pixel.
+
+What stands in a list came from outside: a path may not leave the data root, and every listed file must be there.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from struct import error as StructError
+from typing import Any
+from zlib import error as ZlibError
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from proxy_attention.data.decoding import open_image
+from proxy_attention.data.folder import hidden, is_image
+from proxy_attention.data.loading import Catalogue, named
+from proxy_attention.errors import DataError
+
+ODD = re.compile(r"[\x00-\x1f\\]")
+"""Windows' separator, and what would break a message of one line."""
+
+BAD_MAT = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, MemoryError),
+    *(MatReadError, StructError, ZlibError),
+)
+"""What scipy raises for a file that is not of MATLAB 5, or is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One labelled image: its file relative to the data set's folder, its class, and whether it is of the own test."""
+
+    name: str
+    label: str
+    own_test: bool
+
+
+def find_top(root: Path, wrappers: Sequence[str], needs: Sequence[str]) -> tuple[Path, str]:
+    """The folder that holds a data set: the root, or one that its archive wraps it in.
+
+    Args:
+        wrappers: names of folders below the root that may hold it.
+        needs: names of which the folder must hold one; tried in this order.
+    Returns: the folder, absolute, and the name that it holds.
+    Raises: DataError for a missing root or one without any of them.
+    """
+    root = root.expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(f"data root must be an existing folder; got {str(root)!r}")
+    for top in (root, *(root / wrapper for wrapper in wrappers)):
+        for need in needs:
+            if (top / need).exists():
+                return top, need
+    raise DataError(f"data root must hold {' or '.join(needs)}; {str(root)!r} does not")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, text) of every line of a text file that is not empty.
+
+    Raises: DataError if it is missing or is no text.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if text := line.strip():
+                    yield number, text
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"data root must hold {path.name} as text; {str(path)!r} is not ({_said(error)})") from error
+
+
+def read_fields(path: Path, form: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of every line of a list whose fields are parted by blanks.
+
+    Args:
+        form: the fields of a line, one word each, as ``<image> <path>``; a line must have as many.
+    Raises: as ``read_lines``; DataError for a line of another number of fields.
+    """
+    expected = form.count("<")
+    for number, line in read_lines(path):
+        fields = line.split()
+        if len(fields) != expected:
+            raise bad_line(path, number, f"be {form}", line)
+        yield number, fields
+
+
+def whole(path: Path, number: int, field: str) -> int:
+    """A field that must be a whole number.
+
+    Raises: DataError.
+    """
+    if not (field.isascii() and field.isdigit()):
+        raise bad_line(path, number, "have a whole number there", field)
+    return int(field)
+
+
+def bad_line(path: Path, number: int, law: str, given: object) -> DataError:
+    """The error for a line that breaks its file's form."""
+    shown = repr(given)
+    return DataError(f"{path.name}, line {number}, must {law}; got {shown[:80]}{'...' * (len(shown) > 80)}")
+
+
+def read_mat(path: Path, *names: str) -> list[np.ndarray]:
+    """These variables of a MATLAB file, each flat.
+
+    Raises: DataError if it is missing, broken or lacks one.
+    """
+    try:
+        found = loadmat(path, appendmat=False, variable_names=list(names))
+        return [np.asarray(found[name]).ravel() for name in names]
+    except BAD_MAT as error:
+        asked = ", ".join(names)
+        raise DataError(
+            f"data root must hold {path.name}, a MATLAB file with {asked}; {str(path)!r} is not ({_said(error)})"
+        ) from error
+
+
+def mat_numbers(path: Path, name: str) -> list[int]:
+    """A variable of a MATLAB file that must be of whole numbers.
+
+    Raises: as ``read_mat``.
+    """
+    (values,) = read_mat(path, name)
+    if not np.issubdtype(values.dtype, np.integer) and not (
+        np.issubdtype(values.dtype, np.floating) and np.array_equal(values, np.round(values))
+    ):
+        raise DataError(f"{path.name} must hold whole numbers as {name}; got {values.dtype}")
+    return [int(value) for value in values]
+
+
+def mat_texts(path: Path, name: str) -> list[str]:
+    """A variable of a MATLAB file that must be a cell array of texts.
+
+    Raises: as ``read_mat``.
+    """
+    (cells,) = read_mat(path, name)
+    texts = [cell.item() if isinstance(cell, np.ndarray) and cell.size == 1 else cell for cell in cells]
+    if other := [text for text in texts if not isinstance(text, str)]:
+        raise DataError(f"{path.name} must hold texts as {name}; got {str(other[0])[:40]!r}")
+    return texts
+
+
+def inside(listed: str, where: str, below: str = "") -> str:
+    """A listed path as one relative to the data set's folder, without empty parts.
+
+    Args:
+        where: names the list, for the error.
+        below: the folder that listed paths start from.
+    Raises: DataError for one that is absolute, empty or leads upwards.
+    """
+    parts = [part for part in listed.split("/") if part not in ("", ".")]
+    if listed.startswith("/") or not parts or ".." in parts or ODD.search(listed):
+        raise DataError(f"{where} must name files below the data root; got {listed[:80]!r}")
+    return "/".join((below, *parts) if below else parts)
+
+
+def class_folders(top: Path, below: str = "") -> Iterator[tuple[str, list[str]]]:
+    """(folder, its image files) of every class folder, in order; hidden ones and other files are left out.
+
+    Args:
+        below: where the class folders lie, relative to ``top``; names are relative to ``top``.
+    Raises: DataError if there is none, or one without an image.
+    """
+    place = top / below
+    folders = sorted(child.name for child in place.iterdir() if child.is_dir() and not hidden(child.name))
+    if not folders:
+        raise DataError(f"data root must hold class folders in {below or '.'}; {str(place)!r} holds none")
+    for folder in folders:
+        yield folder, image_names(top, str(PurePosixPath(below) / folder))
+
+
+def image_names(top: Path, folder: str) -> list[str]:
+    """The image files right inside a folder, sorted, relative to ``top``.
+
+    Raises: DataError if there is none.
+    """
+    try:
+        found = sorted(file.name for file in (top / folder).iterdir() if is_image(file.name))
+    except OSError as error:
+        raise DataError(f"data root must hold the folder {folder}; {str(top)!r} does not") from error
+    if not found:
+        raise DataError(f"a class folder must hold at least one image; {str(top / folder)!r} holds none")
+    return [f"{folder}/{name}" for name in found]
+
+
+def catalogue_of(
+    top: Path,
+    items: Iterable[Item],
+    *,
+    order: Sequence[str] | None = None,
+    region: Callable[[str], np.ndarray | None] | None = None,
+) -> Catalogue:
+    """The items, own test last, each by name, as a catalogue whose files are read when they are asked for.
+
+    Args:
+        order: the classes in the publisher's order; sorted by name without one.
+        region: where the object is, by the item's name.
+    Raises: DataError for a file listed twice or missing, fewer than two classes, or one without an image to train on.
+    """
+    found = sorted(items, key=lambda item: (item.own_test, item.name))
+    names = tuple(item.name for item in found)
+    _check_names(top, names)
+    trained = {item.label for item in found if not item.own_test}
+    classes = tuple(order) if order is not None else tuple(sorted({item.label for item in found}))
+    check_classes(classes, trained)
+    index = {label: number for number, label in enumerate(classes)}
+    base = str(top)
+    return Catalogue(
+        names=names,
+        labels=tuple(index[item.label] for item in found),
+        own_test=tuple(item.own_test for item in found),
+        classes=classes,
+        read=lambda i: Path(base, names[i]).read_bytes(),
+        decode=open_image,
+        region=None if region is None else lambda i: region(names[i]),
+    )
+
+
+def check_classes(classes: Sequence[str], trained: set[str]) -> None:
+    """See that there are two classes at least, each named once and with an image to train on.
+
+    Raises: DataError.
+    """
+    if len(set(classes)) != len(classes):
+        twice = sorted({label for label in classes if classes.count(label) > 1})
+        raise DataError(f"every class must be named once; these are named twice: {named(twice)}")
+    if len(classes) < 2:
+        raise DataError(f"a data set must have at least two classes of images; got {list(classes)}")
+    if empty := [label for label in classes if label not in trained]:
+        raise DataError(f"every class must have images to train on; none is listed for {named(empty)}")
+
+
+def _check_names(top: Path, names: Sequence[str]) -> None:
+    """See that every file is named once and is there; each folder is listed once.
+
+    Raises: DataError that names the first few and counts them.
+    """
+    if len(set(names)) != len(names):
+        twice = list((Counter(names) - Counter(set(names))).elements())
+        raise DataError(f"every image must be listed once; {len(twice)} are listed again: {named(twice)}")
+    there: dict[str, frozenset[str]] = {}
+    missing = []
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder not in there:
+            try:
+                with os.scandir(top / folder) as entries:
+                    there[folder] = frozenset(entry.name for entry in entries)
+            except OSError:
+                there[folder] = frozenset()
+        if file not in there[folder]:
+            missing.append(name)
+    if missing:
+        raise DataError(
+            f"every listed image must be in the data root; {len(missing)} of {len(names)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing in {str(top)!r}: {named(missing)}"
+        )
+
+
+def _said(error: Exception) -> Any:
+    """An error's own words on one line; without a path, which the message names already."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(str(said).split())[:120] or type(error).__name__

@@ -1,0 +1,139 @@
+"""A balanced part of a data set is written as a folder of images; knows no data set.
+
+Names of classes and files come from outside: what could lead out of the folder, or hide in it, is replaced.
+"""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from proxy_attention.data.decoding import UNREADABLE
+from proxy_attention.data.folder import EXTENSIONS
+from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, Report
+from proxy_attention.data.pixels import ahead
+from proxy_attention.errors import ConfigError, DataError
+
+UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
+
+
+def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict[int, PurePosixPath]:
+    """The first images of each class, as many of each, and where they are to lie.
+
+    Args:
+        train: how many of the images to train and choose with, of all classes together; None for as many as a balanced
+            part can have.
+        test: of the data set's own test split.
+    Raises: ConfigError for a number that no balanced part has, or a test split that is not there; DataError for two
+        classes that would share a folder.
+    """
+    folders = [safe(name) for name in catalogue.classes]
+    if len({folder.casefold() for folder in folders}) != len(folders):
+        raise DataError("classes must have different names as folders; two of them have not")
+    own = any(catalogue.own_test)
+    if test is not None and not own:
+        raise ConfigError(f"--test must not be given where a data set has no test split of its own; got {test}")
+    chosen: dict[int, PurePosixPath] = {}
+    for split, count in (("train", train), ("test", test)) if own else (("", train),):
+        members = [i for i, tested in enumerate(catalogue.own_test) if tested == (split == "test")]
+        picked = _first_of_each(catalogue, members, count, option=f"--{split or 'train'}")
+        taken: set[PurePosixPath] = set()
+        for position, i in enumerate(members):
+            if i not in picked:
+                continue
+            place = PurePosixPath(split, folders[catalogue.labels[i]])
+            path = place / f"{_stem(catalogue, i, position)}.png"
+            if path in taken:
+                path = place / f"{path.stem}_{position:05d}.png"
+            taken.add(path)
+            chosen[i] = path
+        if len(taken) != len(picked):
+            raise DataError("images must have different names in a class; some have not")
+    return chosen
+
+
+def _first_of_each(catalogue: Catalogue, members: Sequence[int], count: int | None, *, option: str) -> set[int]:
+    """The first of these images of each class, so many of all classes together.
+
+    Raises: ConfigError.
+    """
+    of_class: list[list[int]] = [[] for _ in catalogue.classes]
+    for i in members:
+        of_class[catalogue.labels[i]].append(i)
+    fewest = min(len(group) for group in of_class)
+    rarest = next(name for name, group in zip(catalogue.classes, of_class, strict=True) if len(group) == fewest)
+    classes = len(of_class)
+    each = fewest if count is None else count // classes
+    if count is not None and count % classes:
+        near = f"{each * classes} or {(each + 1) * classes}" if each else str(classes)
+        raise ConfigError(
+            f"{option} must be a whole number of images of each of {classes} classes ({near}); got {count}"
+        )
+    if not 1 <= each <= fewest:
+        raise ConfigError(
+            f"{option} must be at most {fewest * classes}: class {rarest!r} has {fewest} images; got {count}"
+        )
+    return {i for group in of_class for i in group[:each]}
+
+
+def _stem(catalogue: Catalogue, i: int, position: int) -> str:
+    """The name of the image's file; without a file of its own, its number in its split."""
+    if catalogue.form != "file":
+        return f"{position:05d}"
+    name = PurePosixPath(catalogue.names[i])
+    return safe(name.stem if name.suffix.lower() in EXTENSIONS else name.name)
+
+
+def safe(name: str) -> str:
+    """A name for one file or folder that cannot be a path and is not hidden."""
+    plain = UNSAFE.sub("_", name)
+    return f"_{plain[1:]}" if plain.startswith(".") else plain or "_"
+
+
+def write(
+    catalogue: Catalogue, chosen: dict[int, PurePosixPath], target: Path, *, progress: Report | None = None
+) -> None:
+    """Write these images as PNG files below ``target``, all of them or none.
+
+    Args:
+        progress: called with (images written, images in all).
+    Raises: ConfigError if something lies there; DataError for an image that does not decode.
+    """
+    refuse_taken(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.parent / f".{target.name}.part"
+    shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
+    numbers = list(chosen)
+    chunks = [numbers[begin : begin + CHUNK] for begin in range(0, len(numbers), CHUNK)]
+
+    def save(chunk: list[int]) -> int:
+        for i in chunk:
+            try:
+                image = catalogue.decode(catalogue.read(i))
+            except UNREADABLE as error:
+                raise DataError(f"every image of a sample must be readable; {catalogue.names[i]} is not") from error
+            file = fresh / chosen[i]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            image.save(file, "PNG")
+        return len(chunk)
+
+    try:
+        done = 0
+        for count in ahead(save, chunks, threads=THREADS, depth=2 * THREADS):
+            done += count
+            if progress is not None:
+                progress(done, len(numbers))
+        fresh.replace(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def refuse_taken(target: Path) -> None:
+    """See that a folder is new, or empty.
+
+    Raises: ConfigError.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise ConfigError(f"--to must be a new folder; {str(target)!r} is a file or a link")
+    if target.exists() and any(target.iterdir()):
+        raise ConfigError(f"--to must be a new or empty folder; {str(target)!r} holds something")

@@ -1,0 +1,1 @@
+"""Classifiers: timm models fitted to an image size, their weights, and the layer that is explained."""

@@ -1,0 +1,137 @@
+"""How captum is asked: the score as a module, what is put back afterwards, how much is in flight; knows no method."""
+
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, Question
+
+NOTICES = (
+    "Setting backward hooks on ReLU activations",
+    r"\s*Setting forward, backward hooks and attributes on non-linear",
+)
+"""What captum warns of at every call, and ``untouched`` takes care of: how the messages begin."""
+
+
+class Scored(nn.Module):
+    """A classifier as captum wants it: from images and coefficients to the explained score.
+
+    The coefficients are an argument, because captum repeats arguments as it repeats the images.
+    """
+
+    def __init__(self, model: ExplainedModel) -> None:
+        super().__init__()
+        self.network = model.module  # a child, so that captum finds its layers
+        self.classifier = model
+
+    def forward(self, images: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+        """Scores (N,) of images (N, 3, H, W) in [0, 1], under coefficients (N, C) on the logits."""
+        return (coefficients * self.classifier(images)).sum(dim=1)
+
+
+Ask: TypeAlias = Callable[[Scored, Question], torch.Tensor]
+"""From a score and a question about as many images as may be in flight, to attributions (N, ..., h, w)."""
+
+
+@contextmanager
+def untouched(model: ExplainedModel) -> Iterator[Scored]:
+    """The score of a model whose activations do not write in place and whose parameters need no gradient, for a while.
+
+    Afterwards, or after an exception, every module has the attributes and hooks that it had: captum leaves some behind.
+    """
+    before = [(module, _attributes(module)) for module in model.module.modules()]
+    needing = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
+    device = next(model.module.parameters()).device
+    try:
+        for module, attributes in before:
+            if attributes.get("inplace"):
+                module.inplace = False  # captum's hooks look at what an activation took in
+        for parameter in needing:
+            parameter.requires_grad_(False)
+        with warnings.catch_warnings(), torch.autocast(device.type, enabled=False), torch.enable_grad():
+            for notice in NOTICES:
+                warnings.filterwarnings("ignore", message=notice, category=UserWarning)
+            yield Scored(model)
+    finally:
+        for module, attributes in before:
+            _put_back(module, attributes)
+        for parameter in needing:
+            parameter.requires_grad_(True)
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """A module's own attributes; those that are tables (hooks, for one) as copies."""
+    return {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()}
+
+
+def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
+    """Give a module back what ``_attributes`` saw; tables stay the objects that others may hold."""
+    own = vars(module)
+    for name in own.keys() - attributes.keys():
+        del own[name]
+    for name, value in attributes.items():
+        if isinstance(value, dict) and isinstance(own.get(name), dict):
+            own[name].clear()
+            own[name].update(value)
+        else:
+            own[name] = value
+
+
+def in_flight(question: Question, *, copies: int = 1) -> int:
+    """How many images may be computed at once, each of them ``copies`` times; at least one."""
+    return max(CHUNK_PIXELS // (question.images[0, 0].numel() * copies), 1)
+
+
+def parts(question: Question, size: int) -> Iterator[Question]:
+    """The question about at most ``size`` images at a time; the images are leaves that need a gradient."""
+    for start in range(0, len(question.images), size):
+        here = slice(start, start + size)
+        yield replace(
+            question,
+            images=question.images[here].detach().clone().requires_grad_(),
+            coefficients=question.coefficients[here],
+            seeds=question.seeds[here],
+        )
+
+
+def answered(question: Question, ask: Ask) -> torch.Tensor:
+    """What captum answers, as many images at once as may be in flight."""
+    with untouched(question.model) as scored:
+        return torch.cat([ask(scored, part).detach() for part in parts(question, in_flight(question))])
+
+
+def answered_one_by_one(question: Question, ask: Ask) -> torch.Tensor:
+    """What captum answers about each image on its own, drawing from the image's seed.
+
+    One image with its many changed copies fills a batch; and no rounding depends on the others.
+    """
+    found = []
+    with untouched(question.model) as scored:
+        for part in parts(question, 1):
+            with seeded(part.seeds[0], question.images.device):
+                found.append(ask(scored, part).detach())
+    return torch.cat(found)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draws of torch on the CPU and on this device, and of numpy, follow from the seed; then all go on as before."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
+        # ``torch.manual_seed`` would seed every GPU, and only what is forked is put back
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            stack.enter_context(torch.cuda.device(device))
+            torch.cuda.manual_seed(seed)
+        numpys = np.random.get_state()  # noqa: NPY002 - captum's gradient SHAP draws from numpy's global state
+        stack.callback(np.random.set_state, numpys)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        stack.callback(random.setstate, random.getstate())  # drawn from where scikit-learn is first imported
+        yield

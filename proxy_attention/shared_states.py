@@ -1,0 +1,198 @@
+"""Prefixes that trials share: what each state of a trial depends on, and where a state lies once one has trained it.
+
+A trial is a road of epochs. Two trials whose roads agree up to an epoch are in the same state there, bit for bit, so
+one trains it and the others branch from it. Knows no model and no image; says nothing of how a state is made.
+"""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proxy_attention.checkpoints import read_state
+from proxy_attention.config import TrialConfig
+from proxy_attention.files import write_atomic
+from proxy_attention.state_keys import _name, environment, road
+
+POLL_SECONDS = 0.05
+STALE_SECONDS = 3600
+LIMIT_MB = 20 * 1024
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """What trials of a run share, and where.
+
+    Attributes:
+        folder: may be shared by runs, and by hosts whose file system carries ``flock``.
+        names: states that several trials of the run pass, by name (see ``forks``).
+        epochs: counts of epochs at which trials that are not planned yet may part, as long as no proxy is in use.
+        limit_mb: of the folder; what was not used for longest goes first.
+    """
+
+    folder: Path
+    names: frozenset[str] = frozenset()
+    epochs: frozenset[int] = frozenset()
+    limit_mb: int = LIMIT_MB
+
+    def path(self, name: str, *, device: str, part: str = "state") -> Path:
+        """The file of a state, for this source, these libraries and this machine."""
+        return self.folder / f"{_name([name, environment(device), part])[:40]}-{part.split()[0]}.pt"
+
+    def of(self, config: TrialConfig, *, data: str, weights: str | None, device: str) -> "Road":
+        """The road of one trial."""
+        names = road(config, data=data, weights=weights)
+        steps = config.planned.steps
+        before_proxies = steps[0].index + 1 if steps else len(names)
+        shared = {n for n, name in enumerate(names, start=1) if name in self.names}
+        shared |= {n for n in self.epochs if n <= before_proxies}
+        return Road(self, {n: names[n - 1] for n in sorted(shared)}, device)
+
+
+@dataclass
+class Road:
+    """The shared states on one trial's road, and the locks that it holds on those it is the one to make.
+
+    A state is made once: whoever holds its lock makes it, the others wait. The system releases the lock of a process
+    that dies, and the next in line takes over.
+    """
+
+    prefixes: Prefixes
+    names: dict[int, str]
+    device: str
+    _locks: dict[Path, int] = field(default_factory=dict)
+
+    def __enter__(self) -> "Road":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for path in list(self._locks):
+            self._release(path)
+
+    def take(self, after: int) -> dict[str, Any] | None:
+        """The furthest state beyond this many epochs that is there, waiting for one that another trial is making.
+
+        Returns: what was published; None if this trial must train on, by itself or for all.
+        """
+        ahead = [n for n in self.names if n > after]
+        for n in reversed(ahead):
+            state = self._read(self._path(n))
+            if state is not None:
+                for passed in ahead[: ahead.index(n) + 1]:
+                    self._release(self._path(passed))  # this trial will not make them any more
+                return state
+        return self._claim(self._path(ahead[0])) if ahead else None
+
+    def publish(self, epochs: int, state: dict[str, Any]) -> None:
+        """Hand a state to the others. Where it cannot be written they train it themselves, and nothing is lost."""
+        if epochs in self.names:
+            self._write(self._path(epochs), state)
+
+    def once(self, epochs: int, part: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What is made from the state at ``epochs``: by the first trial that asks, and read by the others."""
+        if epochs not in self.names:
+            return make()
+        path = self._path(epochs, part)
+        found = self._claim(path)
+        if found is None:
+            found = make()
+            self._write(path, found)
+        return found
+
+    def is_fork(self, epochs: int) -> bool:
+        """Whether the state after so many epochs is shared."""
+        return epochs in self.names
+
+    def _path(self, epochs: int, part: str = "state") -> Path:
+        return self.prefixes.path(self.names[epochs], device=self.device, part=part)
+
+    def _claim(self, path: Path) -> dict[str, Any] | None:
+        """Wait until the file is there, and read it; None as soon as it is ours to make."""
+        while True:
+            if path in self._locks:
+                return None
+            found = self._read(path)
+            if found is not None:
+                return found
+            try:
+                handle = self._lock(path)
+            except OSError as error:  # a file system without locks, or one that cannot be written
+                log.warning("a shared prefix could not be locked (%s); this trial shares nothing", error)
+                self.names.clear()
+                return None
+            if handle is None:
+                time.sleep(POLL_SECONDS)
+                continue
+            self._locks[path] = handle
+            found = self._read(path)  # its maker may have finished between the look and the lock
+            if found is not None:
+                self._release(path)
+            return found
+
+    def _lock(self, path: Path) -> int | None:
+        """A lock on the file's name, or None while another holds it."""
+        lock = path.with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == lock.stat().st_ino:
+                return handle
+        except (BlockingIOError, FileNotFoundError):
+            pass  # held by another, or just removed by one who was done
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)
+        return None
+
+    def _release(self, path: Path) -> None:
+        handle = self._locks.pop(path, None)
+        if handle is not None:
+            path.with_suffix(".lock").unlink(missing_ok=True)
+            os.close(handle)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        found = read_state(path)
+        if found is None or found.get("of") != path.name:
+            return None
+        with suppress(OSError):
+            os.utime(path)  # used now: the last to be removed
+        state: dict[str, Any] = found["state"]
+        return state
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
+        import torch
+
+        try:
+            write_atomic(path, lambda temporary: torch.save({"of": path.name, "state": state}, temporary))
+            _keep_below(path.parent, self.prefixes.limit_mb << 20, newest=path)
+        except (OSError, RuntimeError) as error:  # torch.save raises the latter on a full disk
+            log.warning("a shared prefix could not be kept (%s); every trial trains it", error)
+        finally:
+            self._release(path)
+
+
+def _keep_below(folder: Path, limit: int, *, newest: Path) -> None:
+    """Remove what was not used for longest until the folder is within its limit; the newest goes last of all."""
+    for path in folder.glob(".*"):  # half-written by a process that was killed
+        with suppress(OSError):  # just gone, or not ours to remove
+            if path.stat().st_mtime < time.time() - STALE_SECONDS:
+                path.unlink()
+    found = []
+    for path in folder.glob("*.pt"):
+        with suppress(FileNotFoundError):
+            about = path.stat()
+            found.append((path == newest, about.st_mtime, about.st_size, path))
+    total = sum(size for _, _, size, _ in found)
+    for _, _, size, path in sorted(found):
+        if total <= limit:
+            return
+        path.unlink(missing_ok=True)
+        total -= size

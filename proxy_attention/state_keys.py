@@ -1,0 +1,101 @@
+"""What the state of a trial depends on after each epoch, as a hash: equal keys, equal states."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from proxy_attention.config import JUDGE_FIELDS, PROXY_FIELDS, TrialConfig
+
+PACKAGES = ("torch", "torchvision", "timm", "captum", "numpy", "scipy", "scikit-learn", "pillow")
+"""Libraries that decide the bits of a state, or of the maps made from it; scikit-learn solves by scipy."""
+
+
+PROCESSOR = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU", "Features")
+"""Lines of /proc/cpuinfo that tell processors apart: virtual ones of several generations share a model name."""
+
+
+LATER_FIELDS = ("clear_every_step", "compound")
+"""Proxy fields that mean something only where earlier proxies exist."""
+
+
+AT_A_STEP = ("subset", "subset_decay", "patience")
+"""Proxy fields of which a step tells what they come to there."""
+
+
+def road(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, ...]:
+    """What the state after each epoch depends on: equal names, equal states.
+
+    Name ``n - 1`` is of the state after ``n`` epochs were trained and evaluated, before the proxy step that may end the
+    last of them. A field of a proxy enters with the first epoch that trains on proxies, and not before. Whether a step
+    is skipped follows from the road so far and ``patience``, which enters where a step may be.
+
+    Args:
+        config: with no field left ``auto``.
+        data: content digest of the images.
+        weights: content digest of a weights file, or None.
+    Returns: a name (64 hexadecimal digits) an epoch.
+    """
+    config = config.canonical()
+    values = config.as_dict()
+    enters_elsewhere = (*PROXY_FIELDS, *JUDGE_FIELDS, "schedule", "dataset")
+    about = {name: value for name, value in values.items() if name not in enters_elsewhere}
+    about |= {"data": data, "weights": weights or config.weights, "epochs": config.planned.total_epochs}
+    redrawn = config.split == "redrawn"
+    if redrawn:
+        about["split"] = "fixed"  # as which it is drawn; the items below tell where it is drawn again
+    made_of = {name: values[name] for name in PROXY_FIELDS if name not in (*LATER_FIELDS, *AT_A_STEP)}
+    keeps = not config.clear_every_step or config.compound
+    here, proxies, names = _name(about), "", []
+    for planned in config.planned.epochs():
+        here = _name([here, proxies, planned.item if redrawn else 0])
+        names.append(here)
+        if planned.step is not None:
+            earlier = [proxies, *(values[name] for name in LATER_FIELDS)] if proxies and keeps else []
+            part = config.subset_at(planned.step)
+            chosen = [f"{part.numerator:x}", f"{part.denominator:x}"]  # many steps make numbers too long for decimals
+            if_stalled = [config.patience] if planned.only_if_stalled else []
+            proxies = _name([here, made_of, earlier, chosen, if_stalled])
+    return tuple(names)
+
+
+def forks(roads: Iterable[Sequence[str]]) -> frozenset[str]:
+    """The states from which roads of several trials part, or at which several end: those worth keeping."""
+    following: dict[str, set[str]] = {}
+    for number, names in enumerate(roads):
+        for here, there in zip(names, (*names[1:], f"end of {number}"), strict=True):
+            following.setdefault(here, set()).add(there)
+    return frozenset(name for name, there in following.items() if len(there) > 1)
+
+
+def _name(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def environment(device: str) -> str:
+    """A name for what else decides the bits of a state: this source, the libraries, the machine's arithmetic."""
+    import torch  # here, because counting epochs needs no more than names
+
+    sha = hashlib.sha256()
+    package = Path(__file__).parent
+    for source in sorted(package.rglob("*.py")):
+        sha.update(f"{source.relative_to(package)}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
+    processor = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    about = [platform.python_version(), device, processor, *(version(package) for package in PACKAGES)]
+    return _name([sha.hexdigest(), *about])
+
+
+def _processor() -> str:
+    import torch
+
+    with suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+        lines = [line for line in first.splitlines() if line.startswith(PROCESSOR)]
+        return " ".join([*lines, torch.backends.cpu.get_cpu_capability()])
+    return f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"

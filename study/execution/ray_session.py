@@ -1,0 +1,112 @@
+"""Ray, started or joined safely: on the loopback address, with a token, quiet; and what a trial gets of the machine."""
+
+import logging
+import os
+import secrets
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from proxy_attention.errors import ConfigError
+from study.planning.resources import Machine
+
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the newer printer boxes its configuration even when it is told to be quiet
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # a trial's error is in its folder, and named at the end
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # every trial writes its own files
+    "TUNE_GLOBAL_CHECKPOINT_S": "5",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+TOKEN = Path("~/.ray/auth_token")
+
+
+@contextmanager
+def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbose: bool) -> Iterator[dict[str, Any]]:
+    """Start Ray on this machine, or join the cluster at the address; leave nothing running.
+
+    Yields: ``dashboard``: its address or None; ``joined``: the cluster's address or None.
+    Raises: ConfigError if the cluster cannot be joined.
+    """
+    joined = address or os.environ.get("RAY_ADDRESS") or None
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not joined:  # a cluster that is joined has its own rule
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # the dashboard and the job server ask for ~/.ray/auth_token
+    import ray  # after its environment is set: it is read at import
+
+    if not verbose:
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        for name in ("ray.tune", "ray.train", "ray.air", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=r"ray\..*")
+    options: dict[str, Any] = {
+        "log_to_driver": verbose,
+        "logging_level": logging.INFO if verbose else logging.ERROR,
+        "configure_logging": verbose,
+    }
+    if joined:
+        packages = [str(Path(__file__).resolve().parent.parent / name) for name in ("proxy_attention", "study")]
+        worker = {
+            name: value for name, value in ENVIRONMENT.items() if name.startswith(("RAY_CHDIR", "TUNE", "PYTHON"))
+        }
+        _probe(joined)
+        try:
+            context = ray.init(address=joined, runtime_env={"py_modules": packages, "env_vars": worker}, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"--address must be of a running Ray cluster; got {joined!r}: {reason}") from error
+    else:
+        _ensure_token()
+        context = ray.init(
+            num_cpus=machine.cpus,
+            num_gpus=machine.gpus,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            **options,
+        )
+    try:
+        yield {"dashboard": context.dashboard_url or None, "joined": joined}
+    finally:
+        ray.shutdown()
+
+
+def _probe(address: str) -> None:
+    """Fail in seconds where nobody listens; Ray itself would try for minutes.
+
+    Raises: ConfigError.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # auto, or a name that Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--address must be of a running Ray cluster; got {address!r}: {error}") from error
+
+
+def _ensure_token() -> None:
+    """A token that only this user can read, where none is set: Ray would make one that everyone can."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    token = TOKEN.expanduser()
+    token.parent.mkdir(parents=True, exist_ok=True)
+    if not token.exists():
+        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    token.chmod(0o600)
+
+
+def cluster_machine() -> Machine:
+    """The machine that was joined, for the plan."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = ([int(node.get(kind, 0)) for node in nodes] for kind in ("CPU", "GPU"))
+    return Machine(cpus=max(cpus), gpus=max(gpus), total_cpus=sum(cpus), total_gpus=sum(gpus))

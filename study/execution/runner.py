@@ -1,0 +1,126 @@
+"""Runs a prepared plan under Ray, phase by phase, until nothing is missing."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from proxy_attention.config import PROXY_FIELDS
+from proxy_attention.schedule import Schedule
+from proxy_attention.state_keys import forks
+from study.execution.worker import Workplace, write_error
+from study.plan import Plan, PlannedTrial, folder_of, is_complete
+from study.planning.benchmark import gpu_memory_mb
+from study.planning.prepare import Prepared, _road
+from study.planning.request import Request
+from study.planning.resources import Resources, packed
+from study.planning.search import (
+    confirmation_plan,
+    leaders_first,
+    schedules_of,
+)
+from study.planning.study_file import Study
+from study.results import COMPLETE, load_results, trials_of
+
+
+def conduct(prepared: Prepared, watcher: Any) -> bool:
+    """Run what is missing, phase by phase; Ray must be there and the run locked.
+
+    Args:
+        watcher: told of epochs, trials and failures (``tuner.Watcher``).
+    Returns: whether it was interrupted.
+    Raises: ConfigError if the folder holds another plan.
+    """
+    # here: ray must find its environment, which cluster.py sets, ready
+    from study.execution.tuner import Outcome, run_optuna, run_trials
+
+    request, desk = prepared.request, prepared.desk
+    run = request.run
+    plan = Plan.read(run)
+    resources = prepared.resources
+
+    def run_missing(trials: tuple[PlannedTrial, ...], resources: Resources) -> Outcome:
+        missing = [trial for trial in trials if not is_complete(run, trial.trial_id)]
+        workplace = workplace_of(prepared, known=trials)
+        shared = workplace.prefixes.names if workplace.prefixes is not None else frozenset()
+        roads = [_road(trial, desk) for trial in missing]
+        return run_trials(leaders_first(missing, roads, shared, resources.concurrency), workplace, resources, watcher)
+
+    def search(suggestions: int, resources: Resources) -> Outcome:
+        if plan.search != "optuna":
+            return run_missing(plan.trials[:suggestions] if suggestions else plan.trials, resources)
+        return run_optuna(
+            request.study,
+            desk,
+            workplace_of(prepared, known=()),
+            resources,
+            watcher,
+            name=plan.name,
+            suggestions=suggestions or plan.suggestions,
+        )
+
+    if _may_pack(request, resources):
+        outcome = search(1, resources)  # alone: its peak tells how many fit a GPU
+        if outcome.interrupted:
+            return True
+        resources = packed(resources, peak_mb=_peak_mb(run), memory_mb=gpu_memory_mb(), cpus=prepared.cpus)
+    outcome = search(0, resources)
+    _write_down_errors(outcome.errors, trials_of(plan, run), run)
+    if outcome.interrupted or plan.search == "grid" or len(plan.seeds) == 1:
+        return outcome.interrupted
+    if not plan.confirmed:
+        suggested = trials_of(plan, run)
+        rows = load_results(run)
+        done = rows[rows["status"] == COMPLETE]
+        accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
+        confirmed = confirmation_plan(request.study, desk, suggested, accuracies, confirm=plan.confirm)
+        plan = dataclasses.replace(plan, confirmed=confirmed)
+        plan.write(run)
+    outcome = run_missing(plan.confirmed, resources)
+    _write_down_errors(outcome.errors, trials_of(plan, run), run)
+    return outcome.interrupted
+
+
+def workplace_of(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Workplace:
+    """Where trials run, and what they share: of known trials the forks of their roads, of others their schedules'."""
+    request, prefixes = prepared.request, prepared.prefixes
+    if prefixes is not None:
+        names = forks(_road(trial, prepared.desk) for trial in known)
+        prefixes = dataclasses.replace(prefixes, names=names, epochs=frozenset() if known else _partings(request.study))
+    return Workplace(
+        run=request.run,
+        data_root=request.data_root,
+        device=prepared.resources.device,
+        commit=prepared.plan.about["commit"],
+        prefixes=prefixes,
+        cache=None if "cache" in request.without else request.caches,
+        cache_mb=request.cache_gb * 1024,
+        reuse="reuse" not in request.without,
+    )
+
+
+def _partings(study: Study) -> frozenset[int]:
+    """Epochs after which suggestions may part from the baseline; none if the search changes how they are trained."""
+    if set(study.search) - {"schedule", *PROXY_FIELDS}:
+        return frozenset()
+    steps = (Schedule.parse(text).steps for text in schedules_of(study))
+    return frozenset(found[0].index + 1 for found in steps if found)
+
+
+def _may_pack(request: Request, resources: Resources) -> bool:
+    return resources.device == "cuda" and request.gpus_per_trial is None and "packing" not in request.without
+
+
+def _peak_mb(run: Path) -> float:
+    """The highest peak of the run's complete trials; 0 if there is none."""
+    peaks = load_results(run)["peak_memory_mb"].dropna()
+    return float(peaks.max()) if len(peaks) else 0.0
+
+
+def _write_down_errors(errors: dict[str, str], trials: list[PlannedTrial], run: Path) -> None:
+    """A worker that was killed could not say so itself: what Ray says of it becomes the trial's error."""
+    for trial in trials:
+        folder = folder_of(run, trial.trial_id)
+        told = (folder / "error.json").exists() or is_complete(run, trial.trial_id)
+        if trial.trial_id in errors and not told:
+            write_error(folder, trial, errors[trial.trial_id])

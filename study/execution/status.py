@@ -1,0 +1,109 @@
+"""How far a run is, told from its files by another process; writes nothing and holds no lock."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy_attention.state_keys import road
+from study.plan import LOCK, Plan, PlannedTrial, folder_of, read_json
+from study.results import COMPLETE, FAILED, INTERRUPTED, status_of, trials_of
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial under way: epochs done, and the val accuracy after the last of them (NaN before the first)."""
+
+    trial_id: str
+    epochs_done: int
+    epochs: int
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run at one instant.
+
+    Attributes:
+        driver: the process that runs it, such as ``4711 on host``; empty if none does.
+        planned: trials of the whole run, those of a search that are not yet known counted in.
+        running: trials that have begun and not ended; under way only while there is a driver.
+        failed: trial_id and error.
+        seconds_left: from the seconds that epochs took so far; NaN if there is nothing to go by.
+    """
+
+    name: str
+    search: str
+    driver: str
+    planned: int
+    complete: int
+    running: tuple[Running, ...]
+    failed: tuple[tuple[str, str], ...]
+    seconds_left: float
+
+
+def status(run: Path) -> Status:
+    """Read a run.
+
+    Raises: ConfigError if its plan cannot be read.
+    """
+    plan = Plan.read(run)
+    known = trials_of(plan, run)
+    states = {trial.trial_id: status_of(run, trial.trial_id) for trial in known}
+    epochs = {trial.trial_id: read_json(folder_of(run, trial.trial_id) / "epochs.json") or [] for trial in known}
+    total = known[0].config.planned.total_epochs if known else 0
+    running = tuple(
+        Running(trial_id, len(rows), total, float(rows[-1]["val_accuracy"]) if rows else math.nan)
+        for trial_id, rows in epochs.items()
+        if states[trial_id][0] == INTERRUPTED
+    )
+    # of a search, what is not yet suggested is counted; which trials will confirm it is known once it has ended
+    planned = max(len(known), plan.suggestions)
+    seconds = [
+        row["train_seconds"] + row["proxy_seconds"] + row["eval_seconds"] for rows in epochs.values() for row in rows
+    ]
+    done = {trial_id: len(rows) for trial_id, rows in epochs.items()}
+    left = _epochs_left(
+        known, done, unknown=planned - len(known), sharing="sharing" not in plan.options.get("without", ())
+    )
+    at_once = max(len(running), 1)
+    return Status(
+        name=plan.name,
+        search=plan.search,
+        driver=driver_of(run),
+        planned=planned,
+        complete=sum(state == COMPLETE for state, _ in states.values()),
+        running=running,
+        failed=tuple((trial_id, error) for trial_id, (state, error) in states.items() if state == FAILED),
+        seconds_left=sum(seconds) / len(seconds) * left / at_once if seconds else math.nan,
+    )
+
+
+def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknown: int, sharing: bool) -> float:
+    """Epochs still to be trained, each once where trials share it; a trial that is not known yet costs the mean."""
+    roads = {trial.trial_id: road(trial.config, data=trial.data_digest, weights=None) for trial in trials}
+    if not sharing:
+        roads = {trial_id: tuple(f"{trial_id} {name}" for name in names) for trial_id, names in roads.items()}
+    every = {name for names in roads.values() for name in names}
+    seen = {name for trial_id, names in roads.items() for name in names[: done[trial_id]]}
+    return len(every - seen) + unknown * len(every) / max(len(trials), 1)
+
+
+def driver_of(run: Path) -> str:
+    """The process that runs it, as it wrote itself into the lock; empty if it is gone. Of another host, as written."""
+    try:
+        values = json.loads((run / LOCK).read_text(encoding="utf-8"))
+        pid, host = int(values["pid"]), str(values["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if host == platform.node():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            pass  # it lives, under another user
+    return f"{pid} on {host}"

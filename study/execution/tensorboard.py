@@ -1,0 +1,91 @@
+"""What TensorBoard shows of a trial: curves, proxies beside their originals, the confusion matrix; nothing else."""
+
+from pathlib import Path
+from types import TracebackType
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from tensorboardX import SummaryWriter
+from torchvision.utils import make_grid
+
+from proxy_attention.proxies.step import Examples
+from proxy_attention.records import EpochRecord, TrialReport
+
+PADDING = 4
+"""White pixels around every picture of a sheet."""
+
+
+class Scalars:
+    """Writes the event file in a trial's folder; one a trial."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = SummaryWriter(str(folder))
+
+    def __enter__(self) -> "Scalars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Curves by epoch, counted from 1."""
+        for tag, value in {
+            "accuracy/train": record.train_accuracy,
+            "accuracy/val": record.val_accuracy,
+            "loss/train": record.train_loss,
+            "loss/val": record.val_loss,
+            "learning_rate": record.lr,
+            "proxies/in_use": record.proxy_images,
+        }.items():
+            self._writer.add_scalar(tag, value, record.epoch + 1)
+        if record.proxy_step:
+            self._writer.add_scalar("proxies/wrong", record.wrong_images, record.epoch + 1)
+            self._writer.add_scalar("proxies/made", record.made_images, record.epoch + 1)
+            self._writer.add_scalar("proxies/subset", record.step_subset, record.epoch + 1)
+        self._writer.flush()
+
+    def examples(self, record: EpochRecord, examples: Examples) -> None:
+        """A sheet with a row an image: original, map, proxy."""
+        if len(examples.ids):
+            self._writer.add_image("proxies/original_map_proxy", sheet(examples), record.epoch + 1)
+
+    def end(self, record: EpochRecord, report: TrialReport) -> None:
+        """The test result, once."""
+        self._writer.add_scalar("accuracy/test", report.test_accuracy, record.epoch + 1)
+        self._writer.add_figure("confusion/test", confusion_figure(report), record.epoch + 1)
+
+
+def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
+    """Original, map and proxy side by side, a row an image.
+
+    Returns: (3, H, W) uint8 on white.
+    """
+    heat = torch.from_numpy(matplotlib.colormaps["inferno"](examples.maps.numpy())[..., :3]).permute(0, 3, 1, 2)
+    columns = [examples.originals / 255, heat.float(), examples.proxies / 255]
+    cells = torch.stack(columns, dim=1).flatten(0, 1)  # original, map, proxy, original, ...
+    large = torch.nn.functional.interpolate(cells, size=(side, side), mode="nearest")
+    grid = make_grid(large, nrow=len(columns), padding=PADDING, pad_value=1.0)
+    return (grid * 255).round().to(torch.uint8).numpy()
+
+
+def confusion_figure(report: TrialReport) -> Figure:
+    """The confusion matrix of the test images, each true class scaled to its size, with counts where they fit."""
+    counts = np.array(report.confusion)
+    names = [name if len(name) <= 16 else f"{name[:15]}…" for name in report.classes]
+    few = len(names) <= 20
+    figure = Figure(figsize=(8, 7) if few else (12, 11), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axes, label="part of the true class")
+    axes.set(xlabel="predicted", ylabel="true", title=f"test accuracy {report.test_accuracy:.1f} %")
+    if few:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        for (y, x), count in np.ndenumerate(counts):
+            axes.text(x, y, str(count), ha="center", va="center", color="white" if shares[y, x] > 0.5 else "black")
+    return figure

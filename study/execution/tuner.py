@@ -1,0 +1,292 @@
+"""How Tune runs trials: planned ones as one grid dimension, suggested ones by Optuna's TPE; knows no terminal.
+
+No scheduler, stopper, pruner or time budget is ever set: a trial ends when its schedule does.
+"""
+
+import json
+import logging
+import os
+import pickle
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from proxy_attention.config import PROXY_FIELDS
+from proxy_attention.errors import ConfigError
+from proxy_attention.memory import freeze_imports
+from proxy_attention.schedule import Schedule
+from proxy_attention.seeds import derive_seed
+from study.execution.run_lock import storage_trouble
+from study.execution.worker import Workplace, memory_came_back, run_planned
+from study.plan import PlannedTrial, folder_of, is_complete
+from study.planning.planner import Desk
+from study.planning.resources import Resources
+from study.planning.study_file import Range, Study, arm_of
+from study.results import suggested_trials
+
+log = logging.getLogger(__name__)
+
+METRIC = "val_accuracy"
+RETRIES = 1
+"""How often Tune tries a failed trial again, from its newest checkpoint: a worker may be killed by chance."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a phase of a run ended.
+
+    Attributes:
+        interrupted: it was stopped before every trial had its turn.
+        errors: what Ray says of trials that failed, by trial_id; a killed worker writes no error of its own.
+    """
+
+    interrupted: bool
+    errors: dict[str, str]
+
+
+class Watcher(Protocol):
+    """Whoever wants to know how far a run is."""
+
+    def epoch(self) -> None:
+        """A trial has trained an epoch; one that it took over from another does not count."""
+
+    def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
+        """A trial is complete."""
+
+    def failure(self, trial_id: str) -> None:
+        """A trial failed."""
+
+
+class _Watch(tune.Callback):
+    """Tune's interface to a watcher."""
+
+    def __init__(self, watcher: Watcher, run: Path) -> None:
+        self._watcher, self._run = watcher, run
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles itself for a restore of its own, which we never ask for; a terminal cannot be pickled
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if result["trained"]:
+            self._watcher.epoch()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result
+        if METRIC in result:
+            self._watcher.trial(result["trial"], result["arm"], result[METRIC])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._stop_if_starved()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._watcher.failure(trial.config["trial"]["trial_id"])
+        self._stop_if_starved()
+
+    def _stop_if_starved(self) -> None:
+        """Where the disk is the trouble, every other trial would fail of it, too: stop as for Ctrl-C."""
+        if storage_trouble(self._run):
+            signal.raise_signal(signal.SIGUSR1)  # Tune winds up on it while it runs trials
+
+
+class _Space:
+    """The conditional space, as OptunaSearch asks for it: proxy fields only where the schedule has a proxy step."""
+
+    def __init__(self, study: Study, desk: Desk) -> None:
+        self._study, self._desk = study, desk
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as _Watch: never restored by Tune, and the desk may hold a large catalogue
+
+    def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
+        values = {"schedule": trial.suggest_categorical("schedule", _schedule_choices(self._study))}
+        has_proxies = Schedule.parse(values["schedule"]).proxy_steps > 0
+        for field, dimension in self._study.search.items():
+            if field != "schedule" and (has_proxies or field not in PROXY_FIELDS):
+                values[field] = _suggest(trial, field, dimension)
+        config = self._study.config(values, self._study.seeds[0])
+        return {"trial": self._desk.trial(trial.number, arm_of(config), config).as_dict()}
+
+
+class _Sampler(optuna.samplers.TPESampler):
+    """TPE that spends no suggestion on a schedule without proxies: the first trial is the baseline, one is enough."""
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        space = super().infer_relative_search_space(study, trial)
+        return {name: value for name, value in space.items() if name != "schedule"}  # it is for sample_independent
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        value = super().sample_independent(study, trial, param_name, param_distribution)
+        if param_name != "schedule":
+            return value
+        useful = [choice for choice in param_distribution.choices if Schedule.parse(choice).proxy_steps]
+        for _ in range(20):
+            if value in useful or not useful:
+                return value
+            value = super().sample_independent(study, trial, param_name, param_distribution)
+        return useful[0]
+
+
+def run_trials(trials: Iterable[PlannedTrial], workplace: Workplace, resources: Resources, watcher: Watcher) -> Outcome:
+    """Run planned trials, each once, as one grid dimension of whole configurations."""
+    specs = [trial.as_dict() for trial in trials]
+    if not specs:
+        return Outcome(interrupted=False, errors={})
+
+    return _fit(
+        workplace,
+        resources,
+        watcher,
+        label="trials",
+        param_space={"trial": tune.grid_search(specs)},
+    )
+
+
+def storage_of(run: Path) -> optuna.storages.RDBStorage:
+    """The run's optuna.db, which optuna-dashboard opens."""
+    return optuna.storages.RDBStorage(f"sqlite:///{run / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def run_optuna(
+    study: Study,
+    desk: Desk,
+    workplace: Workplace,
+    resources: Resources,
+    watcher: Watcher,
+    *,
+    name: str,
+    suggestions: int,
+) -> Outcome:
+    """Let TPE suggest settings on the first seed, the baseline first, until there are as many as asked.
+
+    A run that was interrupted goes on: suggestions that were cut are finished and told, those that never began are
+    told failed, and only what is missing is suggested.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = _Sampler(seed=derive_seed(study.seeds[0], "optuna") % 2**32)
+    known = optuna.create_study(
+        storage=storage_of(workplace.run), study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
+    )
+    cut = [
+        trial
+        for trial in suggested_trials(workplace.run, study.seeds[0])
+        if not is_complete(workplace.run, trial.trial_id)
+    ]
+    outcome = run_trials(cut, workplace, resources, watcher)
+    if outcome.interrupted:
+        return outcome
+    _settle(known, workplace.run, study.seeds[0])
+    missing = suggestions - len(suggested_trials(workplace.run, study.seeds[0]))
+    if missing <= 0:
+        return outcome
+
+    searcher = OptunaSearch(
+        space=_Space(study, desk),
+        metric=METRIC,
+        mode="max",
+        sampler=sampler,
+        study_name=name,
+        storage=storage_of(workplace.run),
+        points_to_evaluate=None if known.trials else [{"schedule": study.baseline_schedule}],
+    )
+    further = _fit(
+        workplace,
+        resources,
+        watcher,
+        label="optuna",
+        param_space={},
+        search_alg=searcher,
+        num_samples=missing,
+    )
+    return Outcome(further.interrupted, outcome.errors | further.errors)
+
+
+def _settle(known: optuna.Study, run: Path, seed: int) -> None:
+    """Tell Optuna how trials ended that it still believes running: their value, or that they failed."""
+    numbers = {trial.number: trial.trial_id for trial in suggested_trials(run, seed)}
+    for trial in known.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        trial_id = numbers.get(trial.number)
+        if trial_id is not None and is_complete(run, trial_id):
+            report = json.loads((folder_of(run, trial_id) / "report.json").read_text(encoding="utf-8"))
+            known.tell(trial.number, report[METRIC])
+        else:
+            known.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _schedule_choices(study: Study) -> list[str]:
+    dimension = study.search.get("schedule")
+    if isinstance(dimension, Range):
+        raise ConfigError("schedule must be a list of schedules in [search]; got a range")
+    choices = list(dimension or [study.config({}, study.seeds[0]).schedule])
+    return choices if study.baseline_schedule in choices else [study.baseline_schedule, *choices]
+
+
+def _suggest(trial: optuna.Trial, field: str, dimension: Any) -> Any:
+    if not isinstance(dimension, Range):
+        return trial.suggest_categorical(field, list(dimension))
+    if dimension.whole:
+        return trial.suggest_int(field, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(field, dimension.low, dimension.high, log=dimension.log)
+
+
+def _fit(
+    workplace: Workplace,
+    resources: Resources,
+    watcher: Watcher,
+    *,
+    label: str,
+    param_space: dict[str, Any],
+    search_alg: OptunaSearch | None = None,
+    num_samples: int = 1,
+) -> Outcome:
+    def proxy_attention_trial(space: dict[str, Any], *, workplace: Workplace) -> None:  # so the dashboard calls it
+        freeze_imports()
+        run_planned(PlannedTrial.of(space["trial"]), workplace, tune.report)
+        if workplace.reuse and not memory_came_back(workplace.device):
+            log.warning("memory did not come back after %s: a new worker takes the place of this", space["trial"])
+            os._exit(1)  # Tune gives the trial to a fresh worker, which finds it complete
+
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(proxy_attention_trial, workplace=workplace),
+            {"cpu": resources.cpus, "gpu": resources.gpus},
+        ),
+        param_space=param_space,
+        tune_config=tune.TuneConfig(
+            reuse_actors=workplace.reuse,
+            search_alg=search_alg,
+            num_samples=num_samples,
+            max_concurrent_trials=resources.concurrency,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=f"{label}-{stamp}",
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            storage_path=str(workplace.run / "ray"),
+            verbose=0,
+            callbacks=[_Watch(watcher, workplace.run)],
+        ),
+    )
+    try:
+        results = tuner.fit()
+    except (EOFError, pickle.UnpicklingError):  # a full disk truncated what Tune wrote of a failure and reads back
+        return Outcome(interrupted=True, errors={})
+    errors: dict[str, str] = {}
+    asked = num_samples * len(param_space.get("trial", {}).get("grid_search", [None]))
+    interrupted = len(results) < asked  # Tune makes a trial when there is room for it: after Ctrl-C some never were
+    for result in (results[number] for number in range(len(results))):
+        trial_id = (result.config or {})["trial"]["trial_id"]
+        if result.error is not None:
+            errors[trial_id] = " ".join(str(result.error).split())[-300:]
+        elif not is_complete(workplace.run, trial_id):
+            interrupted = True
+    return Outcome(interrupted=interrupted, errors=errors)

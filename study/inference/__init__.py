@@ -1,0 +1,1 @@
+"""Trained models of a study, asked about images."""

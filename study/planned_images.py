@@ -1,0 +1,41 @@
+"""Loads the images that a trial was planned for, and refuses others; trains nothing."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.images import ImageSet, load
+from proxy_attention.data.registry import open_source
+from proxy_attention.errors import DataError
+from study.plan import PlannedTrial
+
+
+def images_of(
+    planned: PlannedTrial, data_root: Path | None, *, cache: Path | None = None, cache_mb: int = LIMIT_MB
+) -> ImageSet:
+    """The images that the trial was planned for.
+
+    Raises: DataError if they are not what they were then.
+    """
+    config = planned.config
+    about = (config.dataset, config.image_size, config.on_bad_image, config.label_function)
+    images = _images(data_root, *about, cache, cache_mb)
+    if images.digest != planned.data_digest:
+        raise DataError(
+            f"the images of {config.dataset} must be those of the plan; they have changed since it was made"
+        )
+    return images
+
+
+@lru_cache(maxsize=1)
+def _images(
+    root: Path | None,
+    dataset: str,
+    size: int,
+    on_bad_image: str,
+    label_function: str,
+    cache: Path | None,
+    cache_mb: int,
+) -> ImageSet:
+    """The images, kept for the next trial of a reused worker; no trial writes to them."""
+    return load(open_source(dataset, root, label_function), size, on_bad_image, cache=cache, limit_mb=cache_mb)

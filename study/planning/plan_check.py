@@ -1,0 +1,78 @@
+"""Keeps a run whole: one driver at a time, one plan a folder, a clear word where the disk refuses; trains nothing."""
+
+from pathlib import Path
+
+from proxy_attention.errors import ConfigError
+from proxy_attention.files import write_text
+from study.plan import Plan
+
+
+def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
+    """The plan to follow: the folder's own, which must be of the same fingerprint, else this one, written down.
+
+    Raises: ConfigError if the folder holds another plan.
+    """
+    check_plan(run, plan)
+    if (run / "plan.json").exists():
+        return Plan.read(run)
+    try:
+        write_text(run / "study.toml", study_text)
+        plan.write(run)
+    except OSError as error:
+        raise ConfigError(f"--storage must have room and be writable; got {str(run)!r}: {error.strerror}") from error
+    return plan
+
+
+def check_plan(run: Path, plan: Plan) -> None:
+    """See that the folder holds no other plan; writes nothing.
+
+    Raises: ConfigError if it does, or if it holds trials whose plan is gone.
+    """
+    if not (run / "plan.json").exists():
+        planned = {trial.trial_id for trial in plan.trials}
+        orphans = sorted(folder.name for folder in (run / "trials").glob("*") if folder.name not in planned)
+        if orphans:  # trials of this very plan are taken up again: their names hold their digests
+            raise ConfigError(
+                f"{str(run)!r} must hold the plan.json of its trials; it is gone, and this plan does not know "
+                f"{orphans[0]} (take another --name)"
+            )
+        return
+    kept = Plan.read(run)
+    if kept.fingerprint != plan.fingerprint:
+        raise ConfigError(
+            f"--name must be new for another plan: {kept.name!r} already holds a {kept.search} of {_size(kept)} made "
+            f"{kept.about.get('created', 'earlier')}; this one has {_size(plan)}{_difference(kept, plan)}"
+        )
+
+
+def changes_since(kept: Plan, now: Plan) -> list[str]:
+    """What is no longer as it was when the plan was made, and may change numbers: a line each, for a person."""
+    found = []
+    for what in ("folder", "commit", "machine", "device", "python"):
+        before, here = kept.about.get(what, ""), now.about.get(what, "")
+        if before != here:
+            found.append(f"{what} was {before or 'unknown'}, is {here or 'unknown'}")
+    before, here = kept.about.get("versions", {}), now.about.get("versions", {})
+    found += [
+        f"{name} was {before.get(name, 'unknown')}, is {here[name]}" for name in here if here[name] != before.get(name)
+    ]
+    return found
+
+
+def _size(plan: Plan) -> str:
+    count = plan.suggestions or len(plan.trials)
+    return f"{count} {'suggestions' if plan.suggestions else 'trials'} on seeds {', '.join(map(str, plan.seeds))}"
+
+
+def _difference(kept: Plan, plan: Plan) -> str:
+    """The first fields in which the two plans' trials differ, in words."""
+    if not kept.trials or not plan.trials:
+        return ""
+    data = {trial.data_digest for trial in kept.trials} != {trial.data_digest for trial in plan.trials}
+    changed = []
+    for name in plan.trials[0].config.as_dict():
+        before, now = ({getattr(trial.config, name) for trial in each.trials} for each in (kept, plan))
+        if before != now:
+            changed.append(name)
+    words = [*(["other images"] if data else []), *changed[:4]]
+    return f"; they differ in {', '.join(words)}" if words else ""

@@ -1,0 +1,216 @@
+"""What is asked of a run: the command line, or the plan of an earlier run, as one checked value; plans nothing."""
+
+import shlex
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy_attention.config import DEFAULTS
+from proxy_attention.data.registry import SOURCES, place_of
+from proxy_attention.errors import ConfigError, unknown
+from study.plan import ROOT, SEARCHES, Plan
+from study.planning.study_file import (
+    SAFE_NAME,
+    Study,
+    check_seeds,
+    load_study,
+    parse_setting,
+    parse_study,
+    study_file,
+)
+from study.results import runs_of
+
+EXPERIMENTS = ROOT / "experiments"
+SUGGESTIONS, CONFIRM = 20, 1
+CACHE_GB = 20
+SPARED = {
+    "cache": "decode and resize the images anew in every worker",
+    "sharing": "let every trial train all its epochs, also those that it has in common with others",
+    "reuse": "start a fresh process for every trial",
+    "packing": "let every trial have a GPU of its own, also where several would fit",
+}
+"""What makes a study faster and changes no number: what ``--without`` leaves out, and what it then does instead."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that the command line asked, checked and with its defaults.
+
+    Attributes:
+        run: the run's folder, absolute.
+        suggestions: settings to try on the first seed; 0 for a grid.
+        confirm: how many of the best to run on the other seeds.
+        cpus_per_trial, gpus_per_trial, concurrency: None is for us to decide.
+        without: keys of ``SPARED``.
+        cache_gb: disk that decoded images, and shared prefixes, may each take.
+    """
+
+    study: Study
+    search: str
+    name: str
+    run: Path
+    suggestions: int
+    confirm: int
+    data_root: Path | None
+    cpus_per_trial: int | None
+    gpus_per_trial: float | None
+    concurrency: int | None
+    command: str
+    without: tuple[str, ...] = ()
+    cache_gb: int = CACHE_GB
+
+    @classmethod
+    def of_run(cls, run: Path, *, command: str) -> "Request":
+        """The request that made this run, for ``--restore``.
+
+        Raises: ConfigError if plan.json or study.toml is missing or damaged.
+        """
+        plan = Plan.read(run)
+        try:
+            study = parse_study((run / "study.toml").read_text(encoding="utf-8"))
+            options = dict(plan.options)
+            root = options.pop("data_root")
+            options["without"] = tuple(options.get("without", ()))
+            return cls(
+                study=study,
+                search=plan.search,
+                name=plan.name,
+                run=run,
+                suggestions=plan.suggestions,
+                confirm=plan.confirm,
+                data_root=Path(root) if root else None,
+                command=command,
+                **options,
+            )
+        except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"a run must hold the study.toml it was made of; {str(run)!r} does not ({error})"
+            ) from error
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What plan.json keeps for a restore."""
+        names = ("cpus_per_trial", "gpus_per_trial", "concurrency", "without", "cache_gb")
+        return {"data_root": str(self.data_root) if self.data_root else None} | {n: getattr(self, n) for n in names}
+
+    @property
+    def caches(self) -> Path:
+        """What runs below one storage share: ``images`` and ``prefixes``, always safe to delete."""
+        return self.run.parent.parent / ".cache"
+
+
+def requests(args: Namespace) -> list[Request]:
+    """What is asked for: one run, or those that a restore finds.
+
+    Raises: ConfigError for options that do not go together.
+    """
+    command = shlex.join(["python", "study/run.py", *sys.argv[1:]])
+    if args.restore is not None:
+        given = (
+            *("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage"),
+            *("without", "cache_gb"),
+        )
+        for option in given:
+            if getattr(args, option) is not None:
+                name = "--" + option.replace("_", "-")
+                raise ConfigError(f"{name} must not be given with --restore, which runs the plan as it was made")
+        return [Request.of_run(run, command=command) for run in runs_of(Path(args.restore))]
+    if args.search is None:
+        raise ConfigError(f"--search must be one of {', '.join(SEARCHES)}; got none (or give --restore PATH)")
+    if args.search not in SEARCHES:
+        raise unknown("--search", args.search, SEARCHES)
+    for option in ("trials", "confirm"):
+        if args.search == "grid" and getattr(args, option) is not None:
+            raise ConfigError(f"--{option} must go with --search optuna or random; got it with grid")
+    file = _experiment(args.experiment or "quick")
+    name = args.name or (file.parent.name if file.name == "study.toml" else file.stem)
+    if not SAFE_NAME.fullmatch(name):
+        raise ConfigError(f"--name must be of letters, digits, '.', '_' and '-', at most 64; got {name!r}")
+    study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied(args, file))
+    storage = Path(args.storage).expanduser().absolute() if args.storage else EXPERIMENTS
+    search = args.search != "grid"
+    return [
+        Request(
+            study=study,
+            search=args.search,
+            name=name,
+            run=storage / name / args.search,
+            suggestions=(args.trials or SUGGESTIONS) if search else 0,
+            confirm=(CONFIRM if args.confirm is None else args.confirm) if search else 0,
+            data_root=_place(args, study),
+            cpus_per_trial=args.cpus_per_trial,
+            gpus_per_trial=args.gpus_per_trial,
+            concurrency=args.concurrency,
+            command=command,
+            without=_without(args.without),
+            cache_gb=CACHE_GB if args.cache_gb is None else args.cache_gb,
+        )
+    ]
+
+
+def _without(text: str | None) -> tuple[str, ...]:
+    """The names that ``--without`` lists, in the table's order.
+
+    Raises: ConfigError for one that is not in the table.
+    """
+    words = [word.strip() for word in text.split(",")] if text is not None else []
+    for word in words:
+        if word not in SPARED:
+            raise unknown("--without", word, SPARED)
+    return tuple(name for name in SPARED if name in words)
+
+
+def _experiment(name: str) -> Path:
+    """The study.toml of a name under experiments/, or of a path."""
+    path = Path(name).expanduser()
+    return study_file(EXPERIMENTS / name if not path.exists() and (EXPERIMENTS / name).is_dir() else path).absolute()
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    return check_seeds([int(word) if word.isascii() and word.isdigit() else word for word in words])
+
+
+def _place(args: Namespace, study: Study) -> Path | None:
+    """Where the data lie, absolute, since trials run in other folders; below ``data`` if a named set has no place.
+
+    Raises: ConfigError if it is not there.
+    """
+    if args.data_root is not None:
+        return Path(args.data_root).expanduser().absolute()
+    names = _data_sets(study)
+    apart = sorted(name for name in names if _lies_elsewhere(name))
+    if not apart or "folder" in apart:
+        return None
+    if inside := sorted(name for name in names if name in SOURCES and not SOURCES[name].needs_root):
+        raise ConfigError(
+            f"a study's data sets must all lie in a data root or none; got {', '.join(apart)} and {', '.join(inside)}"
+        )
+    places = [place_of(name) for name in apart]
+    return places[0] if len(places) == 1 else places[0].parent
+
+
+def _data_sets(study: Study) -> set[str]:
+    """Every data set that a study asks for: fixed, searched, of an arm, or by default."""
+    fixed = study.fixed.get("dataset", DEFAULTS["dataset"])
+    searched = study.search.get("dataset", (fixed,))
+    return {
+        *(searched if isinstance(searched, tuple) else ()),
+        *(arm.values.get("dataset", fixed) for arm in study.arms),
+    }
+
+
+def _lies_elsewhere(dataset: str) -> bool:
+    return dataset in SOURCES and SOURCES[dataset].needs_root
+
+
+def _implied(args: Namespace, file: Path) -> dict[str, str]:
+    """``--data-root`` alone means the data set ``folder``; with a named data set, where that set lies."""
+    named = dict(parse_setting(text) for text in args.set or []).get("dataset")
+    if args.data_root is None or named is not None:
+        return {}
+    return {} if any(map(_lies_elsewhere, _data_sets(load_study(file)))) else {"dataset": "folder"}

@@ -1,0 +1,140 @@
+"""Which settings are tried: a whole grid, random draws, and what is confirmed on other seeds; knows no Ray."""
+
+import itertools
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.schedule import Schedule
+from proxy_attention.seeds import derive_seed
+from study.plan import BASELINE, PlannedTrial
+from study.planning.planner import Desk
+from study.planning.study_file import Range, Study, arm_of, choices_of
+
+
+def grid_plan(study: Study, desk: Desk) -> tuple[PlannedTrial, ...]:
+    """Every setting and arm on every seed; seed by seed, so that pairs are complete early."""
+    settings = study.grid()
+    planned = [(arm, study.config(values, seed)) for seed in study.seeds for arm, values in settings]
+    return tuple(desk.trial(number, arm, config) for number, (arm, config) in enumerate(planned))
+
+
+def random_plan(study: Study, desk: Desk, *, suggestions: int) -> tuple[PlannedTrial, ...]:
+    """The baseline and ``suggestions - 1`` draws on the first seed, none twice while new ones can be found."""
+    rng = np.random.default_rng(derive_seed(study.seeds[0], "random-search"))
+    first = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
+    configs = [first]
+    while len(configs) < suggestions:
+        for _ in range(100):
+            config = study.config({field: _draw(value, rng) for field, value in study.search.items()}, study.seeds[0])
+            if config not in configs:
+                break
+        configs.append(config)
+    return tuple(desk.trial(number, arm_of(config), config) for number, config in enumerate(configs))
+
+
+def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: bool) -> list[TrialConfig]:
+    """What a run is going to try, as far as that can be said beforehand: of a search, random draws stand for it.
+
+    Args:
+        searched: whether settings are suggested; a grid is known in full.
+    """
+    if not searched:
+        return [study.config(values, seed) for seed in study.seeds for _, values in study.grid()]
+    baseline = {"schedule": study.baseline_schedule}
+    rng = np.random.default_rng(derive_seed(study.seeds[0], "expected"))
+    schedules = [text for text in schedules_of(study) if Schedule.parse(text).proxy_steps] or schedules_of(study)
+    drawn = [
+        {field: _draw(value, rng) for field, value in study.search.items()}
+        | {"schedule": schedules[n % len(schedules)]}
+        for n in range(max(suggestions - 1, confirm))
+    ]
+    first = [baseline, *drawn[: suggestions - 1]]
+    others = [baseline, *drawn[:confirm], *(dict(arm.values) for arm in study.arms)]
+    return [study.config(values, study.seeds[0]) for values in first] + [
+        study.config(values, seed) for seed in study.seeds[1:] for values in others
+    ]
+
+
+MODEL_FIELDS = ("dataset", "model", "image_size", "weights", "feature_layer", "saliency", "eigen_smooth", "schedule")
+"""The fields that decide whether a model can be built, and explained."""
+
+
+def models_of(study: Study) -> list[TrialConfig]:
+    """A config for each model, and each method that it is to be explained by, that a search may suggest."""
+    return variants_of(study, MODEL_FIELDS)
+
+
+def variants_of(study: Study, fields: Collection[str]) -> list[TrialConfig]:
+    """A config for each combination of these fields that a search may suggest; of a range both ends."""
+    choices = {field: choices_of(dimension) for field, dimension in study.search.items() if field in fields}
+    every = (dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values()))
+    return list(dict.fromkeys(study.config(values, study.seeds[0]) for values in every))
+
+
+def schedules_of(study: Study) -> list[str]:
+    """The schedules that a search may suggest."""
+    dimension = study.search.get("schedule", ())
+    return list(dimension) if isinstance(dimension, tuple) and dimension else [study.baseline_schedule]
+
+
+def leaders_first(
+    trials: Sequence[PlannedTrial], roads: Sequence[Sequence[str]], shared: frozenset[str], at_once: int
+) -> list[PlannedTrial]:
+    """An order in which few trials wait for another: who trains a shared prefix starts well before those who need it.
+
+    Trials are grouped by the first shared state on their road. A group's first trial leads it; the leaders of as many
+    groups as run at once go first, and every further leader a whole group before its followers.
+    """
+    groups: dict[str, list[PlannedTrial]] = {}
+    for trial, names in zip(trials, roads, strict=True):
+        groups.setdefault(next((name for name in names if name in shared), trial.trial_id), []).append(trial)
+    leaders = [group[0] for group in groups.values()]
+    order = leaders[:at_once]
+    for number, group in enumerate(groups.values()):
+        order += group[1:]
+        order += leaders[at_once + number : at_once + number + 1]
+    return order
+
+
+def _draw(dimension: Any, rng: np.random.Generator) -> Any:
+    """A plain value, never numpy's: it goes into JSON."""
+    if not isinstance(dimension, Range):
+        return dimension[int(rng.integers(len(dimension)))]
+    if dimension.log:
+        value = math.exp(rng.uniform(math.log(dimension.low), math.log(dimension.high)))
+        return min(max(round(value) if dimension.whole else value, dimension.low), dimension.high)
+    if dimension.whole:
+        return int(rng.integers(int(dimension.low), int(dimension.high), endpoint=True))
+    return float(rng.uniform(dimension.low, dimension.high))
+
+
+def confirmation_plan(
+    study: Study, desk: Desk, suggested: Sequence[PlannedTrial], accuracies: dict[str, float], *, confirm: int
+) -> tuple[PlannedTrial, ...]:
+    """The best settings by val accuracy on the first seed, the baseline and the arms, on the other seeds.
+
+    Args:
+        suggested: the trials of the first seed.
+        accuracies: val accuracy by trial_id, of those that are complete.
+    """
+    ranked = sorted(
+        (trial for trial in suggested if trial.trial_id in accuracies and trial.config.has_proxies),
+        key=lambda trial: (-accuracies[trial.trial_id], trial.trial_id),
+    )
+    best: dict[str, PlannedTrial] = {}
+    for trial in ranked:
+        best.setdefault(trial.config_digest, trial)
+    settings: list[tuple[str, dict[str, Any]]] = [(BASELINE, {"schedule": study.baseline_schedule})]
+    searched = ("schedule", *study.search)
+    settings += [
+        (trial.arm, {field: getattr(trial.config, field) for field in searched})
+        for trial in list(best.values())[:confirm]
+    ]
+    settings += [(arm.name, dict(arm.values)) for arm in study.arms]
+    others = [(arm, study.config(values, seed)) for seed in study.seeds[1:] for arm, values in settings]
+    first = max((trial.number for trial in suggested), default=-1) + 1
+    return tuple(desk.trial(first + number, arm, config) for number, (arm, config) in enumerate(others))

@@ -1,0 +1,334 @@
+"""What a study.toml asks: its question, seeds, fixed fields, search space and arms; knows no plan and no Ray."""
+
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy_attention.config import AUTO, DEFAULTS, LAWS, TrialConfig, check_field_name
+from proxy_attention.errors import ConfigError, unknown
+from proxy_attention.schedule import Schedule
+from proxy_attention.validation import check
+from study.plan import BASELINE, PROXY
+
+TABLES = ("study", "fixed", "search", "arm")
+STUDY_KEYS = ("question", "seeds")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Range:
+    """A continuous or whole-number dimension, for optuna and random."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Dimension = tuple[Any, ...] | Range
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A named trial beside the search: a control, a rival or an audit."""
+
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.toml, checked: every value obeys its field's law, every schedule has the same total."""
+
+    question: str
+    seeds: tuple[int, ...]
+    fixed: Mapping[str, Any]
+    search: Mapping[str, Dimension]
+    arms: tuple[Arm, ...]
+
+    def config(self, values: Mapping[str, Any], seed: int) -> TrialConfig:
+        """The trial of these values: what is not named is fixed, and else the default; names are checked."""
+        return check(TrialConfig.of({**self.fixed, **values, "seed": seed})).canonical()
+
+    @property
+    def baseline_schedule(self) -> str:
+        """The schedule without a proxy step: the first the search offers, else one long training of the same total."""
+        schedules = _schedules(self.fixed, self.search)
+        for text in schedules:
+            if not Schedule.parse(text).proxy_steps:
+                return text
+        return str(Schedule.parse(schedules[0]).total_epochs)
+
+    def grid(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every setting of the search, (arm, values), each baseline once; then the arms.
+
+        Raises: ConfigError for a range, which has no end of settings.
+        """
+        choices: list[tuple[Any, ...]] = []
+        for field, dimension in self.search.items():
+            if isinstance(dimension, Range):
+                raise ConfigError(f"{field} must be a list of choices for --search grid; got a range (optuna, random)")
+            choices.append(dimension)
+        settings: dict[TrialConfig, tuple[str, dict[str, Any]]] = {}
+        for choice in itertools.product(*choices):
+            values = dict(zip(self.search, choice, strict=True))
+            config = self.config(values, seed=0)
+            settings.setdefault(config, (arm_of(config), values))
+        return [*settings.values(), *((arm.name, dict(arm.values)) for arm in self.arms)]
+
+
+def arm_of(config: TrialConfig) -> str:
+    """The arm of a setting of the search: it has proxies, or is the baseline of those that do."""
+    return PROXY if config.has_proxies else BASELINE
+
+
+def load_study(
+    path: Path,
+    *,
+    settings: Iterable[str] = (),
+    seeds: tuple[int, ...] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Study:
+    """Read a study.toml (or the folder that holds one) and apply the command line to it.
+
+    Args:
+        settings: ``key=value`` texts of ``--set``; a list makes the field a dimension.
+        seeds: instead of the file's.
+        fixed: further fixed fields that the command line implies.
+    Raises: ConfigError for anything that is unknown or breaks a law.
+    """
+    file = study_file(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"study.toml must be TOML, text in UTF-8; {str(file)!r} cannot be read: {error}") from error
+    return parse_study(text, settings=settings, seeds=seeds, fixed=fixed)
+
+
+def study_file(path: Path) -> Path:
+    """The study.toml at this path or in this folder.
+
+    Raises: ConfigError if there is none.
+    """
+    file = path / "study.toml" if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(
+            f"--experiment must be a study.toml, its folder, or a name under experiments/; got {str(path)!r}"
+        )
+    return file
+
+
+def parse_study(
+    text: str,
+    *,
+    settings: Iterable[str] = (),
+    seeds: tuple[int, ...] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Study:
+    """As ``load_study``, from the text of the file."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"study.toml must be TOML; got an error: {error}") from error
+    for table in document:
+        if table not in TABLES:
+            raise unknown("a table of study.toml", table, TABLES)
+    head = _table(document, "study")
+    for key in head:
+        if key not in STUDY_KEYS:
+            raise unknown("a key of [study]", key, STUDY_KEYS)
+    fields = _table(document, "fixed")
+    search = {key: _dimension(key, value) for key, value in _table(document, "search").items()}
+    for key in [*fields, *search]:
+        _check_key(key)
+    if both := sorted(set(fields) & set(search)):
+        raise ConfigError(f"a field must be in [fixed] or in [search]; got {both[0]!r} in both")
+    for key, value in [*map(parse_setting, settings), *(fixed or {}).items()]:
+        fields.pop(key, None)
+        search.pop(key, None)
+        if isinstance(value, list | dict):
+            search[key] = _dimension(key, value)
+        else:
+            fields[key] = value
+    question = head.get("question", "")
+    if not isinstance(question, str):
+        raise ConfigError(f"question must be text; got {question!r}")
+    study = Study(
+        question=question,
+        seeds=check_seeds(list(seeds) if seeds is not None else head.get("seeds", [0])),
+        fixed=fields,
+        search=search,
+        arms=_arms(document.get("arm", [])),
+    )
+    _check(study)
+    return study
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``key=value`` with a TOML value or bare text.
+
+    Raises: ConfigError if there is no ``=``, or the key is no field.
+    """
+    key, equals, raw = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set must be key=value; got {text!r}")
+    _check_key(key)
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    may_be_number = key in LAWS and int in LAWS[key].kinds  # threads: a count, or the text "auto"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(DEFAULTS[key], str) and number and not may_be_number:
+        value = raw.strip()  # schedule=6 means the text "6"
+    return key, value
+
+
+def check_seeds(seeds: Any) -> tuple[int, ...]:
+    """The seeds, if they are distinct whole numbers.
+
+    Raises: ConfigError otherwise.
+    """
+    law = "seeds must be distinct whole numbers >= 0, at least one"
+    if not isinstance(seeds, list) or not seeds:
+        raise ConfigError(f"{law}; got {seeds!r}")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"{law}; got {seed!r}")
+        if seeds.count(seed) > 1:
+            raise ConfigError(f"{law}; got {seed} twice")
+    return tuple(seeds)
+
+
+def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"[{name}] must be a table; got {table!r}")
+    return dict(table)
+
+
+def _check_key(key: str) -> None:
+    check_field_name(key)
+    if key == "seed":
+        raise ConfigError("seed must not be fixed or searched; list the seeds in [study] or in --seeds")
+
+
+def _dimension(key: str, value: Any) -> Dimension:
+    """A list of distinct choices, or a range.
+
+    Raises: ConfigError for anything else.
+    """
+    if isinstance(value, list):
+        if not value:
+            raise ConfigError(f"{key} must be a list of at least one choice in [search]; got []")
+        if repeated := [choice for i, choice in enumerate(value) if choice in value[:i]]:
+            raise ConfigError(f"{key} must be a list of distinct choices in [search]; got {repeated[0]!r} twice")
+        return tuple(value)
+    if isinstance(value, dict):
+        bounds = [value.get("low"), value.get("high")]
+        numbers = all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in bounds)
+        known = set(value) <= {"low", "high", "log"} and isinstance(value.get("log", False), bool)
+        if not numbers or not known or not value["low"] < value["high"] or isinstance(DEFAULTS.get(key), str | bool):
+            raise ConfigError(f"{key} must be {{ low = a, high = b }} of numbers with a < b in [search]; got {value!r}")
+        if value.get("log", False) and value["low"] <= 0:
+            raise ConfigError(f"{key} must have low > 0 where log = true; got {value!r}")
+        return Range(value["low"], value["high"], bool(value.get("log", False)))
+    raise ConfigError(f"{key} must be a list or {{ low, high }} in [search]; got {value!r} (a single value is [fixed])")
+
+
+def _arms(raw: Any) -> tuple[Arm, ...]:
+    """The named arms.
+
+    Raises: ConfigError for a name that is missing, repeated, taken or unsafe as part of a file name.
+    """
+    if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
+        raise ConfigError(f"arms must be [[arm]] tables; got {raw!r}")
+    arms: list[Arm] = []
+    for entry in raw:
+        values = dict(entry)
+        name = values.pop("name", None)
+        if not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or name in (BASELINE, PROXY):
+            raise ConfigError(
+                "name of an [[arm]] must be of letters, digits, '.', '_' and '-', at most 64, not baseline or proxy; "
+                f"got {name!r}"
+            )
+        if name in [arm.name for arm in arms]:
+            raise ConfigError(f"name of an [[arm]] must be its own; got {name!r} twice")
+        for key in values:
+            _check_key(key)
+        arms.append(Arm(name, values))
+    return tuple(arms)
+
+
+def _schedules(fixed: Mapping[str, Any], search: Mapping[str, Dimension]) -> list[str]:
+    dimension = search.get("schedule")
+    if isinstance(dimension, tuple):
+        return list(dimension)
+    return [fixed.get("schedule", DEFAULTS["schedule"])]
+
+
+def choices_of(dimension: Dimension) -> tuple[Any, ...]:
+    """The choices of a dimension; of a range its ends."""
+    return (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
+
+
+def _check(study: Study) -> None:
+    """Every choice of every dimension, both ends of every range, and every arm, against law and table."""
+    for place, value in [
+        *(("[search]", choice) for choice in choices_of(study.search.get("batch_size", ()))),
+        *((f"[[arm]] {arm.name!r}", arm.values.get("batch_size")) for arm in study.arms),
+    ]:
+        if value == AUTO:
+            raise ConfigError(f"batch_size must be {AUTO!r} for the whole study, in [fixed]; got it in {place}")
+    base = {**study.fixed, "schedule": _schedules(study.fixed, study.search)[0]}
+    TrialConfig.of(base)
+    for field, dimension in study.search.items():
+        for choice in choices_of(dimension):
+            check(TrialConfig.of({**base, field: choice}))
+    check(TrialConfig.of(base))
+    totals: dict[int, str] = {}
+    for text in _schedules(study.fixed, study.search):
+        totals.setdefault(Schedule.parse(text).total_epochs, text)
+    for arm in study.arms:
+        config = check(TrialConfig.of({**study.fixed, **arm.values}))
+        totals.setdefault(config.planned.total_epochs, config.schedule)
+    if len(totals) > 1:
+        (one, first), (two, second) = list(totals.items())[:2]
+        raise ConfigError(
+            f"schedule must have the same total in all trials of a study; got {first!r} ({one} epochs) and "
+            f"{second!r} ({two} epochs)"
+        )
+
+
+def to_toml(study: Study) -> str:
+    """The study as a study.toml: what the command line changed is in it."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, Range):
+            log = ", log = true" if value.log else ""
+            return f"{{ low = {value.low!r}, high = {value.high!r}{log} }}"
+        if isinstance(value, list | tuple):
+            return f"[{', '.join(map(text, value))}]"
+        if isinstance(value, str):
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # else a JSON string is one of TOML
+        return str(value).lower() if isinstance(value, bool) else repr(value)
+
+    def table(values: Mapping[str, Any]) -> list[str]:
+        return [f"{key} = {text(value)}" for key, value in values.items()]
+
+    lines = ["[study]", *table({"question": study.question, "seeds": study.seeds}), ""]
+    for name, values in (("fixed", study.fixed), ("search", study.search)):
+        lines += [f"[{name}]", *table(values), ""]
+    for arm in study.arms:
+        lines += ["[[arm]]", *table({"name": arm.name, **arm.values}), ""]
+    return "\n".join(lines)

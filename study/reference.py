@@ -1,0 +1,219 @@
+"""Command line: the README's tables of everything that a field may name, from the tables in the code.
+
+python study/handbook.py [--check] [--readme FILE]
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from proxy_attention.augment.registry import AUGMENTATIONS
+from proxy_attention.data.registry import SOURCES
+from proxy_attention.errors import ConfigError, ProxyAttentionError
+from proxy_attention.files import write_text
+from proxy_attention.models.classifier import Classifier, build
+from proxy_attention.models.input_size import ANY, FAMILIES, Family
+from proxy_attention.proxies.masks import MASKS
+from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
+from proxy_attention.saliency.registry import METHODS
+from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, fail
+from study.plan import ROOT
+
+KINDS = {
+    "ResNet": "resnet18",
+    "EfficientNet": "test_efficientnet",
+    "ConvNeXt": "test_convnext",
+    "ViT": "test_vit",
+}
+"""Small models, one of each kind that methods tell apart: whether a method can explain it is seen by asking."""
+EXAMPLES = {
+    "resnet": "resnet18",
+    "efficientnet": "efficientnet_b0",
+    "vgg": "vgg16",
+    "vision_transformer": "vit_small_patch16_224",
+}
+"""A well-known model of a family; of another family it is the first that timm lists."""
+OTHER = "convnext_tiny"
+SIZES = (32, 64, 224)
+ANY_MODEL = "any"
+
+
+def methods() -> str:
+    """Every explanation method; those over others in one row by the name before the slash."""
+    rows = []
+    for name, method in METHODS.items():
+        head, slash, other = name.partition("/")
+        over = [one.partition("/")[2] for one in METHODS if one.startswith(f"{head}/")]
+        same = f"; the same as {_code(method.pooled)} under a linear head" if method.pooled else ""
+        if not slash:
+            rows.append((_code(name), method.what + same, method.cost, _explains(name), method.source))
+        elif other == over[0]:
+            what = f"{method.what.replace(other, 'another map', 1)}; over any of {', '.join(map(_code, over))}"
+            cost = method.cost.replace(METHODS[other].cost, "the other's") if other in METHODS else method.cost
+            rows.append((_code(f"{head}/…"), what, cost, "as the other", method.source))
+    tried = ", ".join(map(_code, KINDS.values()))
+    return f"Which kinds a method explains was tried on {tried}.\n\n" + _table(
+        ("`saliency`", "the map is", "forward passes", "explains", "source"), rows
+    )
+
+
+def _explains(name: str) -> str:
+    """The kinds of models that a method can explain."""
+    able = [kind for kind, model in _models().items() if METHODS[name].lacks(model) is None]
+    return ANY_MODEL if len(able) == len(KINDS) else ", ".join(able) or "none of these kinds"
+
+
+@cache
+def _models() -> dict[str, Classifier]:
+    found = {kind: build(name, classes=10, image_size=64, weights="none", seed=0) for kind, name in KINDS.items()}
+    for model in found.values():
+        model.module.eval()
+    return found
+
+
+def models() -> str:
+    """How each family fits images of a few sizes, as it says itself; what is tried with every other, in order."""
+    rows = [(_code(family), _code(_example(family)), *_fits(row, _example(family))) for family, row in FAMILIES.items()]
+    rows.append(("any other of timm's", _code(OTHER), *_fits(ANY, OTHER)))
+    return _table(("family", "such as", *(f"at {size} px" for size in SIZES)), rows)
+
+
+def _example(family: str) -> str:
+    return EXAMPLES[family] if family in EXAMPLES else str(timm.list_models(module=family)[0])
+
+
+def _fits(family: Family, model: str) -> list[str]:
+    return [", else ".join(fit.note for fit in family.fit(model, size, False)) for size in SIZES]
+
+
+def replacements() -> str:
+    """What may stand in a pixel."""
+    return _table(("`replacement`", "stands in the pixel"), [(_code(k), _meaning(f)) for k, f in REPLACEMENTS.items()])
+
+
+def scopes() -> str:
+    """What statistics are taken over."""
+    return _table(("`scope`", "statistics are of"), [(_code(name), what) for name, what in SCOPES.items()])
+
+
+def masks() -> str:
+    """Which map decides."""
+    return _table(("`mask`", "what decides is"), [(_code(name), _meaning(mask)) for name, mask in MASKS.items()])
+
+
+def augmentations() -> str:
+    """What may be done to images while they are trained on."""
+    rows = [
+        (_code(name), row.what, "yes" if row.mixes else "no", str(row.asks or "none"), row.source)
+        for name, row in AUGMENTATIONS.items()
+    ]
+    return _table(("`augment`", "what is done", "mixes images", "more passes a batch", "source"), rows)
+
+
+def data_sets() -> str:
+    """Which data sets are known by name, and what must lie where."""
+    rows = [
+        (
+            f"[{name}]({source.home})" if "://" in source.home else name,
+            source.class_count,
+            source.split,
+            source.layout,
+            source.label,
+            source.brought,
+            source.licence,
+        )
+        for name, source in SOURCES.items()
+    ]
+    heads = ("`dataset`", "classes", "split", "what lies below its place", "a class is", "`prepare`", "licence")
+    return _table(heads, rows)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "augmentations": augmentations,
+    "data sets": data_sets,
+    "methods": methods,
+    "models": models,
+    "replacements": replacements,
+    "scopes": scopes,
+    "masks": masks,
+}
+"""The tables by the name between their markers."""
+
+
+def rewritten(text: str) -> str:
+    """The README with every block as the code has it.
+
+    Raises: ConfigError if a marker is missing, twice there, or after its end.
+    """
+    for name, make in BLOCKS.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not found or not ended or text.count(begin) != 1 or text.count(end) != 1:
+            raise ConfigError(f"the README must hold {begin} once, and {end} once after it")
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
+    return text
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end its cell, its row or its table: one line, pipes escaped, no HTML."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
+def _meaning(function: Any) -> str:
+    """The first line of what a function says of itself, as part of a row: no capital, no full stop."""
+    line = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", "`")
+    return line[:1].lower() + line[1:]
+
+
+def parser() -> Parser:
+    """The options."""
+    options = Parser(
+        prog="handbook.py",
+        description="Writes the README's tables of everything that a field may name, from the tables in the code.",
+        allow_abbrev=False,
+    )
+    options.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the README differs")
+    options.add_argument("--readme", metavar="FILE", default=str(ROOT / "README.md"), help="default: the project's")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        args = parser().read(argv)
+        file = Path(args.readme)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--readme must be a file of text; {args.readme!r} cannot be read: {error}") from error
+        new = rewritten(text)
+    except ProxyAttentionError as error:
+        fail("handbook.py", error)
+        return BAD_INPUT
+    if new == text:
+        print(f"{file.name} is as the code has it")
+        return DONE
+    if args.check:
+        print(f"{file.name} differs from the code's tables; python study/handbook.py writes them")
+        return SOME_FAILED
+    write_text(file, new)
+    print(f"wrote the tables of {file.name}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

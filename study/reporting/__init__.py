@@ -1,0 +1,1 @@
+"""What a person reads of a run: terminal tables, report.html, pictures, exported proxies."""

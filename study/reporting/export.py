@@ -1,0 +1,55 @@
+"""Proxy images as PNG files, made again from what complete trials kept of them; trains nothing, asks no model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from proxy_attention.data.images import ImageSet
+from proxy_attention.errors import ConfigError
+from proxy_attention.files import write_atomic, write_json
+from proxy_attention.trial import read_recipes, remake
+from study.plan import Plan, PlannedTrial, folder_of
+from study.planned_images import images_of
+from study.results import trials_of
+
+
+def export_proxies(run: Path, trial_ids: Sequence[str], folder: Path) -> int:
+    """Write ``<trial_id>/step-<n>/<image>.png`` and a ``manifest.json`` beside them, for every proxy of these trials.
+
+    Returns: how many images were written.
+    Raises: ConfigError if the folder holds anything, or no trial made a proxy; DataError if the images have changed.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--export-proxies must name a new or empty folder; got {str(folder)!r}")
+    plan = Plan.read(run)
+    root = plan.options["data_root"]
+    count = 0
+    for trial in trials_of(plan, run):
+        if trial.trial_id in trial_ids and (folder_of(run, trial.trial_id) / "report.json").exists():
+            images = images_of(trial, Path(root) if root else None)
+            count += _export(trial, images, folder_of(run, trial.trial_id), folder / trial.trial_id)
+    if not count:
+        raise ConfigError(f"--export-proxies must have a complete trial that made proxies; {str(run)!r} holds none")
+    return count
+
+
+def _export(trial: PlannedTrial, images: ImageSet, kept: Path, folder: Path) -> int:
+    rows = []
+    for step in remake(trial.config, images, read_recipes(kept)):
+        proxies = dict(zip(step.training_set.proxies.ids.tolist(), step.training_set.proxies.pixels, strict=True))
+        for number, predicted in zip(step.recipe.ids.tolist(), step.recipe.predicted.tolist(), strict=True):
+            file = folder / f"step-{step.recipe.step}" / f"{number:06d}.png"
+            picture = Image.fromarray(proxies[number].permute(1, 2, 0).numpy())
+            write_atomic(file, lambda path, picture=picture: picture.save(path, format="PNG"))  # type: ignore[misc]
+            rows.append(
+                {
+                    "file": file.relative_to(folder).as_posix(),
+                    "image": images.names[number],
+                    "true": images.classes[int(images.labels[number])],
+                    "predicted": images.classes[predicted],
+                }
+            )
+    if rows:
+        write_json(folder / "manifest.json", {"trial": trial.as_dict(), "proxies": rows})
+    return len(rows)

@@ -1,0 +1,589 @@
+"""Attributions against captum asked directly, against values by hand, and against what their papers promise."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from captum import attr
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
+from captum.attr._utils.lrp_rules import GammaRule
+from saliency_models import CLASSES, admitted, changed, explain, few_draws, forget, in_float64, model_of, state_of
+from saliency_models import batch as images_of
+from torch import nn
+
+from proxy_attention.errors import ConfigError
+from proxy_attention.saliency import attributions, gradients, relevance
+from proxy_attention.saliency import captum_adapter as asking
+from proxy_attention.saliency.attributions import ATTRIBUTIONS, NOISES
+from proxy_attention.saliency.gradients import GRADIENTS
+from proxy_attention.saliency.interface import Question
+from proxy_attention.saliency.registry import check_method
+
+pytestmark = pytest.mark.filterwarnings("ignore:\\s*Setting (forward|backward).*hooks:UserWarning")
+
+COUNT = 2
+SEEDS = (5, 6)
+NETWORKS = ("test_resnet", "test_efficientnet", "test_vit")
+PAIRS = [(name, saliency) for name in NETWORKS for saliency in ATTRIBUTIONS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frugal():
+    with few_draws():
+        yield
+    forget()
+
+
+def batch(size=32):
+    return images_of(size, COUNT)
+
+
+class Toy:
+    """A network that takes pixels as they are, with what an explanation asks of a classifier."""
+
+    linear_head = None
+
+    def __init__(self, module, *, image_size, classes, feature_layer="0"):
+        self.module, self.image_size, self.classes, self.feature_layer = (
+            module.eval(),
+            image_size,
+            classes,
+            feature_layer,
+        )
+
+    def __call__(self, images):
+        return self.module(images)
+
+    def as_map(self, features):
+        return features
+
+
+def signed(model, saliency, images, coefficients):
+    """The row's signed maps."""
+    question = Question(model, images, coefficients, list(range(len(images))))
+    return ATTRIBUTIONS[saliency].maps(question).detach()
+
+
+def one_hot(labels, like):
+    return torch.nn.functional.one_hot(labels, CLASSES).to(like)
+
+
+# ---- values by hand
+
+
+@pytest.fixture
+def linear():
+    """Two scores, linear in eight by eight pixels, and two images."""
+    draws = torch.Generator().manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2)).double()
+    for tensor in module.parameters():
+        tensor.data = torch.randn(tensor.shape, generator=draws, dtype=torch.float64)
+    images = torch.rand(2, 3, 8, 8, generator=draws, dtype=torch.float64)
+    return Toy(module, image_size=8, classes=2), images, module[1].weight.detach().view(2, 3, 8, 8)
+
+
+@pytest.mark.parametrize("saliency", ["input-x-gradient", "integrated-gradients", "deeplift", "lrp"])
+def test_on_a_linear_model_a_pixel_gets_its_weight_times_its_value(linear, saliency):
+    model, images, weight = linear
+
+    found = signed(model, saliency, images, torch.eye(2))
+
+    torch.testing.assert_close(found, (weight * images).sum(1), atol=1e-6, rtol=0)  # captum rounds the steps' sizes
+
+
+def test_on_a_linear_model_the_gradient_is_the_weight_and_its_largest_channel_is_shown(linear):
+    model, images, weight = linear
+
+    assert torch.equal(signed(model, "saliency", images, torch.eye(2)), weight.abs().amax(1))
+    assert torch.equal(
+        signed(model, "saliency", images, torch.tensor([[1.0, -1.0]] * 2))[0], (weight[0] - weight[1]).abs().amax(0)
+    )
+
+
+def test_on_a_linear_model_squares_have_the_shapley_values_of_their_pixels(linear, monkeypatch):
+    monkeypatch.setattr(attributions, "DRAWS", 256)
+    model, images, weight = linear
+
+    found = signed(model, "kernel-shap", images, torch.eye(2))
+
+    torch.testing.assert_close(found, (weight * images).sum(1), atol=0.01, rtol=0)  # float32, with weights of 1e6
+
+
+def test_on_a_linear_model_an_occluded_pixel_costs_what_its_windows_hold(linear):
+    model, images, weight = linear
+    value = (weight * images).sum(1)
+
+    found = signed(model, "occlusion", images, torch.eye(2))
+
+    # windows of two by two, one apart: the corner pixel lies under one of them
+    torch.testing.assert_close(found[:, 0, 0], value[:, :2, :2].sum((1, 2)).float(), atol=1e-5, rtol=0)
+
+
+def test_on_a_linear_model_gradients_do_not_vary_under_noise(linear):
+    model, images, weight = linear
+
+    assert torch.equal(signed(model, "vargrad", images, torch.eye(2)), torch.zeros(2, 8, 8, dtype=torch.float64))
+    torch.testing.assert_close(signed(model, "smoothgrad", images, torch.eye(2)), weight.abs().amax(1))
+    torch.testing.assert_close(signed(model, "smoothgrad-squared", images, torch.eye(2)), weight.square().sum(1))
+
+
+@pytest.mark.parametrize(
+    ("saliency", "expected"),
+    [("input-x-gradient", 2 + 0 - 1), ("saliency", 2), ("guided-backprop", 2), ("deconvnet", 2 + 3)],
+)
+def test_each_rule_for_relu_by_hand(saliency, expected):
+    """Hidden values 1, -1, 1 reach the score with weights 2, 3, -1."""
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(3, 1, bias=False))
+    module[0].weight.data = torch.eye(3)[:, :, None, None]
+    module[0].bias.data = torch.tensor([0.0, -2.0, 0.0])
+    module[3].weight.data = torch.tensor([[2.0, 3.0, -1.0]])
+
+    found = signed(Toy(module, image_size=1, classes=1), saliency, torch.ones(1, 3, 1, 1), torch.ones(1, 1))
+
+    assert found.tolist() == [[[expected]]]
+    assert module[1].inplace
+
+
+# ---- parity with captum
+
+PLAIN = {
+    "saliency": lambda m, x, t: attr.Saliency(m).attribute(x, target=t).amax(1),
+    "input-x-gradient": lambda m, x, t: attr.InputXGradient(m).attribute(x, target=t).sum(1),
+    "integrated-gradients": lambda m, x, t: (
+        attr.IntegratedGradients(m).attribute(x, target=t, n_steps=gradients.STEPS).sum(1)
+    ),
+    "deconvnet": lambda m, x, t: attr.Deconvolution(m).attribute(x, target=t).sum(1),
+    "guided-backprop": lambda m, x, t: attr.GuidedBackprop(m).attribute(x, target=t).sum(1),
+    "guided-gradcam": lambda m, x, t: (
+        attr.GuidedGradCam(m, m.layer).attribute(x, target=t, interpolate_mode="bilinear").sum(1)
+    ),
+    "deeplift": lambda m, x, t: attr.DeepLift(m).attribute(x, target=t).sum(1),
+    "layer-conductance": lambda m, x, t: m.as_map(
+        attr.LayerConductance(m, m.layer).attribute(x, target=t, n_steps=gradients.STEPS, method="riemann_trapezoid")
+    ).sum(1),
+    "occlusion": lambda m, x, t: attr.Occlusion(m).attribute(
+        x, (3, 8, 8), (3, 4, 4), target=t, perturbations_per_eval=49
+    )[:, 0],
+}
+"""captum as its documentation asks it, on the score of a class, by the names of rows."""
+
+DRAWN = {
+    "gradient-shap": lambda m, x, t: (
+        attr.GradientShap(m)
+        .attribute(x, torch.zeros_like(x), target=t, n_samples=attributions.SAMPLES, stdevs=attributions.NOISE)
+        .sum(1)
+    ),
+    "kernel-shap": lambda m, x, t: attr.KernelShap(m).attribute(
+        x, target=t, feature_mask=squares(), n_samples=attributions.DRAWS, perturbations_per_eval=attributions.DRAWS
+    )[:, 0],
+}
+"""Those that draw, of one image at a time."""
+
+TUNNELLED = {
+    "saliency": (attr.Saliency, {"abs": False}),
+    "input-x-gradient": (attr.InputXGradient, {}),
+    "integrated-gradients": (attr.IntegratedGradients, {"n_steps": 3}),
+    "deconvnet": (attr.Deconvolution, {}),
+    "guided-backprop": (attr.GuidedBackprop, {}),
+    "guided-gradcam": (lambda m: attr.GuidedGradCam(m, m.layer), {"interpolate_mode": "bilinear"}),
+    "deeplift": (attr.DeepLift, {}),
+    "layer-conductance": (
+        lambda m: attr.LayerConductance(m, m.layer),
+        {"n_steps": 3, "method": "riemann_trapezoid"},
+    ),
+}
+CAPTUMS = {"smoothgrad": "smoothgrad", "smoothgrad-squared": "smoothgrad_sq", "vargrad": "vargrad"}
+
+
+def squares():
+    """Squares of four by four pixels, numbered by rows."""
+    number = torch.arange(64).view(8, 8)
+    return number.repeat_interleave(4, 0).repeat_interleave(4, 1)[None, None]
+
+
+class Direct(nn.Module):
+    """A copy of a classifier in float64 as captum's documentation wants it: a module without in-place activations."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.classifier = in_float64(model)
+        self.network = self.classifier.module
+        self.as_map = self.classifier.as_map
+        self.feature_layer = model.feature_layer
+        for module in self.network.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False
+
+    @property
+    def layer(self):
+        """No second child: captum would hook its activations twice."""
+        return self.network.get_submodule(self.feature_layer)
+
+    def forward(self, images):
+        return self.classifier(images)
+
+
+def tunnelled(direct, name, noise, images, target):
+    build, options = TUNNELLED[name]
+    tunnel = attr.NoiseTunnel(build(direct))
+    samples, stdevs = attributions.SAMPLES, attributions.NOISE
+    found = tunnel.attribute(
+        images, nt_type=CAPTUMS[noise], nt_samples=samples, stdevs=stdevs, target=target, **options
+    ).detach()
+    found = direct.as_map(found) if name == "layer-conductance" else found
+    return found.abs().amax(1) if (name, noise) == ("saliency", "smoothgrad") else found.sum(1)
+
+
+def seeded(ask, images, true):
+    """Each image on its own, after its seed."""
+    found = []
+    for i, seed in enumerate(SEEDS):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        found.append(ask(images[i : i + 1], true[i : i + 1]))
+    return torch.cat(found)
+
+
+def expected_of(direct, saliency, images, true):
+    noise, _, name = saliency.partition("/")
+    if saliency in PLAIN:
+        return PLAIN[saliency](direct, images, true)
+    if saliency in DRAWN:
+        return seeded(lambda x, t: DRAWN[saliency](direct, x, t), images, true)
+    return seeded(lambda x, t: tunnelled(direct, name or "saliency", noise, x, t), images, true)
+
+
+def test_all_rows_but_two_are_compared_with_captum():
+    compared = {*PLAIN, *DRAWN} | {noise if n == "saliency" else f"{noise}/{n}" for n in TUNNELLED for noise in NOISES}
+
+    assert len(compared) > 30
+    left = set(ATTRIBUTIONS) - compared
+    assert left == {"lime", "lrp", *(f"{noise}/lrp" for noise in NOISES)}  # each has a test of its own below
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "saliency"), [(name, s) for name, s in PAIRS if s != "lime" and not s.endswith("lrp")]
+)
+def test_a_row_is_what_captum_computes_to_rounding_in_float64(name, saliency):
+    if not admitted(name, saliency):
+        pytest.skip("refused")
+    model, (images, true) = in_float64(model_of(name)), batch()
+    direct = Direct(model_of(name))
+    state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    try:
+        expected = expected_of(direct, saliency, images.double(), true).detach().relu()
+    finally:
+        torch.set_rng_state(state[0])
+        np.random.set_state(state[1])  # noqa: NPY002
+
+    found = explain(model, images.double(), true, saliency=saliency, seeds=SEEDS)
+
+    expected = expected.double()  # some of captum's answers are float32
+    largest = expected.amax((1, 2), keepdim=True).clamp(min=1e-30)
+    torch.testing.assert_close(found / largest, expected / largest, atol=1e-10, rtol=0, check_dtype=False)
+
+
+def test_lime_is_captums_with_the_authors_regression_and_kernel():
+    from captum._utils.models.linear_model import SkLearnRidge
+    from captum.attr._core.lime import get_exp_kernel_similarity_function
+
+    model, (images, true) = model_of("test_resnet"), batch()
+    direct = Direct(model).float()
+    lime = attr.Lime(direct, SkLearnRidge(alpha=1.0), get_exp_kernel_similarity_function("cosine", 0.25))
+    state = torch.get_rng_state()
+    options = {"feature_mask": squares(), "n_samples": attributions.DRAWS, "perturbations_per_eval": 70}
+    expected = seeded(lambda x, t: lime.attribute(x, target=t, **options)[:, 0], images, true).relu()
+    torch.set_rng_state(state)
+
+    found = explain(model, images, true, saliency="lime", seeds=SEEDS)
+
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert found.amax() > 0
+
+
+# ---- relevance and differences, where captum's own rules are replaced
+
+
+def chain():
+    """Convolutions, a max pool without overlap and a dense layer, in float64, as captum's LRP can take it."""
+    draws = torch.Generator().manual_seed(3)
+    module = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, CLASSES, 1),
+    ).double()  # fmt: skip
+    for tensor in module.parameters():
+        tensor.data = 0.3 * torch.randn(tensor.shape, generator=draws, dtype=torch.float64)
+
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = module
+
+        def forward(self, images):
+            return self.layers(images).flatten(1)
+
+    return Toy(Chain(), image_size=16, classes=CLASSES, feature_layer="layers.6")
+
+
+def test_relevance_is_captums_where_captum_can(monkeypatch):
+    model, (images, true) = chain(), batch(16)
+    images = images.double()
+    found = signed(model, "lrp", images, one_hot(true, images))
+    layers = model.module.layers
+    for number in (3, 5, 8):
+        layers[number].rule = GammaRule(gamma=relevance.GAMMA)
+
+    expected = attr.LRP(model.module).attribute(images.requires_grad_(), target=true).sum(1).detach()
+
+    torch.testing.assert_close(found, expected, atol=1e-6 * expected.abs().amax().item(), rtol=0)  # captum adds 1e-9
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_relevance_is_kept_by_a_network_without_biases(size):
+    model, (images, true) = in_float64(model_of("test_resnet", size)), batch(size)
+    model._mean = torch.zeros_like(model._mean)
+    for module in model.module.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.zero_()
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            module.bias.data.zero_()
+    images = images.double()
+    score = model(images).gather(1, true[:, None])[:, 0].detach()
+
+    found = signed(model, "lrp", images, one_hot(true, images))
+
+    lost = (found.sum((1, 2)) - score).abs() / found.abs().sum((1, 2))
+    assert lost.max() < 1e-9
+    plain = signed(model, "input-x-gradient", images, one_hot(true, images))
+    assert (found - plain).abs().max() > 0.01 * plain.abs().max()  # gamma does something
+
+
+def test_differences_through_a_pool_are_captums_where_windows_do_not_overlap_and_no_relu_is_next_to_it():
+    model, (images, true) = chain(), batch(16)
+    model.module.layers[1] = nn.Identity()
+    images = images.double()
+
+    found = signed(model, "deeplift", images, one_hot(true, images))
+
+    alone = [
+        attr.DeepLift(model.module).attribute(x[None].requires_grad_(), target=t)
+        for x, t in zip(images, true, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(alone).sum(1).detach(), atol=1e-12, rtol=0)
+
+
+def test_deeplift_hands_out_all_of_the_difference_to_black_through_a_pool_behind_a_relu():
+    model, (images, true) = chain(), batch(16)
+    images = images.double()
+
+    found = signed(model, "deeplift", images, one_hot(true, images)).sum((1, 2))
+
+    torch.testing.assert_close(found, difference(model, images, true), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_deeplift_hands_out_all_of_the_difference_to_black_even_where_windows_overlap(size):
+    model, (images, true) = in_float64(model_of("test_resnet", size)), batch(size)
+    pools = [module for module in model.module.modules() if isinstance(module, nn.MaxPool2d)]
+    assert [pool.kernel_size > pool.stride for pool in pools] == ([True] if size == 64 else [])
+    images = images.double()
+
+    found = signed(model, "deeplift", images, one_hot(true, images)).sum((1, 2))
+
+    torch.testing.assert_close(found, difference(model, images, true), atol=1e-9, rtol=1e-9)
+    assert SUPPORTED_NON_LINEAR[nn.MaxPool2d] is not relevance._pool_differences
+
+
+def difference(model, images, true):
+    """What the true class's score changes from black."""
+    with torch.no_grad():
+        return (model(images) - model(torch.zeros_like(images))).gather(1, true[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_integrated_gradients_miss_less_than_a_hundredth_of_what_they_hand_out(name, monkeypatch):
+    monkeypatch.setattr(gradients, "STEPS", 32)
+    model, (images, true) = model_of(name), batch()
+    question = Question(model, images, one_hot(true, images), SEEDS)
+
+    found = asking.answered(question, GRADIENTS["integrated-gradients"].ask)
+
+    missed = (found.sum((1, 2, 3)) - difference(model, images, true)).abs()
+    assert (missed < 0.01 * found.abs().sum((1, 2, 3))).all()
+
+
+def test_conductance_of_a_map_that_a_linear_head_pools_misses_nothing():
+    model, (images, true) = in_float64(model_of("test_resnet")), batch()
+    images = images.double()
+
+    found = signed(model, "layer-conductance", images, one_hot(true, images)).sum((1, 2))
+
+    torch.testing.assert_close(found, difference(model, images, true), atol=1e-10, rtol=1e-10)
+
+
+# ---- what every row owes
+
+
+@pytest.mark.parametrize(("name", "saliency"), PAIRS)
+def test_a_row_answers_and_follows_the_class_that_is_named_or_is_refused_in_one_line(name, saliency):
+    model, (images, true) = model_of(name), batch()
+    if not admitted(name, saliency):
+        with pytest.raises(ConfigError, match=f"got '{saliency}'") as refused:
+            check_method(saliency, model, name=name)
+        assert "\n" not in str(refused.value)
+        return
+    size = (32, 32) if not saliency.endswith("layer-conductance") else model.grid
+
+    found = signed(model, saliency, images, one_hot(true, images))
+    other = signed(model, saliency, images, one_hot((true + 1) % CLASSES, images))
+    same = signed(model, saliency, images, 0 * one_hot(true, images))
+
+    assert found.shape == (COUNT, *size)
+    assert found.isfinite().all()
+    assert not torch.equal(found, other)
+    assert (same == 0).all()
+
+
+@pytest.mark.parametrize("saliency", ATTRIBUTIONS)
+def test_an_error_within_leaves_everything_as_it_was(saliency):
+    model, (images, true) = model_of("test_resnet"), batch()
+
+    def fail(module, args):
+        raise RuntimeError("no more")
+
+    handle = model.module.fc.register_forward_pre_hook(fail)
+    try:
+        before = state_of(model, images)
+        with pytest.raises(RuntimeError, match="no more"):
+            signed(model, saliency, images, one_hot(true, images))
+        assert changed(before, state_of(model, images)) == []
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("saliency", [s for s in ATTRIBUTIONS if "/" not in s])
+def test_a_row_takes_the_passes_that_it_states_and_no_more_memory_in_small_chunks(saliency, monkeypatch):
+    """Images are counted at the first layer; chunks of five images change neither the answer nor its price."""
+    model, (images, true) = model_of("test_resnet"), batch()
+    whole = signed(model, saliency, images, one_hot(true, images))
+    counted, largest = [], []
+
+    def count(module, args, output):
+        largest.append(len(output))
+        counted.append(len(output))
+        if output.requires_grad:
+            output.register_hook(lambda gradient: counted.append(len(gradient)))
+
+    monkeypatch.setattr(asking, "CHUNK_PIXELS", 5 * 32**2)
+    monkeypatch.setattr(gradients, "CHUNK_PIXELS", 5 * 32**2)
+    handle = model.module.conv1.register_forward_hook(count)
+    try:
+        found = signed(model, saliency, images, one_hot(true, images))
+    finally:
+        handle.remove()
+
+    assert sum(counted) == COUNT * ATTRIBUTIONS[saliency].passes(model, 32)
+    assert max(largest) <= 5
+    if saliency != "gradient-shap":  # its draws come in the chunks' order
+        torch.testing.assert_close(found, whole, atol=1e-5 * whole.abs().amax().item(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("saliency", ["integrated-gradients", "layer-conductance"])
+def test_points_of_a_path_are_added_up_in_the_same_portions_whatever_else_is_asked(saliency, monkeypatch):
+    """Portions of two points: so few that an image is computed alone, and its map must be the same to the bit."""
+    model, (images, true) = model_of("test_resnet"), batch()
+    monkeypatch.setattr(gradients, "STEPS", 8)
+    monkeypatch.setattr(asking, "CHUNK_PIXELS", 2 * 32**2)
+    monkeypatch.setattr(gradients, "CHUNK_PIXELS", 2 * 32**2)
+
+    together, alone = (signed(model, saliency, some, one_hot(true[: len(some)], some)) for some in (images, images[:1]))
+
+    assert torch.equal(together[:1], alone)
+
+
+def test_steps_samples_and_draws_are_those_that_the_table_states():
+    monkeypatch = pytest.MonkeyPatch()
+    for module, name, value in (
+        (gradients, "STEPS", 32),
+        (attributions, "SAMPLES", 16),
+        (attributions, "DRAWS", 256),
+    ):
+        monkeypatch.setattr(module, name, value)
+    try:
+        price = {name: row.passes(model_of("test_resnet"), 32) for name, row in ATTRIBUTIONS.items()}
+        large = ATTRIBUTIONS["layer-conductance"].passes(model_of("test_resnet"), 512)
+    finally:
+        monkeypatch.undo()
+
+    stated = {name: row.cost for name, row in ATTRIBUTIONS.items() if row.cost.isdigit()}
+    assert len(stated) > 10
+    assert {name: str(price[name]) for name in stated} == stated
+    assert (price["layer-conductance"], price["occlusion"]) == (33, 50)
+    assert price["vargrad/integrated-gradients"] == 16 * 64
+    assert large == 33 + 4  # eight points at a time: five chunks, each but the first begins with a point again
+
+
+@pytest.mark.parametrize("name", [s for s in GRADIENTS if s != "lrp"])
+def test_what_is_put_under_noise_is_what_captum_calls_a_gradient_method(name):
+    build, _ = TUNNELLED[name]
+    module = nn.Sequential(nn.Linear(1, 1))
+    module.layer = module[0]
+
+    assert isinstance(build(module), attr._utils.attribution.GradientAttribution)
+    assert {noise if name == "saliency" else f"{noise}/{name}" for noise in NOISES} <= set(ATTRIBUTIONS)
+
+
+def test_an_image_draws_from_its_seed_alone():
+    model, (images, true) = model_of("test_efficientnet"), batch()
+    question = Question(model, images, one_hot(true, images), SEEDS)
+    turned = dataclasses.replace(
+        question, images=images.flip(0), coefficients=question.coefficients.flip(0), seeds=SEEDS[::-1]
+    )
+    rows = [name for name, row in ATTRIBUTIONS.items() if row.seeded and row.lacks(model) is None]
+
+    assert len(rows) >= 12
+    for name in rows:
+        maps = ATTRIBUTIONS[name].maps
+        assert torch.equal(maps(question), maps(turned).flip(0)), name
+        assert not torch.equal(maps(question), maps(dataclasses.replace(question, seeds=(1, 2)))), name
+
+
+def test_a_deconvnet_varies_where_a_pool_chooses():
+    model, (images, true) = chain(), batch(16)
+
+    assert admitted("test_resnet", "smoothgrad/deconvnet")
+    assert not admitted("test_resnet", "vargrad/deconvnet")  # no pool at this size
+    assert signed(model, "vargrad/deconvnet", images.double(), one_hot(true, images)).amax() > 0
+
+
+def test_a_layer_that_is_used_twice_has_no_rule():
+    relu = nn.ReLU()
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), relu, nn.Conv2d(4, 4, 3), relu, nn.Flatten(), nn.Linear(64, 2))
+    model = Toy(module, image_size=8, classes=2)
+
+    assert ATTRIBUTIONS["deeplift"].lacks(model) == "no use of each layer but once (ReLU twice)"
+    assert ATTRIBUTIONS["guided-backprop"].lacks(model) is None
+
+
+def test_the_rules_that_are_taken_for_captums_are():
+    assert nn.GELU not in SUPPORTED_NON_LINEAR
+    assert {nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.MaxPool2d} <= set(SUPPORTED_NON_LINEAR)
+
+
+def test_the_library_can_be_imported_and_asked_what_fits_where_captum_is_missing():
+    code = (
+        "import sys; sys.modules['captum'] = None\n"
+        "from proxy_attention.models import build\n"
+        "from proxy_attention.saliency.methods import METHODS\n"
+        "model = build('test_resnet', classes=2, image_size=32, weights='none', seed=0)\n"
+        "print(METHODS['deeplift'].lacks(model), METHODS['lrp'].lacks(model))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout.strip() == "None None", done.stderr

@@ -1,0 +1,159 @@
+"""AblationCAM and ScoreCAM by hand, on networks of a line."""
+
+import pytest
+import torch
+from torch import nn
+
+from proxy_attention.saliency import perturbation
+from proxy_attention.saliency.interface import Question
+from proxy_attention.saliency.perturbation import ablationcam, scorecam
+
+IMAGES = torch.tensor([[[[1.0, 3.0], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]], [[0.0, 0.0], [4.0, 0.0]]]])
+"""Channels whose means are 1, 2 and 1."""
+
+
+class Network(nn.Module):
+    """Its feature map is the image; its two logits are what is said of the channels' means."""
+
+    def __init__(self, head) -> None:
+        super().__init__()
+        self.features, self.head = nn.Identity(), head
+
+    def forward(self, images):
+        return self.head(self.features(images).mean((2, 3)))
+
+
+class Toy:
+    """What an explanation needs of a classifier."""
+
+    feature_layer, grid, channels, classes = "features", (2, 2), 3, 2
+
+    def __init__(self, head) -> None:
+        self.module, self.linear_head = Network(head), head if isinstance(head, nn.Linear) else None
+
+    def __call__(self, images):
+        return self.module(images)
+
+    def look(self, images):
+        return images.clone(), self(images)
+
+    def as_map(self, features):
+        return features
+
+    def with_zeroed(self, features, channel):
+        zeroed = features.clone()
+        zeroed[torch.arange(len(features)), channel] = 0
+        return zeroed
+
+
+class Product(nn.Module):
+    """The first logit is the product of the first two means, the second the third."""
+
+    def forward(self, means):
+        return torch.stack([means[:, 0] * means[:, 1], means[:, 2]], dim=1)
+
+
+def linear(bias):
+    head = nn.Linear(3, 2)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0, 2.0, -1.0], [0.0, 0.0, 1.0]]))
+        head.bias.copy_(torch.tensor([bias, 0.0]))
+    return head
+
+
+def ask(model, coefficients, images=IMAGES):
+    return Question(model, images, torch.tensor(coefficients).expand(len(images), 2), [0] * len(images))
+
+
+def weights_of(method, *args):
+    features, weights = method(ask(*args))
+    assert torch.equal(features, IMAGES)
+    return weights[0, :, 0, 0].tolist()
+
+
+def test_ablation_under_a_linear_head_is_each_channels_part_of_the_score():
+    # score 1 + 4 - 1 + 4 = 8, of which the channels hold 1, 4 and -1
+    assert weights_of(ablationcam, Toy(linear(4.0)), [1.0, 0.0]) == [1 / 8, 4 / 8, -1 / 8]
+
+
+def test_ablation_under_any_other_head_is_what_the_score_loses():
+    # score 2; it is lost without the first or the second channel, and does not know the third
+    assert weights_of(ablationcam, Toy(Product()), [1.0, 0.0]) == [1.0, 1.0, 0.0]
+    # contrast 2 - 1: without a channel -1, -1 and 2
+    assert weights_of(ablationcam, Toy(Product()), [1.0, -1.0]) == [2.0, 2.0, -1.0]
+
+
+def test_ablation_by_passes_is_ablation_by_the_heads_weights():
+    by_weights, by_passes = Toy(linear(4.0)), Toy(linear(4.0))
+    by_passes.linear_head = None
+
+    for coefficients in ([1.0, 0.0], [0.0, 1.0], [1.0, -1.0]):
+        found = weights_of(ablationcam, by_passes, coefficients)
+        assert found == pytest.approx(weights_of(ablationcam, by_weights, coefficients))
+
+
+@pytest.mark.parametrize("head", [linear(-4.0), Product()])
+def test_a_score_of_zero_has_no_parts(head):
+    coefficients = [1.0, 0.0] if isinstance(head, nn.Linear) else [1.0, -2.0]
+
+    assert weights_of(ablationcam, Toy(head), coefficients) == [0.0, 0.0, 0.0]
+
+
+def test_a_score_below_zero_is_lost_by_what_speaks_against_it():
+    # score 1 + 4 - 1 - 8 = -4
+    assert weights_of(ablationcam, Toy(linear(-8.0)), [1.0, 0.0]) == [-1 / 4, -1, 1 / 4]
+
+
+def test_scorecam_weighs_a_channel_by_the_score_of_the_image_behind_it():
+    # masks: (1/3, 1, 0, 0); none, as the channel is flat; (0, 0, 1, 0)
+    # means behind the first (10/12, 2 * 4/12, 0), behind the third (0, 1/2, 1): products 20/36, 0 and 0
+    expected = torch.tensor([20 / 36, 0.0, 0.0]).softmax(0).tolist()
+
+    assert weights_of(scorecam, Toy(Product()), [1.0, 0.0]) == pytest.approx(expected)
+
+
+def test_scorecam_takes_a_linear_heads_bias_for_nothing():
+    assert weights_of(scorecam, Toy(linear(0.0)), [1.0, 0.0]) == pytest.approx(
+        weights_of(scorecam, Toy(linear(50.0)), [1.0, 0.0])
+    )
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1e20])
+def test_scorecams_masks_do_not_depend_on_the_unit_of_the_features(factor):
+    model = Toy(Product())
+    model.look = lambda images: (images * factor, model(images))
+
+    found = scorecam(ask(model, [1.0, 0.0]))[1][0, :, 0, 0].tolist()
+
+    assert found == pytest.approx(weights_of(scorecam, Toy(Product()), [1.0, 0.0]))
+
+
+def test_a_constant_channel_shows_nothing_whatever_upsampling_makes_of_it():
+    model = Toy(Product())
+    images = torch.rand(1, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    features = torch.rand(1, 200, 1, 1, generator=torch.Generator().manual_seed(1)).expand(1, 200, 3, 3)
+    model.look, model.channels = lambda images: (features, model(images)), 200
+
+    weights = scorecam(ask(model, [1.0, 0.0], images))[1]
+
+    assert torch.equal(weights, torch.full_like(weights, 1 / 200))
+
+
+@pytest.mark.parametrize("method", [ablationcam, scorecam])
+def test_channels_in_chunks_are_the_channels_at_once(method, monkeypatch):
+    images = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    question = ask(Toy(Product()), [1.0, -1.0], images)
+    expected = method(question)[1]
+
+    monkeypatch.setattr(perturbation, "CHUNK_PIXELS", 1)
+
+    assert torch.equal(method(question)[1], expected)
+
+
+@pytest.mark.parametrize("method", [ablationcam, scorecam])
+@pytest.mark.parametrize("head", [linear(1.0), Product()])
+def test_no_image_has_no_weights(method, head):
+    features, weights = method(ask(Toy(head), [1.0, 0.0], IMAGES[:0]))
+
+    assert features.shape == (0, 3, 2, 2)
+    assert weights.shape == (0, 3, 1, 1)

@@ -1,0 +1,89 @@
+"""How far a run is, seen from outside."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy_attention.errors import ConfigError
+from study.execution.run_lock import sole_driver
+from study.execution.status import driver_of, status
+from study.run import main
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {str(file): (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_every_trial_is_counted_by_how_it_stands(broken_run):
+    found = status(broken_run)
+
+    assert (found.planned, found.complete, len(found.running), len(found.failed)) == (4, 1, 1, 1)
+    assert found.failed[0][1].startswith("DivergedError: ")
+
+
+def test_a_trial_under_way_shows_its_epoch_and_accuracy(broken_run):
+    (trial,) = status(broken_run).running
+
+    assert (trial.epochs_done, trial.epochs) == (1, 2)
+    assert 0 <= trial.val_accuracy <= 100
+
+
+def test_what_is_left_is_priced_by_the_epochs_so_far(broken_run, finished_run):
+    assert status(broken_run).seconds_left > 0
+    assert status(finished_run).seconds_left == 0
+
+
+def test_a_run_that_has_not_begun_has_no_price(prepared_run, tmp_path):
+    prepared_run(tmp_path / "grid")
+
+    assert math.isnan(status(tmp_path / "grid").seconds_left)
+
+
+def test_looking_changes_no_file(broken_run):
+    before = contents(broken_run)
+
+    status(broken_run)
+    assert main(["--status", str(broken_run)]) == 0
+
+    assert contents(broken_run) == before
+
+
+def test_the_driver_is_named_while_it_lives_and_not_after(tmp_path):
+    with sole_driver(tmp_path):
+        assert driver_of(tmp_path).split()[0].isdigit()
+
+    assert driver_of(tmp_path) == ""
+
+
+def test_a_driver_that_was_killed_is_not_taken_for_a_live_one(tmp_path):
+    code = f"""
+import os, signal
+from pathlib import Path
+from study.guard import sole_driver
+with sole_driver(Path({str(tmp_path)!r})):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+
+    assert (tmp_path / ".lock").read_bytes()
+    assert driver_of(tmp_path) == ""
+
+
+def test_the_command_line_says_what_stands_where(broken_run, capsys):
+    assert main(["--status", str(broken_run)]) == 0
+
+    said = capsys.readouterr().out
+    assert "1 of 4 trials complete" in said
+    assert "interrupted: epoch 1/2, val" in said
+    assert "failed: DivergedError" in said
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path, capsys):
+    assert main(["--status", str(tmp_path)]) == 2
+
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(ConfigError):
+        status(tmp_path)

@@ -1,0 +1,332 @@
+import dataclasses
+import gc
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from proxy_attention.errors import DataError, DivergedError
+from proxy_attention.memory import live_tensors
+from study.execution import worker as trainable
+from study.execution.runner import workplace_of
+from study.execution.worker import Workplace, run_planned
+from study.plan import folder_of
+
+KEYS = [
+    "trial",
+    "arm",
+    "epochs_done",
+    "val_accuracy",
+    "val_loss",
+    "train_accuracy",
+    "train_loss",
+    "proxy_images",
+    "train_seconds",
+    "proxy_seconds",
+    "trained",
+]
+
+
+STUDY_OF_TWO = """
+[study]
+question = "Is an epoch that two trials have in common trained once?"
+seeds = [0]
+[fixed]
+dataset = "folder"
+model = "test_resnet"
+image_size = 32
+batch_size = 8
+precision = "fp32"
+threads = 1
+[search]
+schedule = ["3", "1,p,1"]
+"""
+
+
+@pytest.fixture
+def prepared(prepared_run, tmp_path):
+    return prepared_run(tmp_path / "small" / "grid")
+
+
+def folder(prepared, number):
+    return folder_of(prepared.request.run, prepared.plan.trials[number].trial_id)
+
+
+def read(prepared, number, name):
+    return json.loads((folder(prepared, number) / name).read_text())
+
+
+def lasting(report):
+    """A report without what a clock or the process decides."""
+    return {name: value for name, value in report.items() if not name.endswith(("_seconds", "_mb"))}
+
+
+def test_every_epoch_is_reported_with_the_same_keys_and_nothing_of_the_test_split(prepared, run_one):
+    reports = run_one(prepared, 1)
+
+    assert [list(report) for report in reports] == [KEYS, KEYS]
+    assert [report["epochs_done"] for report in reports] == [1, 2]
+    assert [key for key in KEYS if "test" in key] == []
+
+
+def test_a_report_says_whose_it_is_and_how_the_epoch_went(prepared, run_one):
+    report = run_one(prepared, 1)[-1]
+    epoch = read(prepared, 1, "epochs.json")[-1]
+
+    assert (report["trial"], report["arm"]) == (prepared.plan.trials[1].trial_id, "proxy")
+    assert {key: report[key] for key in KEYS[3:-1]} == {key: epoch[key] for key in KEYS[3:-1]}
+    assert report["trained"] == 1
+
+
+def test_a_complete_trial_has_its_files_and_no_others(prepared, run_one):
+    run_one(prepared, 1)
+
+    names = sorted(path.name for path in folder(prepared, 1).iterdir())
+
+    assert [name for name in names if not name.startswith("events.out.tfevents.")] == [
+        "epochs.json",
+        "proxies.json",
+        "proxies.png",
+        "recipes.safetensors",
+        "report.json",
+        "trial.json",
+        "weights.safetensors",
+    ]
+    assert len(names) == 8
+
+
+def test_a_trial_writes_into_its_own_folder_alone(prepared, run_one, image_folder):
+    images = {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")}
+    run_one(prepared, 1)
+
+    assert {path.name for path in prepared.request.run.iterdir()} == {"plan.json", "study.toml", "trials"}
+    assert [path.name for path in (prepared.request.run / "trials").iterdir()] == [prepared.plan.trials[1].trial_id]
+    assert {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")} == images
+
+
+def test_a_trial_can_be_run_again_from_its_own_folder(prepared, run_one):
+    run_one(prepared, 0)
+
+    assert read(prepared, 0, "trial.json") == {"planned": prepared.plan.trials[0].as_dict(), "commit": "abc123"}
+
+
+def test_the_weights_are_those_of_the_trained_model(prepared, run_one):
+    run_one(prepared, 0)
+
+    weights = load_file(folder(prepared, 0) / "weights.safetensors")
+
+    assert weights["fc.weight"].shape == (4, 96)
+    assert torch.isfinite(weights["fc.weight"]).all()
+
+
+@pytest.fixture
+def hot(prepared_run, study_text, tmp_path):
+    """A run whose control diverges at once."""
+    return prepared_run(tmp_path / "hot" / "grid", study_text.replace('mask = "random"', "lr = 1e30"))
+
+
+def test_a_trial_that_diverges_writes_why_and_raises(hot, run_one):
+    with pytest.raises(DivergedError, match="the training loss must be finite; it was not in epoch 0"):
+        run_one(hot, 3)
+
+    error = read(hot, 3, "error.json")
+    assert error["error"].startswith("DivergedError: the training loss must be finite; it was not in epoch 0")
+    assert error["traceback"].startswith("Traceback (most recent call last):")
+    assert error["config"] == hot.plan.trials[3].config.as_dict()
+    assert not (folder(hot, 3) / "report.json").exists()
+
+
+def test_the_error_of_a_trial_is_one_line(own_images, prepared_run, run_one, tmp_path):
+    prepared = prepared_run(tmp_path / "small" / "grid", data_root=own_images)
+    shutil.rmtree(own_images)
+
+    with pytest.raises(DataError, match="data root must be an existing folder"):
+        run_one(prepared, 0)
+    assert "\n" not in read(prepared, 0, "error.json")["error"]
+
+
+def test_a_trial_of_other_images_than_the_plans_fails_and_runs_when_they_are_back(
+    own_images, prepared_run, run_one, tmp_path
+):
+    prepared = prepared_run(tmp_path / "small" / "grid", data_root=own_images)
+    away = tmp_path / "away.png"
+    image = next((own_images / "train").rglob("*.png"))
+    image.rename(away)
+    clear_kept_images()
+    with pytest.raises(DataError, match="the images of folder must be those of the plan; they have changed since"):
+        run_one(prepared, 0)
+    assert (folder(prepared, 0) / "error.json").exists()
+
+    away.rename(image)
+    clear_kept_images()
+    run_one(prepared, 0)
+    assert (folder(prepared, 0) / "report.json").exists()
+    assert not (folder(prepared, 0) / "error.json").exists()
+
+
+def clear_kept_images():
+    """As a new worker would begin."""
+    from study.execution import worker as trainable
+
+    trainable._images.cache_clear()
+
+
+def test_a_trial_that_is_complete_itself_only_says_so(prepared, run_one):
+    first = run_one(prepared, 1)
+    before = {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()}
+
+    again = run_one(prepared, 1)
+
+    assert again == [{**first[-1], "trained": 0}]
+    assert {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()} == before
+
+
+def test_a_worker_that_holds_more_tensors_than_after_its_first_trial_is_seen(prepared, run_one):
+    trainable._held_at_first.cache_clear()
+    run_one(prepared, 1)
+    assert trainable.memory_came_back("cpu")
+    run_one(prepared, 2)
+    assert trainable.memory_came_back("cpu")
+
+    planted = [torch.zeros(1) for _ in range(100)]
+
+    assert not trainable.memory_came_back("cpu")
+    del planted
+    assert trainable.memory_came_back("cpu")
+
+
+def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it_took_over(prepared_run, tmp_path):
+    text = STUDY_OF_TWO
+    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
+    reports = {}
+    for prepared in (alone, shared):
+        workplace = workplace_of(prepared, known=prepared.plan.trials)
+        if prepared is alone:
+            workplace = dataclasses.replace(workplace, prefixes=None)
+        for number, planned in enumerate(prepared.plan.trials):
+            seen = reports.setdefault((prepared is shared, number), [])
+            run_planned(planned, workplace, seen.append)
+
+    assert [report["trained"] for report in reports[False, 1]] == [1, 1, 1]
+    assert [(report["epochs_done"], report["trained"]) for report in reports[True, 1]] == [(2, 0), (3, 1)]
+    for number in (0, 1):
+        assert lasting(read(alone, number, "report.json")) == lasting(read(shared, number, "report.json"))
+        assert [lasting(row) for row in read(alone, number, "epochs.json")] == [
+            lasting(row) for row in read(shared, number, "epochs.json")
+        ]
+
+
+@pytest.mark.parametrize("steps", ["1,p,1,p", "1,p,p,1"])
+def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step(prepared_run, tmp_path, steps):
+    text = STUDY_OF_TWO.replace('["3", "1,p,1"]', f'["{steps}", "1,p,2"]')
+    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
+    for prepared in (alone, shared):
+        workplace = workplace_of(prepared, known=prepared.plan.trials)
+        if prepared is alone:
+            workplace = dataclasses.replace(workplace, prefixes=None)
+        seen = []
+        for planned in prepared.plan.trials:
+            run_planned(planned, workplace, seen.append)
+
+    borrowed = [report for report in seen if not report["trained"]]
+    assert [(report["trial"], report["epochs_done"] > 2) for report in borrowed] == [
+        (shared.plan.trials[1].trial_id, True)
+    ]
+    for name in trainable.SHEET:
+        assert (folder(shared, 1) / name).read_bytes() == (folder(alone, 1) / name).read_bytes()
+
+
+def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run, run_one, study_text, tmp_path):
+    twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
+    prepared = prepared_run(tmp_path / "twin" / "grid", twin)
+    assert prepared.plan.trials[1].config_digest == prepared.plan.trials[3].config_digest
+    first = run_one(prepared, 1)
+    slow = read(prepared, 1, "report.json")
+
+    second = run_one(prepared, 3)
+
+    taken = read(prepared, 3, "report.json")
+    assert taken.pop("same_as") == prepared.plan.trials[1].trial_id
+    assert {**taken, "wall_seconds": 0} == {**slow, "wall_seconds": 0}
+    assert taken["wall_seconds"] < slow["wall_seconds"] / 5
+    assert read(prepared, 3, "epochs.json") == read(prepared, 1, "epochs.json")
+    whose = {"trial": prepared.plan.trials[3].trial_id, "arm": "twin"}
+    assert second == [{**first[-1], **whose, "trained": 0}]
+    assert not (folder(prepared, 3) / "weights.safetensors").exists()
+    for name in trainable.SHEET:
+        assert (folder(prepared, 3) / name).read_bytes() == (folder(prepared, 1) / name).read_bytes()
+
+
+def test_a_setting_whose_twin_is_not_complete_is_trained(prepared_run, run_one, study_text, tmp_path):
+    twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
+    prepared = prepared_run(tmp_path / "twin" / "grid", twin)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(prepared, 1, stop_after=1)
+
+    run_one(prepared, 3)
+
+    assert "same_as" not in read(prepared, 3, "report.json")
+
+
+def test_a_trial_that_was_cut_goes_on_after_its_last_epoch_to_the_same_end(prepared, run_one, finished_run):
+    with pytest.raises(KeyboardInterrupt):
+        run_one(prepared, 1, stop_after=1)
+    cut = read(prepared, 1, "epochs.json")
+    assert not (folder(prepared, 1) / "error.json").exists()
+
+    reports = run_one(prepared, 1)
+
+    assert [report["epochs_done"] for report in reports] == [2]
+    assert read(prepared, 1, "epochs.json")[:1] == cut
+    whole = folder_of(finished_run, prepared.plan.trials[1].trial_id)
+    assert lasting(read(prepared, 1, "report.json")) == lasting(json.loads((whole / "report.json").read_text()))
+    assert (folder(prepared, 1) / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+def test_a_trial_that_was_cut_after_its_last_epoch_still_tells_its_accuracy(prepared, run_one):
+    with pytest.raises(KeyboardInterrupt):
+        run_one(prepared, 1, stop_after=2)
+    assert not (folder(prepared, 1) / "report.json").exists()
+
+    reports = run_one(prepared, 1)
+
+    assert [report["epochs_done"] for report in reports] == [2]
+    assert reports[0]["val_accuracy"] == read(prepared, 1, "report.json")["val_accuracy"]
+
+
+def test_six_trials_in_one_worker_leave_no_tensor_behind(prepared, run_one):
+    run_one(prepared, 0)  # what libraries and the worker keep from their first trial is no leak
+    before = live_tensors()
+    counts = []
+
+    for number in (1, 2, 3, 4, 5, 6):
+        run_one(prepared, number)
+        counts.append(live_tensors())
+
+    assert counts == [before] * 6
+
+
+def test_a_trial_that_fails_leaves_no_tensor_behind(hot, run_one):
+    run_one(hot, 0)
+    before = live_tensors()
+
+    with pytest.raises(DivergedError) as caught:
+        run_one(hot, 3)
+    del caught
+    gc.collect()
+
+    assert live_tensors() == before
+
+
+def test_a_trial_that_fails_frees_its_tensors_while_its_error_is_kept(hot, run_one):
+    """Tune keeps the error of a failed trial in a worker that goes on to the next."""
+    run_one(hot, 0)
+    before = live_tensors()
+
+    with pytest.raises(DivergedError) as caught:
+        run_planned(hot.plan.trials[3], Workplace(hot.request.run, hot.request.data_root, "cpu", ""), print)
+
+    assert caught.value is not None
+    assert live_tensors() <= before + 2

@@ -1,0 +1,334 @@
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy_attention.errors import ConfigError
+from study.planning.study_file import Arm, Range, load_study, parse_setting, parse_study, to_toml
+
+EXPERIMENTS = sorted((Path(__file__).parents[4] / "experiments").glob("*/study.toml"))
+
+SEEDS_LAW = "seeds must be distinct whole numbers >= 0, at least one; got "
+
+ERRORS = {
+    "not TOML": ("[study", "study.toml must be TOML; got an error: "),
+    "unknown table": ("[serach]", "a table of study.toml must be one of arm, fixed, search, study; got 'serach'"),
+    "unknown key": ("[study]\nseed = [1]", "a key of [study] must be one of question, seeds; got 'seed'"),
+    "question no text": ("[study]\nquestion = 3", "question must be text; got 3"),
+    "table is a value": ("fixed = 3", "[fixed] must be a table; got 3"),
+    "unknown fixed field": ("[fixed]\nlearning_rate = 0.1", "got 'learning_rate'"),
+    "unknown search field": ("[search]\ntreshold = [0.1]", "got 'treshold'; did you mean threshold"),
+    "unknown arm field": ('[[arm]]\nname = "a"\ntresh = 0.1', "got 'tresh'"),
+    "seed fixed": ("[fixed]\nseed = 1", "seed must not be fixed or searched; list the seeds in [study] or in --seeds"),
+    "seed searched": ("[search]\nseed = [1, 2]", "seed must not be fixed or searched"),
+    "seed of an arm": ('[[arm]]\nname = "a"\nseed = 1', "seed must not be fixed or searched"),
+    "field twice": ("[fixed]\nlr = 0.1\n[search]\nlr = [0.1]", "in [fixed] or in [search]; got 'lr' in both"),
+    "empty list": ("[search]\nlr = []", "lr must be a list of at least one choice in [search]; got []"),
+    "repeated choice": ("[search]\nlr = [0.1, 0.2, 0.1]", "lr must be a list of distinct choices in [search]; got 0.1"),
+    "one value searched": ("[search]\nlr = 0.1", "lr must be a list or { low, high } in [search]; got 0.1"),
+    "range backwards": ("[search]\nlr = { low = 0.2, high = 0.1 }", "lr must be { low = a, high = b } of numbers"),
+    "range of a point": ("[search]\nlr = { low = 0.2, high = 0.2 }", "with a < b in [search]"),
+    "range half open": ("[search]\nlr = { low = 0.2 }", "lr must be { low = a, high = b }"),
+    "range of texts": ('[search]\nlr = { low = "0.1", high = "0.2" }', "lr must be { low = a, high = b }"),
+    "range of flags": ("[search]\nlr = { low = false, high = true }", "lr must be { low = a, high = b }"),
+    "range with more": ("[search]\nlr = { low = 0.1, high = 0.2, step = 1 }", "lr must be { low = a, high = b }"),
+    "range of a name": ("[search]\nmodel = { low = 1, high = 2 }", "model must be { low = a, high = b }"),
+    "range of a flag": ("[search]\ncompound = { low = 0, high = 1 }", "compound must be { low = a, high = b }"),
+    "log no flag": ("[search]\nlr = { low = 0.1, high = 0.2, log = 1 }", "lr must be { low = a, high = b }"),
+    "log of zero": ("[search]\nlr = { low = 0, high = 1.0, log = true }", "lr must have low > 0 where log = true"),
+    "low breaks the law": ("[search]\nthreshold = { low = -1.0, high = 1.0 }", "threshold must be a number in [0, 1]"),
+    "high breaks the law": ("[search]\nthreshold = { low = 0.0, high = 2.0 }", "threshold must be a number in [0, 1]"),
+    "choice breaks the law": ("[search]\nthreshold = [0.5, 1.5]", "threshold must be a number in [0, 1]; got 1.5"),
+    "fixed breaks the law": ("[fixed]\nthreshold = 1.5", "threshold must be a number in [0, 1]; got 1.5"),
+    "arm breaks the law": ('[[arm]]\nname = "a"\nweight = 2', "weight must be a number in [0, 1]; got 2"),
+    "unknown fixed name": ('[fixed]\nsaliency = "cam"', "saliency must be one of "),
+    "unknown choice": ('[search]\nmask = ["saliency", "rnd"]', "mask must be one of "),
+    "unknown name of an arm": ('[[arm]]\nname = "a"\nmask = "rnd"', "mask must be one of "),
+    "arms no tables": ("[arm]\nname = 'a'", "arms must be [[arm]] tables; got {'name': 'a'}"),
+    "arm no table": ("arm = [3]", "arms must be [[arm]] tables; got "),
+    "arm without a name": ('[[arm]]\nschedule = "20"', "not baseline or proxy; got None"),
+    "arm named baseline": ('[[arm]]\nname = "baseline"', "not baseline or proxy; got 'baseline'"),
+    "arm named proxy": ('[[arm]]\nname = "proxy"', "not baseline or proxy; got 'proxy'"),
+    "arm of another folder": ('[[arm]]\nname = "../x"', "name of an [[arm]] must be of letters, digits, '.', '_' and"),
+    "arm with a space": ('[[arm]]\nname = "a b"', "got 'a b'"),
+    "arm with a dot first": ('[[arm]]\nname = ".a"', "got '.a'"),
+    "arm with a long name": (f'[[arm]]\nname = "{"a" * 65}"', "at most 64"),
+    "arm with a line break": ('[[arm]]\nname = "a\\n"', r"got 'a\n'"),
+    "arm name a number": ("[[arm]]\nname = 3", "name of an [[arm]] must be of letters"),
+    "arm twice": ('[[arm]]\nname = "a"\n[[arm]]\nname = "a"', "name of an [[arm]] must be its own; got 'a' twice"),
+    "seeds no list": ("[study]\nseeds = 3", SEEDS_LAW + "3"),
+    "no seeds": ("[study]\nseeds = []", SEEDS_LAW + "[]"),
+    "seed twice": ("[study]\nseeds = [0, 1, 0]", SEEDS_LAW + "0 twice"),
+    "seed a flag": ("[study]\nseeds = [true]", SEEDS_LAW + "True"),
+    "seed negative": ("[study]\nseeds = [0, -1]", SEEDS_LAW + "-1"),
+    "seed no whole number": ("[study]\nseeds = [0.5]", SEEDS_LAW + "0.5"),
+    "unequal totals": (
+        '[search]\nschedule = ["4", "3,p,2"]',
+        "schedule must have the same total in all trials of a study; got '4' (4 epochs) and '3,p,2' (6 epochs)",
+    ),
+    "unequal total of an arm": (
+        '[fixed]\nschedule = "4"\n[[arm]]\nname = "a"\nschedule = "5"',
+        "got '4' (4 epochs) and '5' (5 epochs)",
+    ),
+    "unequal total of the default": ('[[arm]]\nname = "a"\nschedule = "5"', "got '20' (20 epochs) and '5' (5 epochs)"),
+    "schedule a number": ("[search]\nschedule = [6]", "schedule must be counts of epochs >= 1 and p"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), ERRORS.values(), ids=ERRORS.keys())
+def test_a_study_that_breaks_a_law_is_refused_in_words(text, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_study(text)
+
+
+def test_a_study_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "study.toml").write_bytes(b"[study]\nquestion = '\xff'\n")
+
+    with pytest.raises(ConfigError, match=r"study\.toml must be TOML"):
+        load_study(tmp_path)
+
+
+def test_a_study_is_found_by_its_folder_and_by_its_file(tmp_path):
+    (tmp_path / "study.toml").write_text('[study]\nquestion = "Why?"')
+
+    assert load_study(tmp_path) == load_study(tmp_path / "study.toml")
+    assert load_study(tmp_path).question == "Why?"
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"--experiment must be a study\.toml, its folder, or a name under experiments"
+    ):
+        load_study(tmp_path)
+
+
+def test_an_empty_study_is_one_trial_of_the_defaults_on_seed_0():
+    study = parse_study("")
+
+    assert study.seeds == (0,)
+    assert study.grid() == [("baseline", {})]
+
+
+SETTINGS = {
+    "lr=0.5": ("lr", 0.5),
+    "lr = 0.5": ("lr", 0.5),
+    "batch_size=8": ("batch_size", 8),
+    "compound=true": ("compound", True),
+    'model="resnet34"': ("model", "resnet34"),
+    "model=resnet34": ("model", "resnet34"),
+    "schedule=3,p,2": ("schedule", "3,p,2"),
+    "schedule=6": ("schedule", "6"),
+    "weights=a=b.safetensors": ("weights", "a=b.safetensors"),
+    "threshold=[0.1, 0.2]": ("threshold", [0.1, 0.2]),
+    "threshold={low = 0.1, high = 0.2}": ("threshold", {"low": 0.1, "high": 0.2}),
+    "threads=auto": ("threads", "auto"),
+    "threads=1": ("threads", 1),
+    "batch_size=auto": ("batch_size", "auto"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SETTINGS.items(), ids=SETTINGS.keys())
+def test_a_setting_is_toml_or_bare_text(text, expected):
+    key, value = parse_setting(text)
+
+    assert (key, value) == expected
+    assert type(value) is type(expected[1])
+
+
+@pytest.mark.parametrize("text", ["threshold", "=3", " =3", ""])
+def test_a_setting_without_key_and_value_is_refused(text):
+    with pytest.raises(ConfigError, match=re.escape(f"--set must be key=value; got {text!r}")):
+        parse_setting(text)
+
+
+def test_a_setting_of_an_unknown_field_is_refused():
+    with pytest.raises(ConfigError, match="got 'treshold'; did you mean threshold"):
+        parse_setting("treshold=0.3")
+
+
+def test_a_setting_of_the_seed_is_refused():
+    with pytest.raises(ConfigError, match="seed must not be fixed or searched"):
+        parse_setting("seed=3")
+
+
+def test_a_setting_with_a_value_takes_the_field_out_of_the_search():
+    study = parse_study("[search]\nthreshold = [0.1, 0.2]", settings=["threshold=0.9"])
+
+    assert dict(study.fixed) == {"threshold": 0.9}
+    assert dict(study.search) == {}
+
+
+def test_a_setting_with_a_list_makes_a_fixed_field_a_dimension():
+    study = parse_study("[fixed]\nlr = 0.1", settings=["lr=[0.2, 0.3]"])
+
+    assert dict(study.fixed) == {}
+    assert dict(study.search) == {"lr": (0.2, 0.3)}
+
+
+def test_a_setting_with_a_range_makes_a_range():
+    study = parse_study("", settings=["lr={low = 0.001, high = 0.1, log = true}"])
+
+    assert dict(study.search) == {"lr": Range(0.001, 0.1, log=True)}
+
+
+def test_the_last_of_two_settings_of_a_field_holds():
+    assert dict(parse_study("", settings=["lr=0.1", "lr=0.2"]).fixed) == {"lr": 0.2}
+
+
+def test_a_setting_obeys_the_law_of_its_field():
+    with pytest.raises(ConfigError, match=r"threshold must be a number in \[0, 1\]; got 1.5"):
+        parse_study("", settings=["threshold=1.5"])
+
+
+def test_seeds_of_the_command_line_stand_for_those_of_the_file():
+    assert parse_study("[study]\nseeds = [0, 1]", seeds=(5, 3)).seeds == (5, 3)
+
+
+def test_a_fixed_field_that_the_command_line_implies_wins():
+    study = parse_study('[fixed]\ndataset = "fashion-mnist-sample"', fixed={"dataset": "folder"})
+
+    assert study.fixed["dataset"] == "folder"
+
+
+def test_a_grid_has_one_baseline_however_many_proxy_fields_vary():
+    study = parse_study('[search]\nthreshold = [0.3, 0.6]\nschedule = ["2", "1,p"]\nweight = [0.5, 1.0]')
+
+    assert study.grid() == [
+        ("baseline", {"threshold": 0.3, "schedule": "2", "weight": 0.5}),
+        ("proxy", {"threshold": 0.3, "schedule": "1,p", "weight": 0.5}),
+        ("proxy", {"threshold": 0.3, "schedule": "1,p", "weight": 1.0}),
+        ("proxy", {"threshold": 0.6, "schedule": "1,p", "weight": 0.5}),
+        ("proxy", {"threshold": 0.6, "schedule": "1,p", "weight": 1.0}),
+    ]
+
+
+def test_patience_and_the_decay_of_the_subset_vary_only_where_the_schedule_uses_them():
+    study = parse_study(
+        '[search]\nschedule = ["6", "3,p,2", "3,p?,2", "p,p,4"]\npatience = [1, 2]\nsubset_decay = [0.5, 1.0]'
+    )
+
+    settings = [(arm, study.config(values, 0)) for arm, values in study.grid()]
+
+    assert [(arm, config.schedule, config.patience, config.subset_decay) for arm, config in settings] == [
+        ("baseline", "6", 2, 1.0),
+        ("proxy", "3,p,2", 2, 1.0),
+        ("proxy", "3,p?,2", 1, 1.0),
+        ("proxy", "3,p?,2", 2, 1.0),
+        ("proxy", "p,p,4", 2, 0.5),
+        ("proxy", "p,p,4", 2, 1.0),
+    ]
+
+
+def test_a_field_of_the_training_gives_each_value_its_own_baseline():
+    study = parse_study('[search]\nschedule = ["2", "1,p"]\nlr = [0.1, 0.2]\nthreshold = [0.3, 0.6]')
+
+    assert [arm for arm, _ in study.grid()].count("baseline") == 2
+    assert [arm for arm, _ in study.grid()].count("proxy") == 4
+
+
+def test_the_fields_of_a_setting_without_a_proxy_step_are_the_defaults():
+    study = parse_study('[fixed]\nschedule = "2"\nthreshold = 0.9\nmask = "random"\nlr = 0.1')
+
+    config = study.config({}, 4)
+
+    assert (config.threshold, config.mask, config.lr, config.seed, config.split_seed) == (0.5, "saliency", 0.1, 4, 4)
+
+
+def test_arms_come_after_the_search_under_their_names():
+    study = parse_study('[fixed]\nschedule = "2"\n[[arm]]\nname = "b"\nlr = 0.1\n[[arm]]\nname = "a"\nlr = 0.2')
+
+    assert study.grid() == [("baseline", {}), ("b", {"lr": 0.1}), ("a", {"lr": 0.2})]
+
+
+def test_an_arm_takes_what_it_does_not_name_from_fixed_then_the_defaults_and_never_from_the_search():
+    study = parse_study(
+        '[fixed]\nlr = 0.1\nweight = 0.9\n[search]\nschedule = ["1,p"]\nthreshold = [0.2]\n'
+        '[[arm]]\nname = "a"\nschedule = "1,p"\nweight = 0.8'
+    )
+    (_, values) = study.grid()[-1]
+
+    config = study.config(values, 0)
+
+    assert (config.lr, config.weight, config.threshold) == (0.1, 0.8, 0.5)
+
+
+def test_a_range_has_no_grid():
+    study = parse_study("[search]\nlr = { low = 0.1, high = 0.2 }")
+
+    with pytest.raises(ConfigError, match="lr must be a list of choices for --search grid; got a range"):
+        study.grid()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[search]\nschedule = ["3,p,2", "6", "1,p,4"]', "6"),
+        ('[search]\nschedule = ["3,p,2", "p,5"]', "6"),
+        ('[search]\nschedule = ["3,p?,2", "6", "1,p,4"]', "6"),
+        ('[search]\nschedule = ["3,p?,2"]', "6"),
+        ('[fixed]\nschedule = "3,p,2"', "6"),
+        ('[fixed]\nschedule = "2,4"', "2,4"),
+        ("", "20"),
+    ],
+)
+def test_the_baseline_schedule_is_one_without_a_proxy_step_of_the_same_total(text, expected):
+    assert parse_study(text).baseline_schedule == expected
+
+
+def test_a_range_of_whole_numbers_is_whole():
+    assert Range(1, 8).whole
+    assert not Range(1.0, 8).whole
+    assert not Range(1, 8.0).whole
+
+
+ODD = "Is \"it\" the attention?\n\\ → \t ü \x7f \x01 # [x] = 'y'"
+
+
+def test_a_study_is_the_same_after_it_was_written_and_read():
+    study = parse_study(
+        "[study]\nseeds = [3, 1]\n"
+        '[fixed]\nlr = 1e-5\ncompound = true\nbatch_size = 8\nmodel = "resnet34"\nschedule = "3,p,2"\n'
+        "[search]\nthreshold = { low = 0.1, high = 0.9 }\nweight_decay = { low = 1e-6, high = 1e-2, log = true }\n"
+        'subset = [0.5, 1.0]\nclear_every_step = [true, false]\nmask = ["saliency", "random"]\n'
+        '[[arm]]\nname = "a.b-c_1"\nschedule = "6"\nlr = 0.25\n[[arm]]\nname = "z"\n'
+    )
+    assert study.arms == (Arm("a.b-c_1", {"schedule": "6", "lr": 0.25}), Arm("z", {}))
+
+    assert parse_study(to_toml(study)) == study
+
+
+def test_odd_text_is_the_same_after_it_was_written_and_read():
+    study = dataclasses.replace(parse_study(""), question=ODD)
+
+    assert parse_study(to_toml(study)).question == ODD
+
+
+def test_what_the_command_line_changed_is_in_the_written_study():
+    study = parse_study("[search]\nlr = [0.1]", settings=["lr=0.5", "threshold=[0.1, 0.2]"], seeds=(7,))
+
+    again = parse_study(to_toml(study))
+
+    assert (again.seeds, again.fixed["lr"], again.search["threshold"]) == ((7,), 0.5, (0.1, 0.2))
+
+
+def test_there_are_experiments():
+    assert "quick" in [path.parent.name for path in EXPERIMENTS]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.parent.name)
+def test_an_experiment_is_checked_says_why_and_what_to_expect(path):
+    study = load_study(path)
+    expected = re.search(r"Expect ([0-9]+) trials", path.read_text(encoding="utf-8"))
+
+    assert study.question.endswith("?")
+    assert expected is not None
+    assert len(study.grid()) * len(study.seeds) == int(expected[1])
+
+
+def test_the_quick_study_has_ten_settings_on_two_seeds():
+    study = load_study(next(path for path in EXPERIMENTS if path.parent.name == "quick"))
+    arms = [arm for arm, _ in study.grid()]
+
+    assert (arms.count("baseline"), arms.count("proxy"), arms.count("random-mask")) == (1, 8, 1)
+    assert len(study.grid()) * len(study.seeds) == 20

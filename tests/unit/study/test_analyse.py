@@ -1,0 +1,236 @@
+import io
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from study.analyse import main
+from study.console import console
+from study.plan import ROOT
+from study.reporting.summary import Table
+from study.reporting.terminal_report import text_table
+from study.results import load_results
+
+
+@pytest.fixture
+def analyse(capsys):
+    """Run the command line: exit code, what was printed, what was complained of."""
+
+    def run(*argv):
+        code = main([str(word) for word in argv])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_complete_run_is_shown_with_its_tables_and_answers(analyse, finished_run):
+    code, out, err = analyse(finished_run)
+
+    assert (code, err) == (0, "")
+    for words in ("small · grid · 8 of 8 trials complete", "Does a small thing work?", "by threshold", "by arm"):
+        assert words in out
+    for claim in ("proxies - baseline", "random-mask - baseline", "saliency - random-mask"):
+        assert claim in out
+    assert "2 seeds: too few to tell" in out
+
+
+def test_a_trial_that_is_not_complete_is_named_with_what_happened(analyse, broken_run):
+    code, out, _ = analyse(broken_run)
+
+    assert code == 1
+    ids = list(load_results(broken_run)["trial_id"])
+    assert f"1 interrupted: {ids[1]}\n" in out
+    assert f"{ids[2]} failed: DivergedError: the training loss must be finite" in " ".join(out.split())
+    assert f"1 missing: {ids[3]}\n" in out
+    assert "1 of 4 trials complete" in out
+
+
+def test_a_group_is_one_table_by_its_columns(analyse, finished_run):
+    code, out, _ = analyse(finished_run, "--group-by", "threshold, weight")
+
+    assert code == 0
+    assert "by threshold, weight" in out
+    assert "by arm" not in out
+    assert "proxies - baseline" not in out
+
+
+def test_csv_is_read_by_pandas(analyse, finished_run):
+    code, out, _ = analyse(finished_run, "--format", "csv")
+
+    table = pd.read_csv(io.StringIO(out))
+    assert code == 0
+    assert set(table["table"]) == {"schedule", "threshold", "arm"}
+    proxies = table[(table["table"] == "arm") & (table["arm"] == "proxy")].iloc[0]
+    results = load_results(finished_run)
+    assert proxies["n"] == 4
+    assert proxies["test_mean"] == pytest.approx(results[results["arm"] == "proxy"]["test_accuracy"].mean())
+
+
+def test_csv_of_a_group_is_one_table(analyse, finished_run):
+    _, out, _ = analyse(finished_run, "--format", "csv", "--group-by", "seed,arm")
+
+    table = pd.read_csv(io.StringIO(out))
+    assert table[["seed", "arm", "n"]].to_numpy().tolist() == [
+        [0, "baseline", 1],
+        [0, "proxy", 2],
+        [0, "random-mask", 1],
+        [1, "baseline", 1],
+        [1, "proxy", 2],
+        [1, "random-mask", 1],
+    ]
+
+
+def test_latex_is_a_tabular(analyse, finished_run):
+    code, out, _ = analyse(finished_run, "--format", "latex", "--group-by", "arm")
+
+    assert code == 0
+    assert out.startswith(r"\begin{tabular}")
+    assert out.rstrip().endswith(r"\end{tabular}")
+    assert r"val\_mean" in out
+
+
+def test_a_query_keeps_the_rows_for_which_it_holds(analyse, finished_run):
+    _, out, _ = analyse(finished_run, "--query", "seed == 0", "--format", "csv", "--group-by", "arm")
+
+    assert pd.read_csv(io.StringIO(out))["n"].tolist() == [1, 2, 1]
+
+
+def test_a_query_on_proxies_keeps_their_differences_to_the_baseline(analyse, finished_run):
+    _, out, _ = analyse(finished_run, "--query", "threshold > 0.5", "--format", "csv", "--group-by", "arm")
+
+    assert pd.read_csv(io.StringIO(out))["pairs"].tolist() == [2]
+
+
+def test_a_query_gives_no_arm_another_baseline_than_it_was_planned_against(analyse, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    plan = json.loads((run / "plan.json").read_text())
+    told = [("baseline", 0.1), ("proxy", 0.1), ("baseline", 0.2), ("rival", 0.3)] * 2
+    for trial, (arm, lr) in zip(plan["trials"], told, strict=True):  # the rival is as near to one as to the other
+        trial["arm"] = arm
+        trial["config"] |= {"lr": lr, "mask": "saliency", "schedule": "1,p" if arm == "proxy" else "2"}
+    (run / "plan.json").write_text(json.dumps(plan))
+
+    _, out, _ = analyse(run, "--query", "lr > 0.1")
+
+    assert "4 of 4 trials complete" in out
+    assert "rival - " not in out
+
+
+def test_a_table_of_text_is_shown_without_calibration(capsys):
+    console().print(text_table(Table(("arm", "test ECE", "test"), (("[b]a", "0.25", "7"),)), "side by side"))
+
+    told = capsys.readouterr().out
+    assert "[b]a" in told
+    assert "7" in told
+    assert "0.25" not in told
+
+
+def test_a_query_that_leaves_nothing_is_shown_as_nothing(analyse, finished_run):
+    code, out, err = analyse(finished_run, "--query", "threshold > 0.9")
+
+    assert (code, err) == (0, "")
+    assert "0 of 0 trials complete" in out
+
+
+BAD = {
+    "a query": (["--query", "treshold > 1"], "--query must be a pandas query over the columns; got 'treshold > 1'"),
+    "a query of numbers": (["--query", "seed"], "--query must be a pandas query over the columns; got 'seed'"),
+    "a column": (["--group-by", "treshold"], "--group-by must be one of "),
+    "no column": (["--group-by", ","], "--group-by must name a column; got ','"),
+    "a format": (["--format", "html"], "--format must be one of csv, latex, table; got 'html'"),
+    "images that nobody publishes": (["--with-images"], "--with-images must be given with --publish"),
+    "an option": (["--publsh"], "got '--publsh'; did you mean --publish"),
+}
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD.values(), ids=BAD.keys())
+def test_a_bad_command_line_ends_in_one_line(analyse, finished_run, argv, message):
+    code, out, err = analyse(finished_run, *argv)
+
+    assert (code, out) == (2, "")
+    assert err.startswith("analyse.py: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_place_without_a_run_ends_in_one_line(analyse, tmp_path):
+    code, out, err = analyse(tmp_path)
+
+    assert (code, out) == (2, "")
+    assert err == f"analyse.py: a run or study folder must hold a plan.json; got {str(tmp_path)!r}\n"
+
+
+def test_no_place_ends_in_one_line(analyse):
+    code, out, err = analyse()
+
+    assert (code, out) == (2, "")
+    assert err == "analyse.py: the following arguments are required: PATH\n"
+
+
+def test_publishing_copies_the_results_up_to_the_study(analyse, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
+
+    code, out, _ = analyse(run, "--publish")
+
+    assert code == 0
+    assert f"published {tmp_path / 'small' / 'results.csv'}" in out
+    assert (tmp_path / "small" / "results.csv").read_bytes() == (run / "results.csv").read_bytes()
+
+
+def test_published_rows_name_no_folder_of_this_machine(analyse, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    rows = pd.read_csv(run / "results.csv").assign(weights=["/far/away/w.pt", str(ROOT / "data" / "w.pt")] * 4)
+    rows.to_csv(run / "results.csv", index=False)
+
+    analyse(run, "--publish")
+
+    published = tmp_path / "small" / "results.csv"
+    assert set(pd.read_csv(published)["weights"]) == {"w.pt", "data/w.pt"}
+    assert str(ROOT) not in published.read_text()
+
+
+def test_images_are_published_of_this_package_or_where_they_are_asked_for(analyse, finished_run, tmp_path):
+    own = shutil.copytree(finished_run, tmp_path / "own" / "grid")
+    other = shutil.copytree(finished_run, tmp_path / "other" / "grid")
+    for run, dataset in ((own, "fashion-mnist-sample"), (other, "cifar10")):
+        pd.read_csv(run / "results.csv").assign(dataset=dataset).to_csv(run / "results.csv", index=False)
+
+    _, said, _ = analyse(own, "--publish")
+    _, said_of_other, _ = analyse(other, "--publish")
+    text = (own.parent / "report.html").read_text()
+    text_of_other = (other.parent / "report.html").read_text()
+    analyse(other, "--publish", "--with-images")
+
+    assert "without images" not in said
+    assert "without images of cifar10: --with-images shows them" in said_of_other
+    assert "Wrong images and their proxies" in text
+    assert "Wrong images and their proxies" not in text_of_other
+    assert "Images of the data set are left out" in text_of_other
+    assert (other.parent / "report.html").read_text() == text
+
+
+def test_publishing_without_results_ends_in_one_line(analyse, broken_run):
+    code, _, err = analyse(broken_run, "--publish")
+
+    assert code == 2
+    assert "--publish must have results to copy" in err
+
+
+def test_a_study_folder_shows_all_its_runs_and_is_done_when_all_are(analyse, finished_run, broken_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "small" / "grid")
+    shutil.copytree(broken_run, tmp_path / "small" / "random")
+
+    code, out, _ = analyse(tmp_path / "small")
+
+    assert code == 1
+    assert "8 of 8 trials complete" in out
+    assert "1 of 4 trials complete" in out
+
+
+def test_analysing_writes_nothing(analyse, finished_run):
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
+
+    analyse(finished_run)
+
+    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before

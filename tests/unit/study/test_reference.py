@@ -1,0 +1,238 @@
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from proxy_attention.augment.batch import Augmentation
+from proxy_attention.augment.registry import AUGMENTATIONS
+from proxy_attention.data.registry import SOURCES
+from proxy_attention.errors import ConfigError
+from proxy_attention.models.classifier import build
+from proxy_attention.models.input_size import FAMILIES
+from proxy_attention.proxies.masks import MASKS
+from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
+from proxy_attention.saliency.interface import Method
+from proxy_attention.saliency.registry import METHODS, check_method
+from study import reference as handbook
+from study.planning.study_file import parse_study
+from study.reference import BLOCKS, main, rewritten
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SWEEP = (ROOT / "experiments" / "saliency-sweep" / "study.toml").read_text(encoding="utf-8")
+EMPTY = "\n".join(f"<!-- {name} -->\n<!-- end of {name} -->" for name in BLOCKS)
+
+
+def block(name, text=README):
+    return text.split(f"<!-- {name} -->\n\n")[1].split(f"\n\n<!-- end of {name} -->")[0]
+
+
+def rows(table):
+    """The cells of a Markdown table, without its heads."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[2:]]
+    return [[cell.strip().replace("\\|", "|") for cell in line] for line in cells]
+
+
+def named(table):
+    """The names in the first cells; a row of methods over others stands for each of them."""
+    found = []
+    for first, second, *_ in rows(table):
+        head, slash, _ = re.sub(r"\[(.*)\]\(.*\)", r"\1", first).strip("`").partition("/…")
+        over = re.findall("`([^`]+)`", second.split("over any of ")[1]) if slash else [""]
+        found += [f"{head}/{other}" if slash else head for other in over]
+    return found
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_table_of_the_readme_is_as_the_code_has_it(name):
+    assert block(name) == BLOCKS[name](), "python study/handbook.py writes it"
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    {
+        "augmentations": AUGMENTATIONS,
+        "data sets": SOURCES,
+        "methods": METHODS,
+        "models": FAMILIES,
+        "replacements": REPLACEMENTS,
+        "scopes": SCOPES,
+        "masks": MASKS,
+    }.items(),
+)
+def test_every_row_of_a_table_is_named_in_the_readme_once(name, table):
+    found = [row for row in named(block(name)) if row != "any other of timm's"]
+
+    assert len(table) >= 3
+    assert sorted(found) == sorted(table)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_in_a_line_what_its_map_is_and_where_it_is_from(name):
+    method = METHODS[name]
+
+    assert 10 < len(method.what) <= 160
+    assert "\n" not in method.what
+    assert not method.what.endswith(".")
+    assert method.source
+    assert method.cost
+
+
+def test_a_method_over_another_explains_what_the_other_does():
+    over = [name for name in METHODS if "/" in name]
+
+    assert len(over) >= 3
+    for name in over:
+        for model in handbook._models().values():
+            assert METHODS[name].lacks(model) == METHODS[name.partition("/")[2]].lacks(model)
+
+
+@pytest.mark.parametrize("name", ["replacements", "masks", "scopes"])
+def test_a_row_says_what_it_is(name):
+    found = rows(BLOCKS[name]())
+
+    assert len(found) >= 3
+    assert all(len(what) >= 5 for _, what in found)
+    assert len({what for _, what in found}) == len(found)
+
+
+def test_a_row_of_a_rival_says_whether_it_mixes_and_what_it_asks(monkeypatch):
+    rival = Augmentation("images laid over each other", "A paper", 1, lambda batch, draws, task: batch, True, 2)
+    monkeypatch.setattr(handbook, "AUGMENTATIONS", {"rival": rival, "none": AUGMENTATIONS["none"]})
+
+    first, second = rows(handbook.augmentations())
+
+    assert first == ["`rival`", "images laid over each other", "yes", "2", "A paper"]
+    assert second[2:4] == ["no", "none"]
+
+
+def test_a_data_set_is_linked_to_its_home_and_says_how_it_is_brought():
+    found = {row[0]: row[1:] for row in rows(handbook.data_sets())}
+
+    assert found["folder"][0] == "as found"
+    assert found["[fashion-mnist-sample](https://github.com/zalandoresearch/fashion-mnist)"][4] == "in the package"
+
+
+def test_a_row_that_is_new_gone_or_changed_makes_the_readme_differ(monkeypatch):
+    before = handbook.methods()
+    for changed in (
+        {**METHODS, "new": Method("A paper", "something of which a line is written")},
+        {name: method for name, method in METHODS.items() if name != "gradcam"},
+        {**METHODS, "gradcam": Method("Another paper", METHODS["gradcam"].what)},
+    ):
+        monkeypatch.setattr(handbook, "METHODS", changed)
+        assert handbook.methods() != before
+
+
+def test_methods_over_others_are_one_row_that_names_the_others(monkeypatch):
+    table = {
+        "first": Method("A", "a gradient", cost="4"),
+        "second": Method("A", "another", cost="8"),
+        "noisy/first": Method("B", "first, under noise", cost="9 x (4)"),
+        "noisy/second": Method("B", "second, under noise", cost="9 x (8)"),
+    }
+    monkeypatch.setattr(handbook, "METHODS", table)
+
+    *_, last = rows(handbook.methods())
+
+    what = "another map, under noise; over any of `first`, `second`"
+    assert last == ["`noisy/…`", what, "9 x (the other's)", "as the other", "B"]
+    assert named(handbook.methods()) == list(table)
+
+
+def test_a_name_cannot_break_out_of_its_cell(monkeypatch):
+    monkeypatch.setattr(handbook, "SCOPES", {"a|b": "one | two\n| three", "c": "<script>"})
+
+    table = handbook.scopes()
+
+    assert table.splitlines()[2:] == ["| `a\\|b` | one \\| two \\| three |", "| `c` | &lt;script> |"]
+    assert rows(table)[0] == ["`a|b`", "one | two | three"]
+
+
+# ---- the command line
+
+
+@pytest.fixture
+def readme(tmp_path):
+    """A README with empty blocks between words of its own."""
+    file = tmp_path / "README.md"
+    file.write_text(f"before\n{EMPTY}\nafter\n", encoding="utf-8")
+    return file
+
+
+def test_the_blocks_are_rewritten_and_nothing_beside_them(readme, capsys):
+    assert main(["--readme", str(readme)]) == 0
+    text = readme.read_text(encoding="utf-8")
+
+    assert text.startswith("before\n<!-- augmentations -->\n\n| `augment` |")
+    assert text.endswith("\n\n<!-- end of masks -->\nafter\n")
+    assert block("masks", text) == handbook.masks()
+    assert rewritten(text) == text
+    assert capsys.readouterr().out == "wrote the tables of README.md\n"
+
+
+def test_a_check_changes_nothing_and_tells_by_its_exit_code(readme):
+    before = readme.read_text(encoding="utf-8")
+
+    assert main(["--check", "--readme", str(readme)]) == 1
+    assert readme.read_text(encoding="utf-8") == before
+    assert main(["--readme", str(readme)]) == 0
+    assert main(["--check", "--readme", str(readme)]) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EMPTY.replace("<!-- methods -->", ""),
+        EMPTY.replace("<!-- end of scopes -->", ""),
+        EMPTY + "<!-- masks -->",
+        "<!-- end of masks -->" + EMPTY.replace("<!-- end of masks -->", ""),
+    ],
+    ids=["no begin", "no end", "twice", "end first"],
+)
+def test_a_readme_without_its_markers_is_refused(text):
+    with pytest.raises(ConfigError, match=r"the README must hold <!-- .* --> once, and <!-- end of .* --> once after"):
+        rewritten(text)
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
+    assert main(["--readme", str(tmp_path / "none.md")]) == 2
+    assert main(["--chek"]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["handbook.py", "handbook.py"]
+    assert "did you mean --check" in lines[1]
+
+
+# ---- the study of all methods
+
+
+def asked():
+    """Every (model, method) that the sweep asks."""
+    study = parse_study(SWEEP)
+    settings = [study.config(values, seed=0) for _, values in study.grid()]
+    return [(config.model, config.saliency) for config in settings if config.has_proxies]
+
+
+def test_the_sweep_asks_every_method_once():
+    listed = tomllib.loads(SWEEP)["search"]["saliency"]
+
+    assert len(listed) > 5
+    assert sorted(saliency for _, saliency in asked()) == sorted(METHODS)
+
+
+def test_the_sweep_asks_a_method_of_a_model_that_it_can_explain():
+    models = {name: build(name, classes=10, image_size=64, weights="none", seed=0) for name in {m for m, _ in asked()}}
+
+    for model, saliency in asked():
+        check_method(saliency, models[model], name=model)
+
+
+def test_each_model_of_the_sweep_has_a_baseline_of_its_own():
+    study = parse_study(SWEEP)
+    configs = [study.config(values, seed=0) for _, values in study.grid()]
+
+    assert study.seeds == (0,)
+    assert {config.model for config in configs} == {config.model for config in configs if not config.has_proxies}

@@ -1,0 +1,441 @@
+"""The command line, in this process: what it refuses, in one line, and what it shows without starting anything."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from study import run
+from study.planning import prepare as conductor
+from study.results import COLUMNS
+from study.run import main
+
+
+@pytest.fixture
+def study_file(study_text, tmp_path):
+    """Write the small study, or another text, as a study.toml."""
+
+    def write(text=study_text):
+        folder = tmp_path / "asked"
+        folder.mkdir(exist_ok=True)
+        (folder / "study.toml").write_text(text)
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture
+def refused(capsys, monkeypatch, tmp_path, image_folder, study_file):
+    """Run a command line that must be refused; returns its one line. Nothing is started, nor written but a cache."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    storage = tmp_path / "storage"
+
+    def run(*argv, study=None, images=image_folder):
+        if study is not False:
+            experiment = study_file(study) if study else study_file()
+            argv = ("--experiment", experiment, "--data-root", str(images), "--storage", str(storage), *argv)
+        code = main(list(argv))
+        out, err = capsys.readouterr()
+        assert code == 2, (out, err)
+        assert out == ""
+        assert err.startswith("run.py: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        assert not storage.exists() or [path.name for path in storage.iterdir()] == [".cache"]
+        return err
+
+    return run
+
+
+GRID = ("--search", "grid")
+
+BAD = {
+    "unknown model": ([*GRID, "--set", "model=resnet19"], "model must be"),
+    "model of another size": (
+        [*GRID, "--set", "model=efficientformer_l1"],
+        "model must build, and give a map at 32 px",
+    ),
+    "layer of another model": ([*GRID, "--set", "feature_layer=blocks.3"], "feature_layer must be last or a layer of "),
+    "method without its model": ([*GRID, "--set", "saliency=attention-rollout"], "saliency must be a method that"),
+    "unknown data set": ([*GRID, "--set", "dataset=mnist"], "dataset must be one of asl-alphabet, caltech101, "),
+    "unknown saliency": ([*GRID, "--set", "saliency=cam"], "saliency must be one of "),
+    "unknown field": ([*GRID, "--set", "treshold=0.3"], "did you mean threshold"),
+    "threshold above one": ([*GRID, "--set", "threshold=1.5"], "threshold must be a number in [0, 1]; got 1.5"),
+    "threshold nan": ([*GRID, "--set", "threshold=nan"], "threshold must be a number in [0, 1]; got nan"),
+    "threshold a word": ([*GRID, "--set", "threshold=high"], "threshold must be a number in [0, 1]; got 'high'"),
+    "schedule with a q": ([*GRID, "--set", "schedule=3,q"], "schedule must be counts of epochs >= 1 and p"),
+    "schedule empty": ([*GRID, "--set", "schedule="], "schedule must be counts of epochs >= 1 and p"),
+    "schedule of no epochs": ([*GRID, "--set", "schedule=0"], "schedule must be counts of epochs >= 1 and p"),
+    "unequal totals": (
+        [*GRID, "--set", 'schedule=["6", "3,p"]'],
+        "schedule must have the same total in all trials of a study; got '6' (6 epochs) and '3,p' (4 epochs)",
+    ),
+    "setting without a value": ([*GRID, "--set", "threshold"], "--set must be key=value; got 'threshold'"),
+    "seed by --set": ([*GRID, "--set", "seed=3"], "seed must not be fixed or searched"),
+    "range in a grid": ([*GRID, "--set", "lr={low = 0.1, high = 0.2}"], "lr must be a list of choices for --search"),
+    "fp16 on a CPU": ([*GRID, "--gpus-per-trial", "0", "--set", "precision=fp16"], "precision must be fp32 or bf16"),
+    "seed twice": ([*GRID, "--seeds", "0,1,0"], "seeds must be distinct whole numbers >= 0, at least one; got 0 twice"),
+    "seed negative": ([*GRID, "--seeds=-1"], "seeds must be distinct whole numbers >= 0, at least one; got '-1'"),
+    "seed a word": ([*GRID, "--seeds", "0,x"], "got 'x'"),
+    "seeds empty": ([*GRID, "--seeds", ""], "seeds must be distinct whole numbers >= 0, at least one; got ''"),
+    "no CPU": ([*GRID, "--cpus-per-trial", "0"], "--cpus-per-trial must be a whole number in [1, 1000000]; got '0'"),
+    "part of a CPU": ([*GRID, "--cpus-per-trial", "0.5"], "--cpus-per-trial must be a whole number in [1, 1000000]"),
+    "too many CPUs": ([*GRID, "--cpus-per-trial", "999999"], "--cpus-per-trial must be at most "),
+    "too many GPUs": ([*GRID, "--gpus-per-trial", "99"], "--gpus-per-trial must be at most "),
+    "GPU and a half": ([*GRID, "--gpus-per-trial", "1.5"], "--gpus-per-trial must be a fraction in [0, 1] or a whole"),
+    "GPU nan": ([*GRID, "--gpus-per-trial", "nan"], "--gpus-per-trial must be a fraction in [0, 1] or a whole"),
+    "GPU infinite": ([*GRID, "--gpus-per-trial", "inf"], "--gpus-per-trial must be a fraction in [0, 1] or a whole"),
+    "none at once": ([*GRID, "--concurrency", "0"], "--concurrency must be a whole number in [1, 1000000]; got '0'"),
+    "unknown option": ([*GRID, "--treshold", "0.3"], "got '--treshold'"),
+    "misspelt option": ([*GRID, "--dry_run"], "got '--dry_run'; did you mean --dry-run?"),
+    "short form of an option": ([*GRID, "--dry"], "got '--dry'"),
+    "a stray word": ([*GRID, "quick"], "got 'quick'"),
+    "option without its value": ([*GRID, "--name"], "expected one argument"),
+    "unknown search": (["--search", "foo"], "--search must be one of grid, optuna, random; got 'foo'"),
+    "no search": ([], "--search must be one of grid, optuna, random; got none (or give --restore PATH)"),
+    "trials of a grid": ([*GRID, "--trials", "3"], "--trials must go with --search optuna or random; got it with grid"),
+    "confirming a grid": ([*GRID, "--confirm", "1"], "--confirm must go with --search optuna or random; got it with"),
+    "no suggestion": (["--search", "random", "--trials", "0"], "--trials must be a whole number in [1, 1000000]; got"),
+    "name of another folder": (
+        [*GRID, "--name", "../x"],
+        "--name must be of letters, digits, '.', '_' and '-', at most",
+    ),
+    "absolute name": ([*GRID, "--name", "/x"], "--name must be of letters"),
+    "hidden name": ([*GRID, "--name", ".x"], "--name must be of letters"),
+    "restore and search": ([*GRID, "--restore", "x"], "--search must not be given with --restore, which runs the plan"),
+    "dead cluster": ([*GRID, "--address", "127.0.0.1:1"], "--address must be of a running Ray cluster; got '127.0.0.1"),
+}
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD.values(), ids=BAD.keys())
+def test_a_bad_command_line_ends_in_one_line(refused, argv, message):
+    assert message in refused(*argv)
+
+
+def test_an_unknown_key_of_a_study_ends_in_one_line(refused, study_text):
+    line = refused(*GRID, study=study_text.replace("question =", "qestion ="))
+
+    assert line == "run.py: a key of [study] must be one of question, seeds; got 'qestion'\n"
+
+
+def test_a_study_that_is_nowhere_ends_in_one_line(refused):
+    line = refused(*GRID, "--experiment", "nowhere", study=False)
+
+    assert line == (
+        "run.py: --experiment must be a study.toml, its folder, or a name under experiments/; got 'nowhere'\n"
+    )
+
+
+def test_a_missing_data_root_ends_in_one_line(refused, tmp_path):
+    line = refused(*GRID, images=tmp_path / "nowhere")
+
+    assert line == f"run.py: data root must be an existing folder; got {str(tmp_path / 'nowhere')!r}\n"
+
+
+def test_no_data_root_for_a_folder_ends_in_one_line(refused, study_file, tmp_path):
+    line = refused(*GRID, "--experiment", study_file(), "--storage", str(tmp_path / "storage"), study=False)
+
+    assert line == "run.py: dataset 'folder' must be given its place (--data-root DIR); got none\n"
+
+
+def test_a_data_root_for_a_data_set_that_is_embedded_ends_in_one_line(refused):
+    assert "--data-root must not be given with dataset" in refused(*GRID, "--set", "dataset=fashion-mnist-sample")
+
+
+def test_an_empty_class_folder_ends_in_one_line(refused, own_images):
+    (own_images / "train" / "zebra").mkdir()
+
+    assert "a class folder must hold at least one image; got" in refused(*GRID, images=own_images).replace(
+        f"{str(own_images / 'train' / 'zebra')!r} holds none", "got"
+    )
+
+
+def test_a_text_file_that_is_named_an_image_ends_in_one_line(refused, own_images):
+    file = next((own_images / "train").rglob("*.png"))
+    file.write_text("hello")
+
+    line = refused(*GRID, images=own_images)
+
+    assert "every image must be readable (or set on_bad_image = skip); 1 of 56 is not: " in line
+    assert file.relative_to(own_images).as_posix() in line
+
+
+def test_storage_that_is_a_file_ends_in_one_line(capsys, finished_run, study_file, image_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    code = main([*GRID, *asked(study_file, image_folder, tmp_path / "file")])
+
+    assert code == 2
+    assert capsys.readouterr().err.startswith("run.py: --storage must be a folder that can be written; got ")
+
+
+@pytest.mark.parametrize("option", ["experiment", "name", "trials", "confirm", "seeds", "set", "data-root", "storage"])
+def test_a_restore_takes_nothing_that_would_change_the_plan(refused, finished_run, option):
+    value = "threshold=0.3" if option == "set" else "1"
+
+    line = refused("--restore", str(finished_run), f"--{option}", value, study=False)
+
+    assert line == f"run.py: --{option} must not be given with --restore, which runs the plan as it was made\n"
+
+
+def test_a_restore_of_nothing_ends_in_one_line(refused, tmp_path):
+    line = refused("--restore", str(tmp_path), study=False)
+
+    assert line == f"run.py: a run or study folder must hold a plan.json; got {str(tmp_path)!r}\n"
+
+
+@pytest.mark.parametrize("damage", [None, b"[study", b"\xff"])
+def test_a_restore_of_a_run_without_its_study_ends_in_one_line(refused, finished_run, tmp_path, damage):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "study.toml").unlink()
+    if damage is not None:
+        (run / "study.toml").write_bytes(damage)
+
+    assert "study.toml" in refused("--restore", str(run), study=False)
+
+
+def asked(study_file, image_folder, storage):
+    return [
+        "--experiment",
+        study_file(),
+        "--data-root",
+        str(image_folder),
+        "--storage",
+        str(storage),
+        "--name",
+        "small",
+    ]
+
+
+@pytest.fixture
+def complete(finished_run, tmp_path):
+    """A storage that holds the finished run under the name small."""
+    shutil.copytree(finished_run, tmp_path / "storage" / "small" / "grid")
+    return tmp_path / "storage"
+
+
+def contents(folder):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("search", "trials"),
+    [
+        (["grid"], "trials       8: 2 baseline + 4 proxy + 2 random-mask"),
+        (["optuna", "--trials", "5"], "trials       8: 5 on seed 0, then the best 1, the baseline and the arms on the"),
+        (["random", "--trials", "5", "--confirm", "2"], "trials       9: 5 on seed 0, then the best 2, the baseline"),
+        (["random", "--trials", "5", "--seeds", "3"], "trials       5: 5 on seed 3"),
+    ],
+)
+def test_a_dry_run_shows_the_plan_and_writes_nothing(capsys, study_file, image_folder, tmp_path, search, trials):
+    argv = ["--search", *search, *asked(study_file, image_folder, tmp_path / "storage"), "--dry-run"]
+
+    code = main(argv)
+
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    assert trials in out
+    assert "folder: 4 classes, 32 train, 8 val, 16 test (its own)" in out
+    assert "dry run: nothing was started" in out
+    assert not (tmp_path / "storage").exists()
+
+
+def test_a_dry_run_tells_epochs_and_time(capsys, study_file, image_folder, tmp_path):
+    main([*GRID, *asked(study_file, image_folder, tmp_path / "storage"), "--dry-run", "--cpus-per-trial", "1"])
+
+    out = capsys.readouterr().out
+    assert "epochs       16 (2 a trial), 4 to train, about 0:1" in out
+    assert "12 of 16 epochs are shared; 6 proxy steps need 2 passes over the training images" in out
+    assert re.search(r"speed +\d+ images/s trained, \d+ images/s scored and explained", out)
+    assert "explaining" not in out  # gradcam takes no pass of its own
+    assert re.search(r"wall time +0:1\d on this machine; 0:1\d on 2, 0:1\d on 4, 0:1\d on 8 like it", out)
+
+
+def test_a_dry_run_tells_what_steps_that_may_be_skipped_take_at_most_and_what_explaining_costs(
+    capsys, study_file, image_folder, tmp_path
+):
+    settings = ["--set", 'schedule=["2", "1,p?"]', "--set", 'saliency=["gradcam", "scorecam"]']
+    usual = asked(study_file, image_folder, tmp_path / "storage")
+
+    main([*GRID, *usual, *settings, "--dry-run", "--cpus-per-trial", "1"])
+
+    out = capsys.readouterr().out
+    assert "up to 10 proxy steps need 4 passes over the training images" in out
+    assert re.search(r"explaining +scorecam takes 97 passes an image: about \d+:\d\d in all, at 30% wrong\n", out)
+
+
+def test_a_dry_run_of_many_methods_tells_the_range_of_their_prices(capsys, study_file, image_folder, tmp_path):
+    several = ["rise", "saliency", "occlusion", "lime", "kernel-shap", "guided-gradcam", "integrated-gradients"]
+    usual = asked(study_file, image_folder, tmp_path / "storage")
+
+    main([*GRID, *usual, "--set", f"saliency={several}", "--dry-run", "--cpus-per-trial", "1"])
+
+    assert re.search(r"explaining +7 methods take 2 to 512 passes an image: about ", capsys.readouterr().out)
+
+
+def test_a_dry_run_of_a_run_that_was_begun_tells_what_is_left(capsys, study_file, image_folder, complete):
+    run = complete / "small" / "grid"
+    shutil.rmtree(sorted((run / "trials").iterdir())[0])
+    before = contents(complete)
+
+    code = main([*GRID, *asked(study_file, image_folder, complete), "--dry-run"])
+
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "epochs       16 (2 a trial), 2 to train" in out
+    assert "done before  7 of 8 trials" in out
+    assert contents(complete) == before
+
+
+def test_a_complete_run_only_reprints(capsys, study_file, image_folder, complete):
+    before = contents(complete / "small" / "grid" / "trials")
+
+    code = main([*GRID, *asked(study_file, image_folder, complete)])
+
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    assert "8 of 8 trials complete" in out
+    assert "proxies - baseline" in out
+    assert "saliency - random-mask" in out
+    assert contents(complete / "small" / "grid" / "trials") == before
+
+
+def test_a_restore_of_a_complete_run_only_reprints(capsys, complete):
+    before = contents(complete / "small" / "grid" / "trials")
+
+    code = main(["--restore", str(complete / "small")])
+
+    assert code == 0
+    assert "8 of 8 trials complete" in capsys.readouterr().out
+    assert contents(complete / "small" / "grid" / "trials") == before
+
+
+def test_the_rows_of_a_run_are_written_beside_it(study_file, image_folder, complete):
+    (complete / "small" / "grid" / "results.csv").unlink()
+    main([*GRID, *asked(study_file, image_folder, complete)])
+
+    rows = pd.read_csv(complete / "small" / "grid" / "results.csv")
+    assert list(rows.columns) == list(COLUMNS)
+    assert len(rows) == 8
+
+
+def test_another_plan_under_the_same_name_ends_in_one_line(capsys, study_file, image_folder, complete):
+    before = contents(complete / "small")
+
+    code = main([*GRID, *asked(study_file, image_folder, complete), "--set", "threshold=0.9"])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("run.py: --name must be new for another plan: 'small' already holds a grid of 8 trials")
+    assert "they differ in threshold" in err
+    assert err.count("\n") == 1
+    assert contents(complete / "small") == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "law"),
+    [
+        ("--without", "speed", "--without must be one of cache, packing, reuse, sharing; got 'speed'"),
+        ("--without", "", "--without must be one of cache, packing, reuse, sharing; got ''"),
+        ("--cache-gb", "0", "--cache-gb must be a whole number in [1, 1000000]; got '0'"),
+    ],
+)
+def test_what_is_left_out_must_be_known(refused, option, value, law):
+    assert law in refused(*GRID, option, value)
+
+
+def test_another_plan_under_another_name_is_shown(capsys, study_file, image_folder, complete):
+    argv = [*asked(study_file, image_folder, complete)[:-1], "other"]
+
+    assert main([*GRID, *argv, "--set", "threshold=0.9", "--dry-run"]) == 0
+    assert "trials       6: 2 baseline + 2 proxy + 2 random-mask" in capsys.readouterr().out
+
+
+def test_a_search_beside_a_grid_is_another_run(capsys, study_file, image_folder, complete):
+    argv = ["--search", "random", "--trials", "2", *asked(study_file, image_folder, complete), "--dry-run"]
+
+    assert main(argv) == 0
+    assert "small · random · seeds 0, 1" in capsys.readouterr().out
+
+
+def test_a_study_is_named_after_its_folder_or_its_file(capsys, study_text, image_folder, tmp_path):
+    (tmp_path / "pilot").mkdir()
+    for file in (tmp_path / "pilot" / "study.toml", tmp_path / "other.toml"):
+        file.write_text(study_text)
+        main(
+            [
+                *GRID,
+                "--experiment",
+                str(file),
+                "--data-root",
+                str(image_folder),
+                "--storage",
+                str(tmp_path),
+                "--dry-run",
+            ]
+        )
+
+    out = capsys.readouterr().out
+    assert "pilot · grid" in out
+    assert "other · grid" in out
+
+
+def test_a_data_root_alone_means_the_data_set_folder(capsys, image_folder, tmp_path):
+    argv = ["--search", "grid", "--data-root", str(image_folder), "--storage", str(tmp_path / "s"), "--dry-run"]
+
+    assert main([*argv, "--set", "image_size=32"]) == 0  # the quick study's own data set is the sample
+    assert "folder: 4 classes" in capsys.readouterr().out
+
+
+def test_audits_are_marked_wherever_they_are_shown(capsys, study_file, image_folder, tmp_path):
+    argv = [*GRID, *asked(study_file, image_folder, tmp_path / "s"), "--set", "split=redrawn", "--dry-run"]
+
+    assert main(argv) == 0
+    assert "LEAKING" in capsys.readouterr().out
+
+
+def test_an_interruption_before_any_trial_began_says_so(capsys, monkeypatch, study_file, image_folder, tmp_path):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conductor, "grid_plan", interrupted)
+
+    code = main([*GRID, *asked(study_file, image_folder, tmp_path / "storage")])
+
+    assert code == 130
+    assert "interrupted before any trial began" in capsys.readouterr().out
+
+
+def test_an_interruption_ends_all_the_runs_of_a_restore(capsys, monkeypatch, prepared_run, tmp_path):
+    for search in ("grid", "random"):
+        prepared_run(tmp_path / "small" / search, search=search, suggestions=2 * (search == "random"))
+    begun = []
+    monkeypatch.setattr(run, "_conduct", lambda prepared, *_: begun.append(prepared.plan.search) or True)
+
+    code = main(["--restore", str(tmp_path / "small")])
+
+    assert code == 130
+    assert begun == ["grid"]
+    assert f"--restore {tmp_path / 'small' / 'grid'}" in capsys.readouterr().out
+
+
+def test_help_names_every_option_and_exit_code(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+
+    text = " ".join(capsys.readouterr().out.split())
+    options = "search restore experiment name trials confirm seeds set data-root storage cpus-per-trial gpus-per-trial"
+    for option in f"{options} concurrency address no-dashboard dry-run verbose".split():
+        assert f"--{option}" in text
+    assert "0 done, 1 a trial failed or is missing, 2 bad input, 130 interrupted" in text
+
+
+def test_a_damaged_plan_ends_in_one_line(refused, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    text = (run / "plan.json").read_text()
+    for damaged in ("", text[:100], json.dumps({**json.loads(text), "options": {}})):
+        (run / "plan.json").write_text(damaged)
+
+        refused("--restore", str(run), study=False)

@@ -1,0 +1,163 @@
+"""The arrows of the house, read from the imports of every file."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = sorted((ROOT / "proxy_attention").rglob("*.py"))
+STUDY = sorted((ROOT / "study").rglob("*.py"))
+
+LEVELS = [
+    {"errors"},
+    {"schedule", "seeds"},
+    {"config", "records", "memory", "files"},
+    {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},
+    {"shared_states", "training", "proxies", "evaluation"},
+    {"explanation_metrics", "validation"},
+    {"trial"},
+]
+"""Parts of the library, lowest first; the errors lie below the other plain values, which may raise them."""
+
+STUDY_LEVELS = [
+    {"plan", "provenance"},
+    {"run_folder"},
+    {"results", "planned_images"},
+    {"analysis", "console"},
+    {"planning", "reporting"},
+    {"execution", "inference"},
+    {"run", "analyse", "predict", "data", "reference"},
+]
+"""Parts of the study, lowest first: values, files, statistics, what is planned and shown, what runs, the commands."""
+
+LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+OUTSIDE = {"ray", "optuna", "pandas", "study", "experiments"}
+
+
+def name_of(path):
+    """The dotted name of a file's module."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path):
+    """Every dotted name that the file imports, wherever in it; ``from a import b`` gives ``a`` and ``a.b``."""
+    package = name_of(path).split(".")
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            keep = len(package) - node.level + (path.name == "__init__.py")
+            above = ".".join(package[:keep]) + "." if node.level else ""
+            base = (above + (node.module or "")).rstrip(".")
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part_of(dotted):
+    """The part of the library that a dotted name lies in, or None."""
+    head, _, rest = dotted.partition(".")
+    return rest.partition(".")[0] or None if head == "proxy_attention" else None
+
+
+def arrows(path):
+    """(from, to) between parts of the library, without those inside one part."""
+    here = part_of(name_of(path))
+    return {(here, part_of(name)) for name in imports_of(path) if part_of(name) in LEVEL_OF} - {(here, here)}
+
+
+def test_there_are_files_to_read():
+    assert len(LIBRARY) >= 20
+    assert len(STUDY) >= 1
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path, monkeypatch):
+    """The control of this file: what would break the rules is seen."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    folder = tmp_path / "proxy_attention" / "data"
+    folder.mkdir(parents=True)
+    (folder / "bad.py").write_text(
+        "import ray.tune as t\nfrom proxy_attention import trial\n\n"
+        "def f():\n    from optuna import Study\n    from ..models import build\n    from . import images\n"
+    )
+
+    found = imports_of(folder / "bad.py")
+
+    assert {"ray.tune", "proxy_attention.trial", "optuna", "proxy_attention.models.build"} <= found
+    assert "proxy_attention.data.images" in found
+    assert arrows(folder / "bad.py") == {("data", "trial"), ("data", "models")}
+
+
+def test_every_part_of_the_library_has_a_level():
+    parts = {part_of(name_of(path)) for path in LIBRARY} - {None}
+
+    assert parts == set(LEVEL_OF)
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
+def test_the_library_imports_nothing_that_is_built_around_it(path):
+    assert not {name.partition(".")[0] for name in imports_of(path)} & OUTSIDE
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
+def test_imports_go_down_and_never_sideways(path):
+    wrong = [(here, there) for here, there in arrows(path) if here is None or LEVEL_OF[there] >= LEVEL_OF[here]]
+
+    assert not wrong
+
+
+def test_nothing_but_the_study_imports_ray_or_optuna():
+    skipped = {"tests", "experiments", "study", ".venv", "build", ".ci"}
+    others = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in skipped]
+    importers = [path for path in others if {name.partition(".")[0] for name in imports_of(path)} & {"ray", "optuna"}]
+
+    assert len(others) >= len(LIBRARY)
+    assert not importers
+
+
+def test_no_file_of_the_study_is_named_after_a_library(monkeypatch):
+    """``python study/run.py`` puts ``study/`` first on the path: such a file would stand in for the library."""
+    folder = ROOT / "study"
+    elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() not in (folder, ROOT)]
+    monkeypatch.setattr(sys, "path", elsewhere)
+    names = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.iterdir() if path.is_dir()}
+    names -= {"__init__", "__main__", "__pycache__"}
+
+    assert importlib.util.find_spec("json") is not None
+    assert names
+    assert not [name for name in sorted(names) if importlib.util.find_spec(name) is not None]
+
+
+def test_a_trial_can_be_run_where_no_study_can():
+    """A GPU server has torch and timm, and neither ray nor optuna nor pandas."""
+    code = (
+        "import sys\n"
+        f"for name in {sorted(OUTSIDE)}: sys.modules[name] = None\n"
+        "import proxy_attention.trial\n"
+        "print(proxy_attention.trial.run_trial.__name__)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout.strip() == "run_trial", done.stderr
+
+
+def test_importing_the_library_does_no_work():
+    code = (
+        "import logging, random, torch, timm, sklearn.metrics, torchvision\n"
+        "torch.manual_seed(3); random.seed(3); threads = torch.get_num_threads()\n"
+        "before = torch.random.get_rng_state().clone(), random.getstate(), list(logging.root.handlers)\n"
+        "import proxy_attention.trial\n"
+        "assert torch.equal(torch.random.get_rng_state(), before[0])\n"
+        "assert (random.getstate(), list(logging.root.handlers)) == before[1:]\n"
+        "assert torch.get_num_threads() == threads\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
