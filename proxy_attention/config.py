@@ -205,7 +205,7 @@ DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.f
 
 
 @dataclass(frozen=True)
-class Law:
+class FieldRule:
     """What a field's value must be: a type, a test, and both in words."""
 
     text: str
@@ -226,33 +226,33 @@ class Law:
         return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0, and must have its digest
 
 
-def _name() -> Law:
-    return Law("a name, as text that is not empty", (str,), lambda value: bool(value.strip()))
+def _name() -> FieldRule:
+    return FieldRule("a name, as text that is not empty", (str,), lambda value: bool(value.strip()))
 
 
-def _flag() -> Law:
-    return Law("true or false", (bool,), lambda value: True)
+def _flag() -> FieldRule:
+    return FieldRule("true or false", (bool,), lambda value: True)
 
 
-def _fraction() -> Law:
-    return Law("a number in [0, 1]", (float,), lambda value: 0 <= value <= 1)
+def _fraction() -> FieldRule:
+    return FieldRule("a number in [0, 1]", (float,), lambda value: 0 <= value <= 1)
 
 
-def _part() -> Law:
-    return Law("a fraction in (0, 1]", (float,), lambda value: 0 < value <= 1)
+def _part() -> FieldRule:
+    return FieldRule("a fraction in (0, 1]", (float,), lambda value: 0 < value <= 1)
 
 
-def _share() -> Law:
-    return Law("a fraction in (0, 1)", (float,), lambda value: 0 < value < 1)
+def _share() -> FieldRule:
+    return FieldRule("a fraction in (0, 1)", (float,), lambda value: 0 < value < 1)
 
 
-def _count(low: int, high: int) -> Law:
-    return Law(f"a whole number in [{low}, {high}]", (int,), lambda value: low <= value <= high)
+def _count(low: int, high: int) -> FieldRule:
+    return FieldRule(f"a whole number in [{low}, {high}]", (int,), lambda value: low <= value <= high)
 
 
-def _count_or_auto(low: int, high: int) -> Law:
+def _count_or_auto(low: int, high: int) -> FieldRule:
     count = _count(low, high)
-    return Law(
+    return FieldRule(
         f"{count.text} or {AUTO!r}",
         (int, str),
         lambda value: value == AUTO if isinstance(value, str) else count.holds(value),
@@ -261,11 +261,11 @@ def _count_or_auto(low: int, high: int) -> Law:
 
 _SEED = _count(0, 2**63 - 1)
 
-LAWS: dict[str, Law] = {
+LAWS: dict[str, FieldRule] = {
     "dataset": _name(),
     "model": _name(),
     "weights": _name(),
-    "image_size": Law("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096),
+    "image_size": FieldRule("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096),
     "threshold": _fraction(),
     "weight": _fraction(),
     "subset": _part(),
@@ -278,7 +278,7 @@ LAWS: dict[str, Law] = {
     "mask": _name(),
     "replacement": _name(),
     "scope": _name(),
-    "smoothing": Law("a sigma in pixels in [0, 256]", (float,), lambda value: 0 <= value <= 256),
+    "smoothing": FieldRule("a sigma in pixels in [0, 256]", (float,), lambda value: 0 <= value <= 256),
     "max_area": _fraction(),
     "collect": _name(),
     "order": _name(),
@@ -287,8 +287,8 @@ LAWS: dict[str, Law] = {
     "compound": _flag(),
     "augment": _name(),
     "batch_size": _count_or_auto(1, 65_536),
-    "lr": Law("a finite number > 0", (float,), lambda value: math.isfinite(value) and value > 0),
-    "weight_decay": Law("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0),
+    "lr": FieldRule("a finite number > 0", (float,), lambda value: math.isfinite(value) and value > 0),
+    "weight_decay": FieldRule("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0),
     "precision": _name(),
     "threads": _count_or_auto(1, 1024),
     "compile": _flag(),
@@ -303,7 +303,7 @@ LAWS: dict[str, Law] = {
     "label_function": _name(),
     "judge": _name(),
     "judge_images": _count(0, 1_000_000),
-    "split_seed": Law(
+    "split_seed": FieldRule(
         _SEED.text, (int, type(None)), lambda value: value is None or (isinstance(value, int) and _SEED.holds(value))
     ),
     "seed": _SEED,

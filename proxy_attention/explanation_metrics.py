@@ -23,7 +23,7 @@ BLUR = 1 / 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class ExplanationMetrics:
     """How well explanations of a trained model say what it looks at: means over images, each in [0, 1].
 
     Attributes:
@@ -78,7 +78,7 @@ def check_regions(images: ImageSet, ids: np.ndarray) -> None:
 
 def judge_explanations(
     model: Classifier, images: ImageSet, *, ids: np.ndarray, saliency: str, precision: str, seed: int
-) -> Judgement:
+) -> ExplanationMetrics:
     """Explain what the model says of these images, in eval mode, and measure how well the maps say what it looks at.
 
     Args:
@@ -102,7 +102,7 @@ def judge_explanations(
             pointed += _pointed(asked)
     means = torch.cat(measured).mean(dim=0).tolist()
     names = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness")
-    return Judgement(
+    return ExplanationMetrics(
         **dict(zip(names, means, strict=True)),
         pointing_game=float(torch.cat(pointed).float().mean()) if pointed else None,
         judged_by=saliency,
@@ -137,7 +137,7 @@ class _Asked:
 
 
 def _measured(asked: _Asked) -> torch.Tensor:
-    """(N, 5): the measures of the maps of the predicted classes, in the order of ``Judgement``."""
+    """(N, 5): the measures of the maps of the predicted classes, in the order of ``ExplanationMetrics``."""
     model, pixels = asked.model, asked.pixels
     with torch.no_grad():
         whole, predicted = model(pixels).float().softmax(dim=1).max(dim=1)

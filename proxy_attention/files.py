@@ -42,7 +42,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-class Background:
+class BackgroundWriter:
     """One thread that writes while training goes on; one job at a time, so that memory holds one state beside it.
 
     Leaving the ``with`` block waits for the job. An error of a job is raised by the next ``submit``, or on leaving.
@@ -52,7 +52,7 @@ class Background:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._job: Future[None] | None = None
 
-    def __enter__(self) -> "Background":
+    def __enter__(self) -> "BackgroundWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:

@@ -56,7 +56,7 @@ class TrialReport:
         skipped_images: images left out under ``on_bad_image = skip``.
         insertion_auc, deletion_auc, average_drop, average_increase, sparseness, pointing_game: how well explanations of
             the trained model say what it looks at, means over some test images, each in [0, 1]; see
-            ``evaluation.Judgement``. None in an old report, and where nothing was judged.
+            ``evaluation.ExplanationMetrics``. None in an old report, and where nothing was judged.
         judged_by, judged_images, judge_seconds: by which method, on how many images, and what it took.
     """
 

@@ -1,4 +1,4 @@
-"""Prefixes that trials share: what each state of a trial depends on, and where a state lies once one has trained it.
+"""Sharing that trials share: what each state of a trial depends on, and where a state lies once one has trained it.
 
 A trial is a road of epochs. Two trials whose roads agree up to an epoch are in the same state there, bit for bit, so
 one trains it and the others branch from it. Knows no model and no image; says nothing of how a state is made.
@@ -17,7 +17,7 @@ from typing import Any
 from proxy_attention.checkpoints import read_state
 from proxy_attention.config import TrialConfig
 from proxy_attention.files import write_atomic
-from proxy_attention.state_keys import _name, environment, road
+from proxy_attention.state_keys import _name, environment, state_keys
 
 POLL_SECONDS = 0.05
 STALE_SECONDS = 3600
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prefixes:
+class Sharing:
     """What trials of a run share, and where.
 
     Attributes:
@@ -45,37 +45,37 @@ class Prefixes:
         """The file of a state, for this source, these libraries and this machine."""
         return self.folder / f"{_name([name, environment(device), part])[:40]}-{part.split()[0]}.pt"
 
-    def of(self, config: TrialConfig, *, data: str, weights: str | None, device: str) -> "Road":
+    def of(self, config: TrialConfig, *, data: str, weights: str | None, device: str) -> "SharedStates":
         """The road of one trial."""
-        names = road(config, data=data, weights=weights)
+        names = state_keys(config, data=data, weights=weights)
         steps = config.planned.steps
         before_proxies = steps[0].index + 1 if steps else len(names)
         shared = {n for n, name in enumerate(names, start=1) if name in self.names}
         shared |= {n for n in self.epochs if n <= before_proxies}
-        return Road(self, {n: names[n - 1] for n in sorted(shared)}, device)
+        return SharedStates(self, {n: names[n - 1] for n in sorted(shared)}, device)
 
 
 @dataclass
-class Road:
+class SharedStates:
     """The shared states on one trial's road, and the locks that it holds on those it is the one to make.
 
     A state is made once: whoever holds its lock makes it, the others wait. The system releases the lock of a process
     that dies, and the next in line takes over.
     """
 
-    prefixes: Prefixes
+    sharing: Sharing
     names: dict[int, str]
     device: str
     _locks: dict[Path, int] = field(default_factory=dict)
 
-    def __enter__(self) -> "Road":
+    def __enter__(self) -> "SharedStates":
         return self
 
     def __exit__(self, *error: object) -> None:
         for path in list(self._locks):
             self._release(path)
 
-    def take(self, after: int) -> dict[str, Any] | None:
+    def borrow(self, after: int) -> dict[str, Any] | None:
         """The furthest state beyond this many epochs that is there, waiting for one that another trial is making.
 
         Returns: what was published; None if this trial must train on, by itself or for all.
@@ -94,7 +94,7 @@ class Road:
         if epochs in self.names:
             self._write(self._path(epochs), state)
 
-    def once(self, epochs: int, part: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def compute_once(self, epochs: int, part: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What is made from the state at ``epochs``: by the first trial that asks, and read by the others."""
         if epochs not in self.names:
             return make()
@@ -105,12 +105,12 @@ class Road:
             self._write(path, found)
         return found
 
-    def is_fork(self, epochs: int) -> bool:
+    def is_shared(self, epochs: int) -> bool:
         """Whether the state after so many epochs is shared."""
         return epochs in self.names
 
     def _path(self, epochs: int, part: str = "state") -> Path:
-        return self.prefixes.path(self.names[epochs], device=self.device, part=part)
+        return self.sharing.path(self.names[epochs], device=self.device, part=part)
 
     def _claim(self, path: Path) -> dict[str, Any] | None:
         """Wait until the file is there, and read it; None as soon as it is ours to make."""
@@ -172,7 +172,7 @@ class Road:
 
         try:
             write_atomic(path, lambda temporary: torch.save({"of": path.name, "state": state}, temporary))
-            _keep_below(path.parent, self.prefixes.limit_mb << 20, newest=path)
+            _keep_below(path.parent, self.sharing.limit_mb << 20, newest=path)
         except (OSError, RuntimeError) as error:  # torch.save raises the latter on a full disk
             log.warning("a shared prefix could not be kept (%s); every trial trains it", error)
         finally:

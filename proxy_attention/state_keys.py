@@ -28,7 +28,7 @@ AT_A_STEP = ("subset", "subset_decay", "patience")
 """Proxy fields of which a step tells what they come to there."""
 
 
-def road(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, ...]:
+def state_keys(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, ...]:
     """What the state after each epoch depends on: equal names, equal states.
 
     Name ``n - 1`` is of the state after ``n`` epochs were trained and evaluated, before the proxy step that may end the
@@ -64,7 +64,7 @@ def road(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, .
     return tuple(names)
 
 
-def forks(roads: Iterable[Sequence[str]]) -> frozenset[str]:
+def branch_points(roads: Iterable[Sequence[str]]) -> frozenset[str]:
     """The states from which roads of several trials part, or at which several end: those worth keeping."""
     following: dict[str, set[str]] = {}
     for number, names in enumerate(roads):

@@ -20,17 +20,23 @@ from proxy_attention.data.images import ImageSet
 from proxy_attention.data.splits import Split, draw_split, redraw
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.evaluation import Evaluation, evaluate
-from proxy_attention.explanation_metrics import Judgement, check_regions, judge_explanations, judge_of, judged_ids
-from proxy_attention.files import Background, write_atomic, write_json
+from proxy_attention.explanation_metrics import (
+    ExplanationMetrics,
+    check_regions,
+    judge_explanations,
+    judge_of,
+    judged_ids,
+)
+from proxy_attention.files import BackgroundWriter, write_atomic, write_json
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
 from proxy_attention.models.classifier import Classifier, build_for
 from proxy_attention.models.weights import weights_digest
 from proxy_attention.proxies.scoring import Scores, clean_scores, online_scores, scores_part
-from proxy_attention.proxies.step import Examples, ProxyStep, Recipe, follow, proxy_step
+from proxy_attention.proxies.step import Examples, ProxyStep, Recipe, apply_recipe, proxy_step
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from proxy_attention.saliency.registry import check_method
 from proxy_attention.schedule import PlannedEpoch, has_stalled
-from proxy_attention.shared_states import Prefixes, Road
+from proxy_attention.shared_states import SharedStates, Sharing
 from proxy_attention.training import EpochTotals, TrainState, new_state, train_epoch
 from proxy_attention.validation import check
 
@@ -64,7 +70,7 @@ def run_trial(
     *,
     device: str = "cpu",
     directory: Path | None = None,
-    prefixes: Prefixes | None = None,
+    sharing: Sharing | None = None,
 ) -> Generator[Progress, None, None]:
     """Run a trial, epoch by epoch: a pure function of the config and the images, cut and resumed at any epoch.
 
@@ -73,7 +79,7 @@ def run_trial(
         images: the whole data set; never written to.
         directory: where checkpoints, ``epochs.json``, ``weights.safetensors``, ``recipes.safetensors`` and
             ``report.json`` go; a trial found there goes on after its newest readable checkpoint. None keeps nothing.
-        prefixes: what the trial shares with others: an epoch that one of them has trained is not trained again.
+        sharing: what the trial shares with others: an epoch that one of them has trained is not trained again.
             Close the trial if it is not run to its end: until then it holds what it is to make for them.
     Yields: Progress after every epoch that was not done before, then one item with the report.
     Raises: ConfigError, DataError, DivergedError, CheckpointError.
@@ -107,12 +113,12 @@ def run_trial(
         training_set = _proxies_again(done.recipes, training_set, split, labels, config)
         log.info("resuming after epoch %d", len(done.records) - 1)
     del saved
-    shared = (prefixes or Prefixes(Path())).of(config, data=images.digest, weights=weights, device=device)
+    shared = (sharing or Sharing(Path())).of(config, data=images.digest, weights=weights, device=device)
 
-    with shared, Background() as writer:  # a state is written before its lock is released
+    with shared, BackgroundWriter() as writer:  # a state is written before its lock is released
         while len(done.records) < len(plan):
             handed_out = len(done.records)
-            borrowed = shared.take(after=handed_out)
+            borrowed = shared.borrow(after=handed_out)
             if borrowed is not None:
                 own, done = done.records, _go_to(borrowed, state)
                 done.records[:handed_out] = own  # what was told of them stands
@@ -129,7 +135,7 @@ def run_trial(
                 val = evaluate(model, images.images, images.labels, ids=today.val, precision=config.precision)
                 seconds = time.perf_counter() - evaluated
                 done.records.append(_record(planned, totals, val, training_set, seconds, _peak(where, done)))
-                if shared.is_fork(len(done.records)):
+                if shared.is_shared(len(done.records)):
                     totals_too = {**_cut(done, state), "totals": snapshot(dataclasses.asdict(totals))}
                     writer.submit(partial(shared.publish, len(done.records), totals_too))
                     del totals_too  # the writer has it, and memory holds one such state
@@ -139,7 +145,7 @@ def run_trial(
             elif planned.step is not None:
                 clear_caches(where)
                 scores = _scores(model, training_set, totals, config, shared, epochs=len(done.records))
-                once = partial(shared.once, len(done.records))
+                once = partial(shared.compute_once, len(done.records))
                 step = proxy_step(model, training_set, scores, config, step=planned.step, once=once)
                 training_set = step.training_set
                 done.recipes.append(step.recipe)
@@ -167,7 +173,7 @@ def run_trial(
             )
 
         test = evaluate(model, images.images, images.labels, ids=split.test, precision=config.precision)
-        judgement = Judgement()
+        judgement = ExplanationMetrics()
         if judge is not None:
             judgement = judge_explanations(
                 model, images, ids=judged, saliency=judge, precision=config.precision, seed=config.seed
@@ -230,11 +236,11 @@ def _proxies_again(
     training_set = training_set.with_proxies(training_set.proxies.emptied())  # the first recipe is of originals
     for recipe in recipes[-1:] if alone else recipes:
         at_step = _at_step(recipe, training_set, split, labels, config)
-        training_set = follow(recipe, at_step, config).training_set
+        training_set = apply_recipe(recipe, at_step, config).training_set
     return training_set
 
 
-def remake(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iterator[ProxyStep]:
+def replay_steps(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iterator[ProxyStep]:
     """The steps that a complete trial took once more, from what it kept of them: the same proxies, bit for bit.
 
     Args:
@@ -245,7 +251,7 @@ def remake(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iter
     training_set = _originals(images, split, config)
     for number in range(len(recipes)):
         before = _proxies_again(recipes[:number], training_set, split, labels, config)
-        yield follow(recipes[number], _at_step(recipes[number], before, split, labels, config), config)
+        yield apply_recipe(recipes[number], _at_step(recipes[number], before, split, labels, config), config)
 
 
 def _originals(images: ImageSet, split: Split, config: TrialConfig) -> TrainingSet:
@@ -269,14 +275,20 @@ def _has_stalled(records: list[EpochRecord], config: TrialConfig) -> bool:
 
 
 def _scores(
-    model: Classifier, training_set: TrainingSet, totals: EpochTotals, config: TrialConfig, shared: Road, *, epochs: int
+    model: Classifier,
+    training_set: TrainingSet,
+    totals: EpochTotals,
+    config: TrialConfig,
+    shared: SharedStates,
+    *,
+    epochs: int,
 ) -> Scores:
     if config.collect == "online":
         own = training_set.labels_of(training_set.slot_ids).cpu()
         # of a mixed image every class of its label is right, and its own even where the label has none of it left
         right = (totals.correct > 0) | (totals.predicted == own)
         return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=right)
-    made = shared.once(epochs, scores_part(config), lambda: vars(clean_scores(model, training_set, config)))
+    made = shared.compute_once(epochs, scores_part(config), lambda: vars(clean_scores(model, training_set, config)))
     return Scores(**made)
 
 
@@ -340,7 +352,7 @@ def _report(
     images: ImageSet,
     split: Split,
     test: Evaluation,
-    judgement: Judgement,
+    judgement: ExplanationMetrics,
     *,
     wall_seconds: float,
     peak: float,

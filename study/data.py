@@ -24,8 +24,7 @@ from rich.table import Table
 from proxy_attention.data.folder import list_all, list_folder
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES, Source, open_source
-from proxy_attention.data.tools import download as preparing
-from proxy_attention.data.tools import subset as sampling
+from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.integrity import FAULTS, KINDS, Finding, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
@@ -103,13 +102,13 @@ def _prepare(args: Namespace, out: Console) -> int:
     root = _root(args)
     if root.exists() and not root.is_dir():
         raise ConfigError(f"--root must be a folder; got the file {str(root)!r}")
-    if not preparing.unfinished(root):
+    if not download.unfinished(root):
         try:
             catalogue = open_source(args.name, root)
         except DataError as error:
             if not source.archives:
                 how = source.by_hand.replace("DIR", _short(root))
-                raise preparing.FetchError(f"{args.name} must be got by hand: {how} (now: {error})") from error
+                raise download.FetchError(f"{args.name} must be got by hand: {how} (now: {error})") from error
         else:
             out.print(f"{args.name} is there already: nothing was done")
             _show(args.name, root, catalogue, out)
@@ -121,13 +120,13 @@ def _prepare(args: Namespace, out: Console) -> int:
 
     try:
         with Progress("unpacking", "MB", scale=MB) as line:
-            preparing.bring(source.archives, root, tell=tell, progress=line)
+            download.download(source.archives, root, tell=tell, progress=line)
     except OSError as error:
-        raise preparing.FetchError(f"--root must be writable and have room; got {str(root)!r}: {error}") from error
+        raise download.FetchError(f"--root must be writable and have room; got {str(root)!r}: {error}") from error
     try:
         catalogue = open_source(args.name, root)
     finally:
-        preparing.finish(root)  # also if what was unpacked is not what was expected: then the next call begins again
+        download.finish(root)  # also if what was unpacked is not what was expected: then the next call begins again
     _show(args.name, root, catalogue, out)
     return DONE
 
@@ -223,12 +222,12 @@ def _sample(args: Namespace, out: Console) -> int:
     target = Path(args.to).expanduser().absolute()
     if root is not None and target.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"--to must lie outside the data set, which is only read; got {str(target)!r}")
-    sampling.refuse_taken(target)
+    subset.refuse_taken(target)
     catalogue = open_source(args.name, root)
-    chosen = sampling.choose(catalogue, train=args.train, test=args.test)
+    chosen = subset.choose(catalogue, train=args.train, test=args.test)
     try:
         with Progress("writing", "images") as line:
-            sampling.write(catalogue, chosen, target, progress=line)
+            subset.write(catalogue, chosen, target, progress=line)
     except OSError as error:
         raise ConfigError(f"--to must be writable and have room; got {str(target)!r}: {error}") from error
     tested = sum(catalogue.own_test[i] for i in chosen)
@@ -357,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(args, "format", FORMATS[0]) not in FORMATS:
             raise unknown("--format", args.format, FORMATS)
         return COMMANDS[words[0]].run(args, out)
-    except preparing.FetchError as error:
+    except download.FetchError as error:
         fail(PROGRAM, error)
         return SOME_FAILED
     except ProxyAttentionError as error:

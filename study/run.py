@@ -36,7 +36,7 @@ from study.console import (
 )
 from study.execution.ray_session import cluster_machine, ray_session
 from study.execution.run_lock import sole_driver, storage_trouble
-from study.execution.runner import conduct
+from study.execution.runner import run_missing_trials
 from study.execution.status import Status, status
 from study.plan import ROOT, SEARCHES, Plan, is_complete
 from study.planning.cost import WRONG, Price
@@ -97,7 +97,7 @@ def parser() -> Parser:
         "--cache-gb",
         metavar="N",
         type=whole("--cache-gb", low=1),
-        help=f"disk for decoded images, and for shared prefixes, each (default: {CACHE_GB})",
+        help=f"disk for decoded images, and for shared sharing, each (default: {CACHE_GB})",
     )
     add("--address", metavar="ADDRESS", help="join a Ray cluster (auto, or its address) instead of starting Ray")
     add("--no-dashboard", action="store_true", help="start Ray without its dashboard")
@@ -209,7 +209,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
     beside: dict[str, float] = {}
     if price:
         left = [trial for trial in prepared.plan.trials if not is_complete(prepared.request.run, trial.trial_id)]
-        passes, judging = prepared.desk.passes, prepared.desk.judging
+        passes, judging = prepared.planner.passes, prepared.planner.judging
         beside = {
             trial.trial_id: price.epochs_worth(trial.config, passes(trial.config), judging=judging(trial.config))
             for trial in left
@@ -234,7 +234,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
                 out.print(f"dashboard    http://{session['dashboard']}   (it asks for the token in ~/.ray/auth_token)")
             if session["joined"]:
                 out.print(f"cluster      {session['joined']}")
-            return conduct(prepared, line)
+            return run_missing_trials(prepared, line)
     except KeyboardInterrupt:
         return True
 
@@ -242,8 +242,8 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
 def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
     plan, request, resources = prepared.plan, prepared.request, prepared.resources
     first = prepared.first
-    train, val = prepared.desk.sizes(first)
-    data = prepared.desk.data(first)
+    train, val = prepared.planner.sizes(first)
+    data = prepared.planner.data(first)
     out.print(f"[bold]{plan.name}[/bold] · {plan.search} · seeds {', '.join(map(str, plan.seeds))}")
     if plan.question:
         out.print(plan.question, style="italic", markup=False)
@@ -273,13 +273,13 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
     leaking = sorted({trial.config.split for trial in plan.trials} & LEAKING)
     if leaking:
         out.print(f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result")
-    notes = prepared.desk.notes.items()
+    notes = prepared.planner.notes.items()
     for text in dict.fromkeys(f"{model} at {size} px: {note}" for (model, size, *_), note in notes):
         out.print(f"model        {text}")  # once, whatever the weights are
     for schedule, patience in sorted({(trial.config.schedule, trial.config.patience) for trial in plan.trials}):
         if Schedule.parse(schedule).never_stalls(patience):
             out.print(f"never        p? of {schedule}: with patience = {patience} no epoch is left to compare with")
-    for model, methods in prepared.desk.same:
+    for model, methods in prepared.planner.same:
         same = f"{', '.join(methods)} are one method under {model}'s linear head: their rows will be equal"
         out.print(f"the same     {same}", soft_wrap=True)
     for name, value in plan.measured.items():

@@ -222,7 +222,7 @@ def grow_images(count: int) -> dict[str, Any]:
 def grow_trials(count: int) -> list[dict[str, float]]:
     """Plan a grid, write and read its plan, read its rows before any trial has begun."""
     from study.plan import Plan
-    from study.planning.planner import Desk
+    from study.planning.planner import Planner
     from study.planning.search import grid_plan
     from study.planning.study_file import parse_study
     from study.results import load_results
@@ -234,10 +234,10 @@ def grow_trials(count: int) -> list[dict[str, float]]:
             run = storage / str(number) / "grid"
             seconds: dict[str, float] = {}
             study = parse_study(text)
-            desk = Desk(study, data_root=None, device="cpu", auto=lambda config: {})
+            planner = Planner(study, data_root=None, device="cpu", auto=lambda config: {})
             # the data set is read and the model built once, whatever follows; of a seed that is not in the plan
-            desk.trial(0, "proxy", study.config({"schedule": "1,p"}, count))
-            trials = _timed(seconds, "plan", lambda s=study, d=desk: grid_plan(s, d))
+            planner.trial(0, "proxy", study.config({"schedule": "1,p"}, count))
+            trials = _timed(seconds, "plan", lambda s=study, d=planner: grid_plan(s, d))
             assert len(trials) == count
             plan = _plan(trials)
             _timed(seconds, "write plan.json", lambda p=plan, r=run: p.write(r))
@@ -272,8 +272,8 @@ def grow_worker(count: int) -> list[float]:
     from PIL import Image
 
     from proxy_attention.memory import freeze_imports
-    from study.execution.worker import Workplace, run_planned
-    from study.planning.planner import Desk
+    from study.execution.worker import WorkerSettings, run_planned
+    from study.planning.planner import Planner
     from study.planning.search import grid_plan
     from study.planning.study_file import parse_study
 
@@ -283,12 +283,12 @@ def grow_worker(count: int) -> list[float]:
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.effect_noise((16, 16), 20 + number).save(file)
         study = parse_study(STUDY.format(seeds=", ".join(map(str, range(-(-count // 10)))), dataset="folder"))
-        desk = Desk(study, data_root=storage / "images", device="cpu", auto=lambda config: {})
+        planner = Planner(study, data_root=storage / "images", device="cpu", auto=lambda config: {})
         run = storage / "run"
-        workplace = Workplace(run, storage / "images", "cpu", "")
+        workplace = WorkerSettings(run, storage / "images", "cpu", "")
         freeze_imports()  # as a worker of a study does
         resident = []
-        for trial in grid_plan(study, desk)[:count]:
+        for trial in grid_plan(study, planner)[:count]:
             run_planned(trial, workplace, lambda metrics: None)
             resident.append(status_mb("VmRSS"))
     return resident

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from experiments.speed.measure import THE_TIME, Effort, Section, Target, row_of
 from study.execution.ray_session import ray_session
-from study.execution.runner import conduct
+from study.execution.runner import run_missing_trials
 from study.planning.cost import work
-from study.planning.prepare import Prepared, begin, passages, prepare
+from study.planning.prepare import Prepared, begin, prepare, trial_costs
 from study.planning.request import Request
 from study.planning.resources import this_machine
 from study.planning.study_file import parse_study
@@ -45,9 +45,9 @@ ONE_TRIAL = """
 import json, sys
 from pathlib import Path
 from study.plan import PlannedTrial
-from study.trainable import Workplace, run_planned
+from study.trainable import WorkerSettings, run_planned
 run, planned = Path(sys.argv[1]), PlannedTrial.of(json.loads(sys.argv[2]))
-run_planned(planned, Workplace(run, None, "cpu", ""), lambda metrics: None)
+run_planned(planned, WorkerSettings(run, None, "cpu", ""), lambda metrics: None)
 """
 
 
@@ -83,7 +83,7 @@ def study(effort: Effort) -> list[Section]:
                 if number and name in ONCE:
                     continue
                 prepared = _planned(Path(folder) / f"{number}-{name}", text, without)
-                todo = work(passages(prepared), prepared.prefixes, device="cpu")
+                todo = work(trial_costs(prepared), prepared.sharing, device="cpu")
                 started = time.perf_counter()
                 trained = run(prepared)
                 seconds[name].append(time.perf_counter() - started)
@@ -135,7 +135,7 @@ def _planned(storage: Path, text: str, without: tuple[str, ...]) -> Prepared:
 
 def _with_ray(prepared: Prepared) -> int:
     watcher = Count()
-    conduct(prepared, watcher)
+    run_missing_trials(prepared, watcher)
     return watcher.epochs
 
 

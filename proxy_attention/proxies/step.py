@@ -106,12 +106,12 @@ def proxy_step(
             lambda: {"maps": _maps(model, training_set, ids, guesses, config, step=step)},
         )["maps"]
     recipe = Recipe(step=step, ids=ids, predicted=guesses, maps=maps)
-    made = follow(recipe, training_set, config)
+    made = apply_recipe(recipe, training_set, config)
     seconds = scores.seconds + time.perf_counter() - started
     return dataclasses.replace(made, wrong=int(scores.wrong.sum()), seconds=seconds)
 
 
-def follow(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> ProxyStep:
+def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> ProxyStep:
     """Make a step's proxies: control, replace, substitute. Asks no model, and gives the same pixels again.
 
     Args:

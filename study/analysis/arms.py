@@ -22,7 +22,7 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class ArmStatistics:
     """One arm, or one level of what was searched.
 
     Attributes:
@@ -61,7 +61,7 @@ class Judged:
     to_baseline: Estimate
 
 
-def standings(frame: pd.DataFrame, done: pd.DataFrame) -> list[Standing]:
+def arm_statistics(frame: pd.DataFrame, done: pd.DataFrame) -> list[ArmStatistics]:
     """Every side that has a complete trial, in the order of study.toml.
 
     Args:
@@ -87,10 +87,12 @@ def _of(done: pd.DataFrame, side: Side) -> pd.DataFrame:
     return done[done["trial_id"].isin(side.rows["trial_id"])]
 
 
-def _standing(side: Side, rows: pd.DataFrame, twins: pd.DataFrame, trials: Trials, names: dict[str, str]) -> Standing:
+def _standing(
+    side: Side, rows: pd.DataFrame, twins: pd.DataFrame, trials: Trials, names: dict[str, str]
+) -> ArmStatistics:
     pairs = _pairs(side, rows, trials)
     twin = twins[["baseline_id", "baseline_arm"]].to_numpy().tolist()[:1]
-    return Standing(
+    return ArmStatistics(
         name=side.name,
         trials=len(rows),
         seeds=int(rows["seed"].nunique()),
@@ -138,6 +140,6 @@ def _judged_alike(row: Row, other: Row) -> bool:
     return all(str(row[name]) == str(other[name]) for name in ("judged_by", "judged_images"))
 
 
-def worth_a_table(found: Sequence[Standing]) -> bool:
+def worth_a_table(found: Sequence[ArmStatistics]) -> bool:
     """Whether the sides say more than a table by arm: one of them was trained otherwise than its baseline."""
     return any(side.rival for side in found if side.name != BASELINE)

@@ -7,8 +7,8 @@ from typing import Any
 
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.schedule import Schedule
-from proxy_attention.state_keys import forks
-from study.execution.worker import Workplace, write_error
+from proxy_attention.state_keys import branch_points
+from study.execution.worker import WorkerSettings, write_error
 from study.plan import Plan, PlannedTrial, folder_of, is_complete
 from study.planning.benchmark import gpu_memory_mb
 from study.planning.prepare import Prepared, _road
@@ -23,7 +23,7 @@ from study.planning.study_file import Study
 from study.results import COMPLETE, load_results, trials_of
 
 
-def conduct(prepared: Prepared, watcher: Any) -> bool:
+def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
     """Run what is missing, phase by phase; Ray must be there and the run locked.
 
     Args:
@@ -34,16 +34,16 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
     # here: ray must find its environment, which cluster.py sets, ready
     from study.execution.tuner import Outcome, run_optuna, run_trials
 
-    request, desk = prepared.request, prepared.desk
+    request, planner = prepared.request, prepared.planner
     run = request.run
     plan = Plan.read(run)
     resources = prepared.resources
 
     def run_missing(trials: tuple[PlannedTrial, ...], resources: Resources) -> Outcome:
         missing = [trial for trial in trials if not is_complete(run, trial.trial_id)]
-        workplace = workplace_of(prepared, known=trials)
-        shared = workplace.prefixes.names if workplace.prefixes is not None else frozenset()
-        roads = [_road(trial, desk) for trial in missing]
+        workplace = worker_settings(prepared, known=trials)
+        shared = workplace.sharing.names if workplace.sharing is not None else frozenset()
+        roads = [_road(trial, planner) for trial in missing]
         return run_trials(leaders_first(missing, roads, shared, resources.concurrency), workplace, resources, watcher)
 
     def search(suggestions: int, resources: Resources) -> Outcome:
@@ -51,8 +51,8 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
             return run_missing(plan.trials[:suggestions] if suggestions else plan.trials, resources)
         return run_optuna(
             request.study,
-            desk,
-            workplace_of(prepared, known=()),
+            planner,
+            worker_settings(prepared, known=()),
             resources,
             watcher,
             name=plan.name,
@@ -73,7 +73,7 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
         rows = load_results(run)
         done = rows[rows["status"] == COMPLETE]
         accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
-        confirmed = confirmation_plan(request.study, desk, suggested, accuracies, confirm=plan.confirm)
+        confirmed = confirmation_plan(request.study, planner, suggested, accuracies, confirm=plan.confirm)
         plan = dataclasses.replace(plan, confirmed=confirmed)
         plan.write(run)
     outcome = run_missing(plan.confirmed, resources)
@@ -81,18 +81,18 @@ def conduct(prepared: Prepared, watcher: Any) -> bool:
     return outcome.interrupted
 
 
-def workplace_of(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Workplace:
+def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> WorkerSettings:
     """Where trials run, and what they share: of known trials the forks of their roads, of others their schedules'."""
-    request, prefixes = prepared.request, prepared.prefixes
-    if prefixes is not None:
-        names = forks(_road(trial, prepared.desk) for trial in known)
-        prefixes = dataclasses.replace(prefixes, names=names, epochs=frozenset() if known else _partings(request.study))
-    return Workplace(
+    request, sharing = prepared.request, prepared.sharing
+    if sharing is not None:
+        names = branch_points(_road(trial, prepared.planner) for trial in known)
+        sharing = dataclasses.replace(sharing, names=names, epochs=frozenset() if known else _partings(request.study))
+    return WorkerSettings(
         run=request.run,
         data_root=request.data_root,
         device=prepared.resources.device,
         commit=prepared.plan.about["commit"],
-        prefixes=prefixes,
+        sharing=sharing,
         cache=None if "cache" in request.without else request.caches,
         cache_mb=request.cache_gb * 1024,
         reuse="reuse" not in request.without,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy_attention.state_keys import road
+from proxy_attention.state_keys import state_keys
 from study.plan import LOCK, Plan, PlannedTrial, folder_of, read_json
 from study.results import COMPLETE, FAILED, INTERRUPTED, status_of, trials_of
 
@@ -84,7 +84,7 @@ def status(run: Path) -> Status:
 
 def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknown: int, sharing: bool) -> float:
     """Epochs still to be trained, each once where trials share it; a trial that is not known yet costs the mean."""
-    roads = {trial.trial_id: road(trial.config, data=trial.data_digest, weights=None) for trial in trials}
+    roads = {trial.trial_id: state_keys(trial.config, data=trial.data_digest, weights=None) for trial in trials}
     if not sharing:
         roads = {trial_id: tuple(f"{trial_id} {name}" for name in names) for trial_id, names in roads.items()}
     every = {name for names in roads.values() for name in names}

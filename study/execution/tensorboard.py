@@ -17,13 +17,13 @@ PADDING = 4
 """White pixels around every picture of a sheet."""
 
 
-class Scalars:
+class TensorBoardLog:
     """Writes the event file in a trial's folder; one a trial."""
 
     def __init__(self, folder: Path) -> None:
         self._writer = SummaryWriter(str(folder))
 
-    def __enter__(self) -> "Scalars":
+    def __enter__(self) -> "TensorBoardLog":
         return self
 
     def __exit__(

@@ -24,9 +24,9 @@ from proxy_attention.memory import freeze_imports
 from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.execution.run_lock import storage_trouble
-from study.execution.worker import Workplace, memory_came_back, run_planned
+from study.execution.worker import WorkerSettings, memory_came_back, run_planned
 from study.plan import PlannedTrial, folder_of, is_complete
-from study.planning.planner import Desk
+from study.planning.planner import Planner
 from study.planning.resources import Resources
 from study.planning.study_file import Range, Study, arm_of
 from study.results import suggested_trials
@@ -100,11 +100,11 @@ class _Watch(tune.Callback):
 class _Space:
     """The conditional space, as OptunaSearch asks for it: proxy fields only where the schedule has a proxy step."""
 
-    def __init__(self, study: Study, desk: Desk) -> None:
-        self._study, self._desk = study, desk
+    def __init__(self, study: Study, planner: Planner) -> None:
+        self._study, self._desk = study, planner
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # as _Watch: never restored by Tune, and the desk may hold a large catalogue
+        return {}  # as _Watch: never restored by Tune, and the planner may hold a large catalogue
 
     def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
         values = {"schedule": trial.suggest_categorical("schedule", _schedule_choices(self._study))}
@@ -135,7 +135,9 @@ class _Sampler(optuna.samplers.TPESampler):
         return useful[0]
 
 
-def run_trials(trials: Iterable[PlannedTrial], workplace: Workplace, resources: Resources, watcher: Watcher) -> Outcome:
+def run_trials(
+    trials: Iterable[PlannedTrial], workplace: WorkerSettings, resources: Resources, watcher: Watcher
+) -> Outcome:
     """Run planned trials, each once, as one grid dimension of whole configurations."""
     specs = [trial.as_dict() for trial in trials]
     if not specs:
@@ -157,8 +159,8 @@ def storage_of(run: Path) -> optuna.storages.RDBStorage:
 
 def run_optuna(
     study: Study,
-    desk: Desk,
-    workplace: Workplace,
+    planner: Planner,
+    workplace: WorkerSettings,
     resources: Resources,
     watcher: Watcher,
     *,
@@ -189,7 +191,7 @@ def run_optuna(
         return outcome
 
     searcher = OptunaSearch(
-        space=_Space(study, desk),
+        space=_Space(study, planner),
         metric=METRIC,
         mode="max",
         sampler=sampler,
@@ -238,7 +240,7 @@ def _suggest(trial: optuna.Trial, field: str, dimension: Any) -> Any:
 
 
 def _fit(
-    workplace: Workplace,
+    workplace: WorkerSettings,
     resources: Resources,
     watcher: Watcher,
     *,
@@ -247,7 +249,7 @@ def _fit(
     search_alg: OptunaSearch | None = None,
     num_samples: int = 1,
 ) -> Outcome:
-    def proxy_attention_trial(space: dict[str, Any], *, workplace: Workplace) -> None:  # so the dashboard calls it
+    def proxy_attention_trial(space: dict[str, Any], *, workplace: WorkerSettings) -> None:  # so the dashboard calls it
         freeze_imports()
         run_planned(PlannedTrial.of(space["trial"]), workplace, tune.report)
         if workplace.reuse and not memory_came_back(workplace.device):

@@ -22,9 +22,9 @@ from proxy_attention.files import write_atomic, write_json
 from proxy_attention.memory import clear_caches, live_tensors
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, as_json
-from proxy_attention.shared_states import Prefixes
-from proxy_attention.trial import read_recipes, remake, run_trial
-from study.execution.tensorboard import PADDING, Scalars, sheet
+from proxy_attention.shared_states import Sharing
+from proxy_attention.trial import read_recipes, replay_steps, run_trial
+from study.execution.tensorboard import PADDING, TensorBoardLog, sheet
 from study.plan import PlannedTrial, folder_of, is_complete, read_json
 from study.planned_images import images_of
 
@@ -38,7 +38,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkerSettings:
     """What every trial of a run shares. Paths are absolute: a worker has another working directory.
 
     Attributes:
@@ -46,7 +46,7 @@ class Workplace:
         data_root: where the data set lies, or None.
         device: ``cuda`` or ``cpu``.
         commit: of the code, for the record.
-        prefixes: what the trials share of their epochs; None for nothing.
+        sharing: what the trials share of their epochs; None for nothing.
         cache: where decoded images lie for all processes of a host; None to decode in each.
         cache_mb: disk that they may take.
         reuse: whether a worker trains one trial after another.
@@ -56,7 +56,7 @@ class Workplace:
     data_root: Path | None
     device: str
     commit: str
-    prefixes: Prefixes | None = None
+    sharing: Sharing | None = None
     cache: Path | None = None
     cache_mb: int = LIMIT_MB
     reuse: bool = True
@@ -105,7 +105,7 @@ def _held(device: str) -> tuple[int, float]:
     return live_tensors(), torch.cuda.memory_allocated() / 2**20 if device == "cuda" else 0.0
 
 
-def run_planned(planned: PlannedTrial, workplace: Workplace, report: Report) -> None:
+def run_planned(planned: PlannedTrial, workplace: WorkerSettings, report: Report) -> None:
     """Run one planned trial to its end, from wherever it was cut; its folder then tells everything about it.
 
     A trial of the run with the same digest that is complete is not trained again: its report is taken over. One that
@@ -135,15 +135,15 @@ def run_planned(planned: PlannedTrial, workplace: Workplace, report: Report) -> 
         clear_caches(torch.device(workplace.device))
 
 
-def _train(planned: PlannedTrial, workplace: Workplace, folder: Path, report: Report) -> None:
+def _train(planned: PlannedTrial, workplace: WorkerSettings, folder: Path, report: Report) -> None:
     config = planned.config
     images = images_of(planned, workplace.data_root, cache=workplace.cache, cache_mb=workplace.cache_mb)
     reported = False
     if config.compile and workplace.cache is not None:  # else it writes to the system's temporary folder
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(workplace.cache / "compiled"))
-    trial = run_trial(config, images, device=workplace.device, directory=folder, prefixes=workplace.prefixes)
+    trial = run_trial(config, images, device=workplace.device, directory=folder, sharing=workplace.sharing)
     # closed even if interrupted: the traceback would keep the trial alive, and with it the locks that others wait for
-    with Scalars(folder) as scalars, closing(trial) as running:
+    with TensorBoardLog(folder) as scalars, closing(trial) as running:
         for progress in running:
             if progress.report is None:
                 for record in (*progress.earlier, progress.record):
@@ -176,14 +176,14 @@ def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images
     write_json(told, {"epoch": record.epoch, "padding": PADDING, "rows": rows})
 
 
-def _make_missing_examples(planned: PlannedTrial, folder: Path, images: ImageSet, scalars: Scalars) -> None:
+def _make_missing_examples(planned: PlannedTrial, folder: Path, images: ImageSet, scalars: TensorBoardLog) -> None:
     """Keep a complete trial's newest sheet where it has none: it took over an epoch beyond the step from another."""
     made = [record for record in _epochs_of(folder) if record.made_images]
     if not made or (read_json(folder / SHEET[1]) or {}).get("epoch") == made[-1].epoch:
         return
     recipes = read_recipes(folder)
     newest = max(number for number, recipe in enumerate(recipes) if len(recipe.ids))
-    step = next(islice(remake(planned.config, images, recipes), newest, None))
+    step = next(islice(replay_steps(planned.config, images, recipes), newest, None))
     scalars.examples(made[-1], step.examples)
     _keep_examples(folder, made[-1], step.examples, images)
 

@@ -27,7 +27,7 @@ from proxy_attention.memory import clear_caches, peak_mb, reset_peak
 from proxy_attention.models.classifier import build_for
 from proxy_attention.training import new_state, train_epoch
 from study.plan import read_json
-from study.planning.planner import Desk
+from study.planning.planner import Planner
 from study.planning.resources import Resources
 from study.planning.search import variants_of
 from study.planning.study_file import Study
@@ -205,7 +205,7 @@ def _take_a_step(config: TrialConfig, classes: int, device: torch.device, size: 
 
 def find(
     study: Study,
-    desk: Desk,
+    planner: Planner,
     *,
     resources: Resources,
     file: Path,
@@ -225,9 +225,9 @@ def find(
     if not asking:
         return None
     machine, memory = _machine(resources)
-    bound = min(MOST, *(max(desk.sizes(config)[0] // STEPS, 1) for config in asking))
+    bound = min(MOST, *(max(planner.sizes(config)[0] // STEPS, 1) for config in asking))
     size, when = bound, "found before"
-    for need in dict.fromkeys(_need(config, desk, resources, memory) for config in asking):
+    for need in dict.fromkeys(_need(config, planner, resources, memory) for config in asking):
         at_most, key = size, need.key(machine)  # more than fits another is of no use
         known = _known(file, key, at_most)
         if known is None:
@@ -245,8 +245,8 @@ def _trials(study: Study) -> list[TrialConfig]:
     return list(dict.fromkeys([*variants_of(study, (*DATA_FIELDS, *STEP_FIELDS)), *arms]))
 
 
-def _need(config: TrialConfig, desk: Desk, resources: Resources, memory_mb: float) -> Need:
-    data = desk.data(config)
+def _need(config: TrialConfig, planner: Planner, resources: Resources, memory_mb: float) -> Need:
+    data = planner.data(config)
     changes: dict[str, Any] = {name: getattr(config, name) for name in STEP_FIELDS}
     if config.precision == AUTO:
         changes["precision"] = "fp32"  # which needs the most

@@ -8,8 +8,8 @@ import torch
 from proxy_attention.config import TrialConfig
 from proxy_attention.proxies.scoring import explained_while_scored, scores_part
 from proxy_attention.proxies.step import maps_part
-from proxy_attention.shared_states import Prefixes
-from proxy_attention.state_keys import forks, road
+from proxy_attention.shared_states import Sharing
+from proxy_attention.state_keys import branch_points, state_keys
 from study.planning.benchmark import Speed
 
 START_SECONDS = 12.0
@@ -23,12 +23,12 @@ WRONG = 0.3
 
 
 @dataclass(frozen=True)
-class Passage:
+class TrialCost:
     """One trial as its price sees it.
 
     Attributes:
         config: with no field left ``auto``.
-        names: of the states on its road (``prefixes.road``).
+        names: of the states on its road (``sharing.road``).
         done: epochs that its own files hold.
         complete: whether nothing is left of it.
         passes: forward passes an image that its method of explanation takes.
@@ -53,9 +53,9 @@ class Passage:
         complete: bool = False,
         passes: int = 1,
         judging: int = 0,
-    ) -> "Passage":
+    ) -> "TrialCost":
         """The passage of a trial over these contents."""
-        return cls(config, road(config, data=data, weights=weights), done, complete, passes, judging)
+        return cls(config, state_keys(config, data=data, weights=weights), done, complete, passes, judging)
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ class Work:
     judging: int = 0
 
 
-def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str) -> Work:
+def work(trial_costs: Sequence[TrialCost], sharing: Sharing | None, *, device: str) -> Work:
     """Count what is left.
 
     Args:
-        prefixes: where shared states lie, of which some may be there already; None shares nothing.
+        sharing: where shared states lie, of which some may be there already; None shares nothing.
     """
-    left = [passage for passage in passages if not passage.complete]
-    shared = forks(passage.names for passage in passages) if prefixes is not None else frozenset()
+    left = [passage for passage in trial_costs if not passage.complete]
+    shared = branch_points(passage.names for passage in trial_costs) if sharing is not None else frozenset()
     epochs: dict[tuple[str, int], float] = {}
     scorings: dict[tuple[str, ...], float] = {}
     explanations: dict[tuple[Hashable, ...], Explanation] = {}
@@ -124,10 +124,10 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
     nominal, steps, longest = 0, 0, 0.0
     for number, passage in enumerate(left):
         config = passage.config
-        images = config.train_fraction / passages[0].config.train_fraction
-        start = max(passage.done, _published(passage, shared, prefixes, device))
+        images = config.train_fraction / trial_costs[0].config.train_fraction
+        start = max(passage.done, _published(passage, shared, sharing, device))
         todo = range(start, len(passage.names))
-        alone = 0 if prefixes is not None else number + 1  # without sharing, every trial has epochs of its own
+        alone = 0 if sharing is not None else number + 1  # without sharing, every trial has epochs of its own
         epochs |= {(passage.names[n], alone): images for n in todo}
         nominal, longest = nominal + len(passage.names) - passage.done, max(longest, len(todo) * images)
         for step, planned in enumerate(config.planned.steps):
@@ -135,7 +135,7 @@ def work(passages: Sequence[Passage], prefixes: Prefixes | None, *, device: str)
                 continue
             steps, may_skip = steps + 1, may_skip or planned.only_if_stalled
             name = passage.names[planned.index]
-            whose = "" if prefixes is not None and name in shared else f"trial {number}"
+            whose = "" if sharing is not None and name in shared else f"trial {number}"
             if config.collect == "clean":
                 scorings[name, scores_part(config), whose] = images
             if not _explained_by_scoring(config, step):
@@ -177,14 +177,14 @@ def _explained_part(config: TrialConfig, step: int) -> tuple[Hashable, ...]:
     return maps_part(config, torch.empty(0, dtype=torch.int64), step=step), order, subset
 
 
-def _published(passage: Passage, shared: frozenset[str], prefixes: Prefixes | None, device: str) -> int:
+def _published(passage: TrialCost, shared: frozenset[str], sharing: Sharing | None, device: str) -> int:
     """Epochs of the furthest shared state on this road that is there already."""
-    if prefixes is None or device != "cpu":  # naming a GPU's states would claim its memory here
+    if sharing is None or device != "cpu":  # naming a GPU's states would claim its memory here
         return 0
     there = (
         n
         for n in range(len(passage.names), 0, -1)
-        if passage.names[n - 1] in shared and prefixes.path(passage.names[n - 1], device=device).exists()
+        if passage.names[n - 1] in shared and sharing.path(passage.names[n - 1], device=device).exists()
     )
     return next(there, 0)
 

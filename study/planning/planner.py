@@ -87,7 +87,7 @@ def _trained_by(study: Study) -> frozenset[str]:
     return frozenset().union(*map(trained_by, configs))
 
 
-class Desk:
+class Planner:
     """Plans trials of one study: opens each data set, draws each split and builds each model once.
 
     Args:

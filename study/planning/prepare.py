@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from proxy_attention.config import TrialConfig
-from proxy_attention.shared_states import Prefixes
-from proxy_attention.state_keys import road
+from proxy_attention.shared_states import Sharing
+from proxy_attention.state_keys import state_keys
 from study.plan import Plan, PlannedTrial, about, folder_of, is_complete, read_json
 from study.planning.batch_size import Found, find
 from study.planning.benchmark import fastest_threads, is_open, measure, named_threads, without_auto
-from study.planning.cost import Passage, Price, work
+from study.planning.cost import Price, TrialCost, work
 from study.planning.plan_check import check_plan, settle_plan
-from study.planning.planner import Desk, fingerprint
+from study.planning.planner import Planner, fingerprint
 from study.planning.request import Request
 from study.planning.resources import Machine, Resources, decide
 from study.planning.search import (
@@ -40,7 +40,7 @@ class Prepared:
 
     request: Request
     plan: Plan
-    desk: Desk
+    planner: Planner
     resources: Resources
     cpus: int
     batch: Found | None = None
@@ -52,7 +52,7 @@ class Prepared:
         study = self.request.study
         if self.plan.trials:
             return self.plan.trials[0].config
-        return self.desk.resolved(study.config({"schedule": study.baseline_schedule}, study.seeds[0]))
+        return self.planner.resolved(study.config({"schedule": study.baseline_schedule}, study.seeds[0]))
 
     @property
     def trial_count(self) -> int:
@@ -70,15 +70,15 @@ class Prepared:
     @property
     def images_mb(self) -> float:
         """Of the decoded images in memory and in the cache."""
-        data = self.desk.data(self.first)
+        data = self.planner.data(self.first)
         return (data.train_pool + data.own_test) * 3 * self.first.image_size**2 / 2**20
 
     @property
-    def prefixes(self) -> Prefixes | None:
-        """Where the run's shared prefixes lie; None if nothing is to be shared."""
+    def sharing(self) -> Sharing | None:
+        """Where the run's shared sharing lie; None if nothing is to be shared."""
         if "sharing" in self.request.without:
             return None
-        return Prefixes(self.request.caches / "prefixes", limit_mb=self.request.cache_gb * 1024)
+        return Sharing(self.request.caches / "prefixes", limit_mb=self.request.cache_gb * 1024)
 
 
 def prepare(
@@ -116,7 +116,7 @@ def prepare(
         example = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
         measured["threads"] = fastest_threads(example, resources.cpus * resources.concurrency)
         resources = share(threads=measured["threads"])
-    desk = Desk(
+    planner = Planner(
         study,
         data_root=request.data_root,
         device=resources.device,
@@ -128,17 +128,17 @@ def prepare(
     batch = Found(measured["batch_size"], "as planned") if "batch_size" in measured else None
     if batch is None:  # before precision, which is measured at it
         sizes = request.caches / "batch_sizes.json"
-        batch = find(study, desk, resources=resources, file=sizes, keep=caching, tell=tell)
+        batch = find(study, planner, resources=resources, file=sizes, keep=caching, tell=tell)
         measured |= {"batch_size": batch.size} if batch is not None else {}
-    trials = _planned(request, desk)
+    trials = _planned(request, planner)
     asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
     if not trials:  # a search: its data and model are checked by its baseline
         baseline = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
-        asked["baseline"] = desk.trial(0, "baseline", baseline).config_digest
+        asked["baseline"] = planner.trial(0, "baseline", baseline).config_digest
         for arm in study.arms:
-            desk.trial(0, arm.name, study.config(arm.values, study.seeds[0]))
+            planner.trial(0, arm.name, study.config(arm.values, study.seeds[0]))
         for config in models_of(study):  # what is suggested later must not fail then
-            desk.check_model(config)
+            planner.check_model(config)
     plan = Plan(
         search=request.search,
         name=request.name,
@@ -151,19 +151,20 @@ def prepare(
         measured=measured,
         options=request.options,
         fingerprint=fingerprint(study, request.search, trials, **asked),
-        about=about(request.command, resources.device) | {"folder": str(request.run), "skipped_images": desk.skipped},
+        about=about(request.command, resources.device)
+        | {"folder": str(request.run), "skipped_images": planner.skipped},
     )
     check_plan(request.run, plan)
-    return Prepared(request, plan, desk, resources, machine.cpus, batch)
+    return Prepared(request, plan, planner, resources, machine.cpus, batch)
 
 
 def priced(prepared: Prepared) -> Prepared:
     """The same with the price of what is left, measured here and now."""
-    first, desk, device = prepared.first, prepared.desk, prepared.resources.device
-    data = desk.data(first)
-    train, val = desk.sizes(first)
+    first, planner, device = prepared.first, prepared.planner, prepared.resources.device
+    data = planner.data(first)
+    train, val = planner.sizes(first)
     price = Price(
-        work=work(passages(prepared), prepared.prefixes, device=device),
+        work=work(trial_costs(prepared), prepared.sharing, device=device),
         speed=measure(first, len(data.classes), device),
         train=train,
         val=val,
@@ -173,48 +174,48 @@ def priced(prepared: Prepared) -> Prepared:
     return dataclasses.replace(prepared, price=price)
 
 
-def passages(prepared: Prepared) -> list[Passage]:
+def trial_costs(prepared: Prepared) -> list[TrialCost]:
     """Every trial of the run with what its files hold of it; of a search, what is not known yet is drawn at random."""
-    plan, run, desk = prepared.plan, prepared.request.run, prepared.desk
+    plan, run, planner = prepared.plan, prepared.request.run, prepared.planner
     known = trials_of(Plan.read(run), run) if (run / "plan.json").exists() else list(plan.trials)
-    found = [_passage(trial, run, desk) for trial in known]
+    found = [_passage(trial, run, planner) for trial in known]
     drawn = expected_configs(
         prepared.request.study, suggestions=plan.suggestions, confirm=plan.confirm, searched=plan.search != "grid"
     )
     return found + [
-        Passage.of(
+        TrialCost.of(
             config,
-            data=desk.data(config).digest,
-            weights=desk.weights(config),
-            passes=desk.passes(config),
-            judging=desk.judging(config),
+            data=planner.data(config).digest,
+            weights=planner.weights(config),
+            passes=planner.passes(config),
+            judging=planner.judging(config),
         )
-        for config in map(desk.resolved, drawn[len(known) : prepared.trial_count])
+        for config in map(planner.resolved, drawn[len(known) : prepared.trial_count])
     ]
 
 
-def _road(trial: PlannedTrial, desk: Desk) -> tuple[str, ...]:
-    return road(trial.config, data=trial.data_digest, weights=desk.weights(trial.config))
+def _road(trial: PlannedTrial, planner: Planner) -> tuple[str, ...]:
+    return state_keys(trial.config, data=trial.data_digest, weights=planner.weights(trial.config))
 
 
-def _passage(trial: PlannedTrial, run: Path, desk: Desk) -> Passage:
+def _passage(trial: PlannedTrial, run: Path, planner: Planner) -> TrialCost:
     epochs = read_json(folder_of(run, trial.trial_id) / "epochs.json") or []
-    return Passage.of(
+    return TrialCost.of(
         trial.config,
         data=trial.data_digest,
-        weights=desk.weights(trial.config),
+        weights=planner.weights(trial.config),
         done=len(epochs),
         complete=is_complete(run, trial.trial_id),
-        passes=desk.passes(trial.config),
-        judging=desk.judging(trial.config),
+        passes=planner.passes(trial.config),
+        judging=planner.judging(trial.config),
     )
 
 
-def _planned(request: Request, desk: Desk) -> tuple[PlannedTrial, ...]:
+def _planned(request: Request, planner: Planner) -> tuple[PlannedTrial, ...]:
     if request.search == "grid":
-        return grid_plan(request.study, desk)
+        return grid_plan(request.study, planner)
     if request.search == "random":
-        return random_plan(request.study, desk, suggestions=request.suggestions)
+        return random_plan(request.study, planner, suggestions=request.suggestions)
     return ()
 
 

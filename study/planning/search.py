@@ -11,18 +11,18 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.plan import BASELINE, PlannedTrial
-from study.planning.planner import Desk
+from study.planning.planner import Planner
 from study.planning.study_file import Range, Study, arm_of, choices_of
 
 
-def grid_plan(study: Study, desk: Desk) -> tuple[PlannedTrial, ...]:
+def grid_plan(study: Study, planner: Planner) -> tuple[PlannedTrial, ...]:
     """Every setting and arm on every seed; seed by seed, so that pairs are complete early."""
     settings = study.grid()
     planned = [(arm, study.config(values, seed)) for seed in study.seeds for arm, values in settings]
-    return tuple(desk.trial(number, arm, config) for number, (arm, config) in enumerate(planned))
+    return tuple(planner.trial(number, arm, config) for number, (arm, config) in enumerate(planned))
 
 
-def random_plan(study: Study, desk: Desk, *, suggestions: int) -> tuple[PlannedTrial, ...]:
+def random_plan(study: Study, planner: Planner, *, suggestions: int) -> tuple[PlannedTrial, ...]:
     """The baseline and ``suggestions - 1`` draws on the first seed, none twice while new ones can be found."""
     rng = np.random.default_rng(derive_seed(study.seeds[0], "random-search"))
     first = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
@@ -33,7 +33,7 @@ def random_plan(study: Study, desk: Desk, *, suggestions: int) -> tuple[PlannedT
             if config not in configs:
                 break
         configs.append(config)
-    return tuple(desk.trial(number, arm_of(config), config) for number, config in enumerate(configs))
+    return tuple(planner.trial(number, arm_of(config), config) for number, config in enumerate(configs))
 
 
 def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: bool) -> list[TrialConfig]:
@@ -113,7 +113,7 @@ def _draw(dimension: Any, rng: np.random.Generator) -> Any:
 
 
 def confirmation_plan(
-    study: Study, desk: Desk, suggested: Sequence[PlannedTrial], accuracies: dict[str, float], *, confirm: int
+    study: Study, planner: Planner, suggested: Sequence[PlannedTrial], accuracies: dict[str, float], *, confirm: int
 ) -> tuple[PlannedTrial, ...]:
     """The best settings by val accuracy on the first seed, the baseline and the arms, on the other seeds.
 
@@ -137,4 +137,4 @@ def confirmation_plan(
     settings += [(arm.name, dict(arm.values)) for arm in study.arms]
     others = [(arm, study.config(values, seed)) for seed in study.seeds[1:] for arm, values in settings]
     first = max((trial.number for trial in suggested), default=-1) + 1
-    return tuple(desk.trial(first + number, arm, config) for number, (arm, config) in enumerate(others))
+    return tuple(planner.trial(first + number, arm, config) for number, (arm, config) in enumerate(others))

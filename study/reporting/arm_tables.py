@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.analysis.arms import MEASURES, Judged, Standing, judged, standings
+from study.analysis.arms import MEASURES, ArmStatistics, Judged, arm_statistics, judged
 from study.analysis.estimates import Estimate
 from study.analysis.findings import Run
 from study.console import interval, marked_val, points, spread
@@ -14,10 +14,10 @@ from study.reporting.summary import Table, signed
 
 def by_arm(run: Run) -> Table:
     """The arms of a run side by side."""
-    return side_by_side(standings(run.rows, run.scope))
+    return side_by_side(arm_statistics(run.rows, run.scope))
 
 
-def side_by_side(found: Sequence[Standing]) -> Table:
+def side_by_side(found: Sequence[ArmStatistics]) -> Table:
     """Accuracy of each arm, how well it knows itself, and how far it is from the baseline and from its own twin."""
     against = {side.baseline for side in found if side.baseline}
     common = against.pop() if len(against) == 1 else BASELINE

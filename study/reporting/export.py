@@ -8,7 +8,7 @@ from PIL import Image
 from proxy_attention.data.images import ImageSet
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic, write_json
-from proxy_attention.trial import read_recipes, remake
+from proxy_attention.trial import read_recipes, replay_steps
 from study.plan import Plan, PlannedTrial, folder_of
 from study.planned_images import images_of
 from study.results import trials_of
@@ -36,7 +36,7 @@ def export_proxies(run: Path, trial_ids: Sequence[str], folder: Path) -> int:
 
 def _export(trial: PlannedTrial, images: ImageSet, kept: Path, folder: Path) -> int:
     rows = []
-    for step in remake(trial.config, images, read_recipes(kept)):
+    for step in replay_steps(trial.config, images, read_recipes(kept)):
         proxies = dict(zip(step.training_set.proxies.ids.tolist(), step.training_set.proxies.pixels, strict=True))
         for number, predicted in zip(step.recipe.ids.tolist(), step.recipe.predicted.tolist(), strict=True):
             file = folder / f"step-{step.recipe.step}" / f"{number:06d}.png"

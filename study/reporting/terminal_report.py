@@ -8,7 +8,7 @@ from rich.text import Text
 
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError
-from study.analysis.arms import standings, worth_a_table
+from study.analysis.arms import arm_statistics, worth_a_table
 from study.analysis.claims import LEVEL, claims
 from study.analysis.findings import comparable
 from study.analysis.grouping import group, query, tables
@@ -79,7 +79,7 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
         out.print(f"\nLEAKING: split = {', '.join(leaking)} trains on validation images; its val says nothing.")
     if not columns:
         chosen_on = None if plan.search == "grid" else plan.seeds[0]
-        sides = standings(everything, comparable(frame, chosen_on=chosen_on))
+        sides = arm_statistics(everything, comparable(frame, chosen_on=chosen_on))
         if worth_a_table(sides):
             out.print()
             out.print(text_table(side_by_side(sides), "side by side, points of accuracy (mean [95 % interval])"))

@@ -13,7 +13,7 @@ from proxy_attention.models.classifier import build, untrained
 from proxy_attention.proxies.masks import MASKS, UNTRAINED
 from proxy_attention.proxies.replacement import NEED_STATISTICS, REPLACEMENTS, SCOPES
 from proxy_attention.proxies.scoring import clean_scores, scores_part
-from proxy_attention.proxies.step import Recipe, follow, maps_part, proxy_step
+from proxy_attention.proxies.step import Recipe, apply_recipe, maps_part, proxy_step
 from proxy_attention.saliency.maps import EXPLAIN, low_resolution_maps, scale, upsample
 from proxy_attention.saliency.registry import METHODS
 
@@ -51,7 +51,7 @@ def made(config, real):
         trial = config(
             replacement=name, scope=scope, mask=mask, **{"threshold": 0.4, "weight": 0.7, "batch_size": COUNT, **fields}
         )
-        return follow(recipe or recipes[mask], images, trial)
+        return apply_recipe(recipe or recipes[mask], images, trial)
 
     return make
 

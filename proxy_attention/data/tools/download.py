@@ -35,7 +35,7 @@ def unfinished(root: Path) -> bool:
     return (root / WORK).is_dir()
 
 
-def bring(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: Report | None = None) -> None:
+def download(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: Report | None = None) -> None:
     """Fetch and unpack what is not yet there; ``finish`` says that it was seen to be whole.
 
     Args:

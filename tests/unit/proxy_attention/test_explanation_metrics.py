@@ -13,7 +13,7 @@ from proxy_attention.augment.registry import AUGMENTATIONS, augmentation_of
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.splits import draw_split
 from proxy_attention.errors import ConfigError, DataError
-from proxy_attention.explanation_metrics import Judgement, judge_explanations, judge_of, judged_ids, trained_by
+from proxy_attention.explanation_metrics import ExplanationMetrics, judge_explanations, judge_of, judged_ids, trained_by
 from proxy_attention.models.classifier import as_float, build
 from proxy_attention.saliency.attributions import NOISES
 from proxy_attention.saliency.maps import low_resolution_maps, upsample
@@ -279,11 +279,11 @@ def test_judging_changes_nothing_else_of_a_trial_bit_for_bit(config, tiny, finis
     records, report = finish(plain, tiny, tmp_path / "plain")
     watched_records, watched_report = finish(watched, tiny, tmp_path / "watched")
 
-    names = [field.name for field in dataclasses.fields(Judgement)]
+    names = [field.name for field in dataclasses.fields(ExplanationMetrics)]
     assert digest_of(tmp_path / "plain") == digest_of(tmp_path / "watched")
     assert [metrics(record) for record in records] == [metrics(record) for record in watched_records]
     assert metrics(report, *names) == metrics(watched_report, *names)
-    assert [getattr(report, name) for name in names] == [getattr(Judgement(), name) for name in names]
+    assert [getattr(report, name) for name in names] == [getattr(ExplanationMetrics(), name) for name in names]
     assert watched_report.judge_seconds > 0
 
 

@@ -16,7 +16,7 @@ from proxy_attention.checkpoints import (
     snapshot,
 )
 from proxy_attention.errors import CheckpointError
-from proxy_attention.files import Background, write_atomic, write_json, write_text
+from proxy_attention.files import BackgroundWriter, write_atomic, write_json, write_text
 
 
 def files(folder):
@@ -209,7 +209,7 @@ def test_the_one_who_hands_over_a_job_goes_on_meanwhile():
         assert going_on.wait(10)
         done.append(threading.current_thread())
 
-    with Background() as writer:
+    with BackgroundWriter() as writer:
         writer.submit(job)
         assert done == []
         going_on.set()
@@ -227,7 +227,7 @@ def test_jobs_are_done_one_at_a_time_and_in_their_order():
         threading.Event().wait(0.01)
         told.append(f"{number} ends")
 
-    with Background() as writer:
+    with BackgroundWriter() as writer:
         for number in range(3):
             writer.submit(lambda number=number: job(number))
 
@@ -241,7 +241,7 @@ def full():
 def test_a_job_that_failed_is_told_by_the_next_one_which_is_not_begun():
     done = []
 
-    with Background() as writer:
+    with BackgroundWriter() as writer:
         writer.submit(full)
         with pytest.raises(OSError, match="disk full"):
             writer.submit(lambda: done.append(1))
@@ -252,7 +252,7 @@ def test_a_job_that_failed_is_told_by_the_next_one_which_is_not_begun():
 
 def test_the_last_job_that_failed_is_told_on_leaving():
     def leave():
-        with Background() as writer:
+        with BackgroundWriter() as writer:
             writer.submit(full)
 
     with pytest.raises(OSError, match="disk full"):
@@ -263,7 +263,7 @@ def test_a_generator_that_is_closed_waits_for_its_last_job():
     done = []
 
     def work():
-        with Background() as writer:
+        with BackgroundWriter() as writer:
             writer.submit(lambda: (threading.Event().wait(0.05), done.append(1)))
             yield
 
@@ -278,7 +278,7 @@ def test_an_error_between_jobs_is_the_one_that_is_told_and_the_job_is_ended():
     done = []
 
     def leave():
-        with Background() as writer:
+        with BackgroundWriter() as writer:
             writer.submit(lambda: (threading.Event().wait(0.05), done.append(1), full()))
             raise ZeroDivisionError
 

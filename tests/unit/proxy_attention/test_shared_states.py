@@ -1,4 +1,4 @@
-"""Prefixes: which trials are in one state and until when, and that sharing it changes nothing and loses nothing."""
+"""Sharing: which trials are in one state and until when, and that sharing it changes nothing and loses nothing."""
 
 import ast
 import contextlib
@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.errors import DivergedError
 from proxy_attention.memory import freeze_imports
-from proxy_attention.shared_states import STALE_SECONDS, Prefixes, Road
-from proxy_attention.state_keys import PACKAGES, forks, road
+from proxy_attention.shared_states import STALE_SECONDS, SharedStates, Sharing
+from proxy_attention.state_keys import PACKAGES, branch_points, state_keys
 from proxy_attention.trial import read_recipes, run_trial
 
 TWO_STEPS = "2,p,1,p?,1"
@@ -34,7 +34,7 @@ TWO_STEPS = "2,p,1,p?,1"
 
 
 def names(trial, *, data="images", weights=None):
-    return road(trial, data=data, weights=weights)
+    return state_keys(trial, data=data, weights=weights)
 
 
 def agree(one, other):
@@ -233,33 +233,33 @@ def test_a_baseline_and_24_settings_are_496_epochs_of_1000_and_part_once(config)
     assert len(fields) == 24
     assert sum(map(len, roads)) == 1000
     assert len(set().union(*roads)) == 496
-    assert forks(roads) == {roads[0][20]}
+    assert branch_points(roads) == {roads[0][20]}
 
 
 def test_roads_that_end_together_part_at_their_end(config):
     roads = [names(config(schedule="2,p", threshold=threshold)) for threshold in (0.1, 0.2)]
 
-    assert forks(roads) == forks([roads[0], roads[0]]) == {roads[0][-1]}
+    assert branch_points(roads) == branch_points([roads[0], roads[0]]) == {roads[0][-1]}
 
 
 def test_a_lone_trial_and_trials_of_other_seeds_part_nowhere(config):
-    assert forks([]) == forks([names(config())]) == frozenset()
-    assert forks([names(config(seed=seed)) for seed in range(3)]) == frozenset()
+    assert branch_points([]) == branch_points([names(config())]) == frozenset()
+    assert branch_points([names(config(seed=seed)) for seed in range(3)]) == frozenset()
 
 
 def test_every_place_where_some_part_is_kept(config):
     roads = [names(config(schedule=schedule)) for schedule in ("7", "1,p,5", "1,p,1,p,3", "1,p,1,p,1,p,1")]
 
-    assert forks(roads) == {roads[3][1], roads[3][3], roads[3][5]}
+    assert branch_points(roads) == {roads[3][1], roads[3][3], roads[3][5]}
 
 
 def test_trials_that_are_not_planned_yet_share_while_no_proxy_is_in_use(config, tmp_path):
-    prefixes = Prefixes(tmp_path, epochs=frozenset({1, 2, 3, 4, 9}))
+    sharing = Sharing(tmp_path, epochs=frozenset({1, 2, 3, 4, 9}))
     about = {"data": "images", "weights": None, "device": "cpu"}
 
-    assert prefixes.of(config(schedule="1,p,2"), **about).names.keys() == {1, 2}
-    assert prefixes.of(config(schedule="p,1,p,1"), **about).names.keys() == {1}
-    assert prefixes.of(config(schedule="4"), **about).names.keys() == {1, 2, 3, 4}
+    assert sharing.of(config(schedule="1,p,2"), **about).names.keys() == {1, 2}
+    assert sharing.of(config(schedule="p,1,p,1"), **about).names.keys() == {1}
+    assert sharing.of(config(schedule="4"), **about).names.keys() == {1, 2, 3, 4}
 
 
 # ---- a grid with sharing is the grid without it
@@ -306,8 +306,8 @@ def plain(record):
     return {name: value for name, value in dataclasses.asdict(record).items() if not name.endswith(("_seconds", "_mb"))}
 
 
-def outcome(trial, images, folder, prefixes=None):
-    *progress, last = run_trial(trial, images, directory=folder, prefixes=prefixes)
+def outcome(trial, images, folder, sharing=None):
+    *progress, last = run_trial(trial, images, directory=folder, sharing=sharing)
     records = [record for item in progress for record in (*item.earlier, item.record)]
     weights = load_file(folder / "weights.safetensors")
     told = {
@@ -336,9 +336,9 @@ def trained_once(roads, outcomes):
     return told.keys()
 
 
-def sharing(folder, trials, images, **about):
+def sharing_of(folder, trials, images, **about):
     roads = [names(trial, data=images.digest) for trial in trials]
-    return Prefixes(folder, names=forks(roads), **about), roads
+    return Sharing(folder, names=branch_points(roads), **about), roads
 
 
 @pytest.fixture(scope="module")
@@ -377,9 +377,9 @@ GRID = [
 @pytest.mark.parametrize("order", [1, -1], ids=["baseline first", "baseline last"])
 def test_a_grid_that_shares_is_the_grid_that_does_not_bit_for_bit(fast, few, alone, tmp_path, order):
     trials = [fast(**{"schedule": "1,p,1,p,1", **fields}) for fields in GRID][::order]
-    prefixes, roads = sharing(tmp_path / "shared", trials, few)
+    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
 
-    shared = [outcome(trial, few, tmp_path / str(number), prefixes) for number, trial in enumerate(trials)]
+    shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
 
     for trial, found in zip(trials, shared, strict=True):
         assert_same(found, alone(trial))
@@ -415,9 +415,9 @@ def test_a_grid_whose_steps_wait_for_a_stall_is_the_grid_that_shares_nothing_bit
     fast, few, alone, tmp_path, order
 ):
     trials = [fast(**FROZEN, **fields) for fields in WAITING][::order]
-    prefixes, roads = sharing(tmp_path / "shared", trials, few)
+    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
 
-    shared = [outcome(trial, few, tmp_path / str(number), prefixes) for number, trial in enumerate(trials)]
+    shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
 
     steps = ["".join("P" if row["proxy_step"] else "." for row in found.told["records"]) for found in shared]
     assert steps == STEPS[::order]
@@ -428,8 +428,8 @@ def test_a_grid_whose_steps_wait_for_a_stall_is_the_grid_that_shares_nothing_bit
 
 def test_a_trial_tells_which_epochs_it_has_not_trained(fast, few, tmp_path):
     trials = [fast(schedule="4"), fast(schedule="2,p,1")]
-    prefixes, _ = sharing(tmp_path, trials, few)
-    first, second = ([*run_trial(trial, few, prefixes=prefixes)] for trial in trials)
+    sharing, _ = sharing_of(tmp_path, trials, few)
+    first, second = ([*run_trial(trial, few, sharing=sharing)] for trial in trials)
 
     assert [(item.record.epoch, item.borrowed, len(item.earlier)) for item in first] == [
         (0, False, 0), (1, False, 0), (2, False, 0), (3, False, 0), (3, False, 0),
@@ -448,9 +448,9 @@ def test_a_trial_tells_which_epochs_it_has_not_trained(fast, few, tmp_path):
 
 def test_a_trial_may_borrow_its_very_last_epoch(fast, few, alone, tmp_path):
     trials = [fast(schedule="1,p", threshold=threshold) for threshold in (0.1, 0.5)]
-    prefixes, _ = sharing(tmp_path / "shared", trials, few)
+    sharing, _ = sharing_of(tmp_path / "shared", trials, few)
 
-    shared = [outcome(trial, few, tmp_path / str(number), prefixes) for number, trial in enumerate(trials)]
+    shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
 
     assert [found.trained for found in shared] == [2, 0]
     for trial, found in zip(trials, shared, strict=True):
@@ -458,10 +458,10 @@ def test_a_trial_may_borrow_its_very_last_epoch(fast, few, alone, tmp_path):
 
 
 def test_trials_that_were_not_planned_share_their_first_epochs(fast, few, alone, tmp_path):
-    prefixes = Prefixes(tmp_path / "shared", epochs=frozenset({2}))
+    sharing = Sharing(tmp_path / "shared", epochs=frozenset({2}))
     trials = [fast(schedule="1,p,1", threshold=0.1), fast(schedule="1,p,1", weight=0.1), fast(schedule="3")]
 
-    shared = [outcome(trial, few, tmp_path / str(number), prefixes) for number, trial in enumerate(trials)]
+    shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
 
     assert [found.trained for found in shared] == [3, 1, 1]
     for trial, found in zip(trials, shared, strict=True):
@@ -494,16 +494,16 @@ def cut(request, fast, few, tmp_path_factory):
             while next(running).record.epoch + 1 < after:
                 pass
         shutil.copytree(folder / "trial", folder / str(after))
-    prefixes, _ = sharing(folder / "shared", [trial, other], few)
-    assert outcome(other, few, folder / "other", prefixes).trained == 7
-    return trial, folder, prefixes
+    sharing, _ = sharing_of(folder / "shared", [trial, other], few)
+    assert outcome(other, few, folder / "other", sharing).trained == 7
+    return trial, folder, sharing
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_a_trial_that_was_cut_goes_on_with_what_others_trained_meanwhile(few, alone, cut, after):
-    trial, folder, prefixes = cut
+    trial, folder, sharing = cut
 
-    rest = outcome(trial, few, folder / str(after), prefixes)
+    rest = outcome(trial, few, folder / str(after), sharing)
 
     whole = alone(trial)
     assert rest.trained == 1
@@ -514,12 +514,12 @@ def test_a_trial_that_was_cut_goes_on_with_what_others_trained_meanwhile(few, al
 @pytest.mark.parametrize("still_shares", [True, False])
 def test_a_trial_cut_after_it_borrowed_goes_on_with_or_without_the_others(fast, few, alone, tmp_path, still_shares):
     trials = [fast(schedule="5"), fast(schedule="2,p,1,1")]
-    prefixes, _ = sharing(tmp_path / "shared", trials, few)
-    outcome(trials[0], few, tmp_path / "0", prefixes)
-    with contextlib.closing(run_trial(trials[1], few, directory=tmp_path / "1", prefixes=prefixes)) as running:
+    sharing, _ = sharing_of(tmp_path / "shared", trials, few)
+    outcome(trials[0], few, tmp_path / "0", sharing)
+    with contextlib.closing(run_trial(trials[1], few, directory=tmp_path / "1", sharing=sharing)) as running:
         assert next(running).borrowed
 
-    rest = outcome(trials[1], few, tmp_path / "1", prefixes if still_shares else None)
+    rest = outcome(trials[1], few, tmp_path / "1", sharing if still_shares else None)
 
     whole = alone(trials[1])
     assert rest.trained == 2
@@ -533,7 +533,7 @@ def test_a_trial_cut_after_it_borrowed_goes_on_with_or_without_the_others(fast, 
 
 def lane(folder, *epochs, **about):
     """A road with states shared after these epochs."""
-    return Road(Prefixes(folder, **about), {n: f"state {n}" for n in epochs}, "cpu")
+    return SharedStates(Sharing(folder, **about), {n: f"state {n}" for n in epochs}, "cpu")
 
 
 def in_thread(work):
@@ -556,7 +556,7 @@ def test_the_furthest_state_is_taken_and_none_that_is_behind(tmp_path):
 
 
 def test_nothing_is_written_on_a_road_that_no_other_trial_takes(fast, few, tmp_path):
-    [*run_trial(fast(schedule="1,p"), few, prefixes=Prefixes(tmp_path / "shared"))]
+    [*run_trial(fast(schedule="1,p"), few, sharing=Sharing(tmp_path / "shared"))]
 
     assert not (tmp_path / "shared").exists()
 
@@ -658,38 +658,38 @@ def test_a_trial_that_overtakes_its_own_state_leaves_it_to_the_next(tmp_path):
 
 def test_a_trial_that_diverges_takes_no_other_with_it(fast, few, tmp_path):
     trials = [fast(schedule="6", lr=1e30), fast(schedule="4,p,1", lr=1e30)]
-    prefixes, _ = sharing(tmp_path, trials, few)
+    sharing, _ = sharing_of(tmp_path, trials, few)
 
     for trial in trials:
         with pytest.raises(DivergedError):
-            list(run_trial(trial, few, prefixes=prefixes))
+            list(run_trial(trial, few, sharing=sharing))
 
     assert not list(tmp_path.iterdir())
 
 
 def test_a_trial_that_is_closed_leaves_its_state_to_the_next(fast, few, alone, tmp_path):
     trials = [fast(schedule="5"), fast(schedule="2,p,1,1")]
-    prefixes, _ = sharing(tmp_path / "shared", trials, few)
-    running = run_trial(trials[0], few, prefixes=prefixes)
+    sharing, _ = sharing_of(tmp_path / "shared", trials, few)
+    running = run_trial(trials[0], few, sharing=sharing)
     next(running)
     assert len(list((tmp_path / "shared").glob("*.lock"))) == 1
     running.close()
     assert not list((tmp_path / "shared").glob("*.lock"))
 
-    assert_same(outcome(trials[1], few, tmp_path / "1", prefixes), alone(trials[1]))
+    assert_same(outcome(trials[1], few, tmp_path / "1", sharing), alone(trials[1]))
 
 
 def test_a_trial_that_is_closed_has_written_its_state_before_it_lets_go_of_it(fast, few, tmp_path):
     trials = [fast(schedule="5"), fast(schedule="p,4")]
-    prefixes, roads = sharing(tmp_path, trials, few)
-    path = prefixes.path(roads[0][0], device="cpu")
+    sharing, roads = sharing_of(tmp_path, trials, few)
+    path = sharing.path(roads[0][0], device="cpu")
     watched = []
 
     def watch(lock):
         fcntl.flock(lock, fcntl.LOCK_EX)  # as soon as it is free
         watched.append(path.exists())
 
-    running = run_trial(trials[0], few, prefixes=prefixes)
+    running = run_trial(trials[0], few, sharing=sharing)
     with contextlib.suppress(OSError):
         path.parent.mkdir()
     with path.with_suffix(".lock").open("w") as lock:
@@ -712,11 +712,11 @@ def work(connection):
     held = []
     with contextlib.suppress(EOFError):  # the test has ended
         while True:
-            trial, images, folder, prefixes, stop_after = pickle.loads(connection.recv_bytes())
+            trial, images, folder, sharing, stop_after = pickle.loads(connection.recv_bytes())
             if stop_after is None:
-                said = outcome(trial, images, folder, prefixes)
+                said = outcome(trial, images, folder, sharing)
             else:
-                held.append(run_trial(trial, images, directory=folder, prefixes=prefixes))
+                held.append(run_trial(trial, images, directory=folder, sharing=sharing))
                 said = [next(held[-1]).record.epoch for _ in range(stop_after)]
             connection.send_bytes(pickle.dumps(said))
 
@@ -753,9 +753,9 @@ def answer(process):
 
 def test_three_trials_at_once_train_every_distinct_epoch_once(fast, few, alone, processes, tmp_path):
     trials = [fast(schedule="5"), fast(schedule="2,p,2"), fast(schedule="2,p,2", threshold=0.1)]
-    prefixes, roads = sharing(tmp_path / "shared", trials, few)
+    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
     for number, (process, trial) in enumerate(zip(processes, trials, strict=True)):
-        tell(process, trial, few, tmp_path / str(number), prefixes, None)
+        tell(process, trial, few, tmp_path / str(number), sharing, None)
 
     shared = [answer(process) for process in processes]
 
@@ -767,17 +767,17 @@ def test_three_trials_at_once_train_every_distinct_epoch_once(fast, few, alone, 
 
 def test_of_a_killed_trial_the_others_take_over_and_it_goes_on_itself(fast, few, alone, processes, tmp_path):
     trials = [fast(schedule="3,1,p"), fast(schedule="3,p,1"), fast(schedule="3,p,1", threshold=0.1)]
-    prefixes, roads = sharing(tmp_path / "shared", trials, few)
-    tell(processes[0], trials[0], few, tmp_path / "0", prefixes, 3)
+    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
+    tell(processes[0], trials[0], few, tmp_path / "0", sharing, 3)
     assert answer(processes[0]) == [0, 1, 2]  # of the four epochs that all share
     for number in (1, 2):
-        tell(processes[number], trials[number], few, tmp_path / str(number), prefixes, None)
+        tell(processes[number], trials[number], few, tmp_path / str(number), sharing, None)
     time.sleep(0.5)
     assert not [number for number in "12" if (tmp_path / number / "epochs.json").exists()]  # they wait
 
     os.kill(processes[0][0].pid, signal.SIGKILL)
     shared = [answer(process) for process in processes[1:]]
-    rest = outcome(trials[0], few, tmp_path / "0", prefixes)
+    rest = outcome(trials[0], few, tmp_path / "0", sharing)
 
     for trial, found in zip(trials[1:], shared, strict=True):
         assert_same(found, alone(trial))
@@ -813,7 +813,7 @@ def test_a_file_that_is_damaged_or_of_another_kind_is_as_if_it_were_not_there(tm
 def test_a_state_under_another_ones_name_is_as_if_it_were_not_there(tmp_path):
     with lane(tmp_path, 2) as first:
         first.publish(2, {"epochs": 2})
-    next(tmp_path.glob("*.pt")).rename(Prefixes(tmp_path).path("state 4", device="cpu"))
+    next(tmp_path.glob("*.pt")).rename(Sharing(tmp_path).path("state 4", device="cpu"))
 
     with lane(tmp_path, 4) as second:
         assert second.take(after=0) is None
@@ -821,12 +821,12 @@ def test_a_state_under_another_ones_name_is_as_if_it_were_not_there(tmp_path):
 
 def test_a_trial_beside_damaged_files_trains_by_itself_and_mends_them(fast, few, alone, tmp_path):
     trials = [fast(schedule="1,p,1", threshold=threshold) for threshold in (0.1, 0.3, 0.5)]
-    prefixes, _ = sharing(tmp_path / "shared", trials, few)
-    outcome(trials[0], few, tmp_path / "0", prefixes)
+    sharing, _ = sharing_of(tmp_path / "shared", trials, few)
+    outcome(trials[0], few, tmp_path / "0", sharing)
     for path in (tmp_path / "shared").iterdir():
         path.write_bytes(path.read_bytes()[:-100])
 
-    second, third = (outcome(trials[n], few, tmp_path / str(n), prefixes) for n in (1, 2))
+    second, third = (outcome(trials[n], few, tmp_path / str(n), sharing) for n in (1, 2))
 
     assert (second.trained, third.trained) == (3, 1)
     assert_same(second, alone(trials[1]))
@@ -842,10 +842,10 @@ def test_where_nothing_can_be_shared_a_trial_trains_by_itself_and_says_so(fast, 
         "nowhere that may be made": Path("/proc/x"),
     }[kind]
     trials = [fast(schedule="1,p,1", threshold=threshold) for threshold in (0.1, 0.3)]
-    prefixes, _ = sharing(folder, trials, few)
+    sharing, _ = sharing_of(folder, trials, few)
 
     with caplog.at_level(logging.WARNING):
-        found = outcome(trials[0], few, tmp_path / "0", prefixes)
+        found = outcome(trials[0], few, tmp_path / "0", sharing)
 
     assert found.trained == 3
     assert_same(found, alone(trials[0]))
@@ -884,21 +884,21 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path):
     with lane(tmp_path, 1, 2, 3, 4, limit_mb=3) as every:
         for n in (1, 2, 3):  # of 0.9 MiB each
             every.publish(n, {"epochs": n, "weights": torch.zeros(235_000)})
-            path = Prefixes(tmp_path).path(f"state {n}", device="cpu")
+            path = Sharing(tmp_path).path(f"state {n}", device="cpu")
             os.utime(path, (1000 + n, 1000 + n))
         with lane(tmp_path, 1) as reader:
             assert reader.take(after=0)["epochs"] == 1  # used now
         every.publish(4, {"epochs": 4, "weights": torch.zeros(235_000)})
 
-        left = [n for n in (1, 2, 3, 4) if Prefixes(tmp_path).path(f"state {n}", device="cpu").exists()]
+        left = [n for n in (1, 2, 3, 4) if Sharing(tmp_path).path(f"state {n}", device="cpu").exists()]
     assert left == [1, 3, 4]
 
 
 def test_a_limit_below_one_state_costs_sharing_and_nothing_else(fast, few, alone, tmp_path):
     trials = [fast(schedule="1,p,1", threshold=threshold) for threshold in (0.1, 0.3)]
-    prefixes, _ = sharing(tmp_path / "shared", trials, few, limit_mb=0)
+    sharing, _ = sharing_of(tmp_path / "shared", trials, few, limit_mb=0)
 
-    shared = [outcome(trial, few, tmp_path / str(number), prefixes) for number, trial in enumerate(trials)]
+    shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
 
     assert [found.trained for found in shared] == [3, 3]
     for trial, found in zip(trials, shared, strict=True):

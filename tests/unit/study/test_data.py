@@ -22,7 +22,7 @@ from PIL import Image
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.images import load
 from proxy_attention.data.registry import SOURCES, Archive, Source, open_source
-from proxy_attention.data.tools import download as preparing
+from proxy_attention.data.tools import download
 from study.data import main
 
 ROOT = Path(__file__).parents[3]
@@ -698,7 +698,7 @@ def test_no_network_is_one_clear_line(run, known, server, tmp_path):
     assert "/images.tgz cannot be fetched: [Errno 111] Connection refused; try again, or put " in error
     assert f"put images.tgz, lists.zip, plain.mat into {str(tmp_path)!r} (from {server.url}/images.tgz, " in error
     assert error.count("data.py:") == 1
-    assert not preparing.unfinished(tmp_path)
+    assert not download.unfinished(tmp_path)
 
 
 def test_a_file_that_is_gone_is_one_clear_line(run, known, server, tmp_path):
@@ -711,7 +711,7 @@ def test_a_file_that_is_gone_is_one_clear_line(run, known, server, tmp_path):
 
 
 def test_a_server_that_falls_silent_is_given_up(run, known, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
     server.silent = 9
 
     code, _, error = run("prepare", "four", "--root", tmp_path)
@@ -729,7 +729,7 @@ def test_a_hostile_archive_leaves_nothing_behind(run, server, tmp_path, monkeypa
     assert code == 2
     assert "data.py: bad.zip must stay in its folder; '../../evil.txt' leads to" in error.splitlines()[-1]
     left = [path.relative_to(tmp_path / "root").parts[0] for path in tmp_path.rglob("*.txt")]
-    assert set(left) <= {preparing.WORK}
+    assert set(left) <= {download.WORK}
     assert {path.name for path in tmp_path.iterdir()} == {"root"}
 
 
@@ -764,7 +764,7 @@ def test_what_ships_inside_the_package_needs_no_preparing(run):
 
 
 def test_a_second_process_does_not_prepare_the_same_place(run, known, tmp_path):
-    with preparing._alone(tmp_path):
+    with download._alone(tmp_path):
         code, _, error = run("prepare", "four", "--root", tmp_path)
 
     assert code == 2
@@ -779,14 +779,14 @@ def test_unpacked_files_of_another_layout_than_expected_are_a_data_error(run, se
 
     assert code == 2
     assert "data root must be an existing folder; got" in error.splitlines()[-1]
-    assert not preparing.unfinished(tmp_path)
+    assert not download.unfinished(tmp_path)
 
 
 def test_ctrl_c_exits_with_130_and_tells_how_to_go_on(run, known, server, tmp_path, monkeypatch):
     def press(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preparing, "unpack", press)
+    monkeypatch.setattr(download, "unpack", press)
     code, out, _ = run("prepare", "four", "--root", tmp_path)
 
     assert code == 130

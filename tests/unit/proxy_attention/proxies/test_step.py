@@ -10,7 +10,7 @@ from proxy_attention.data.training_set import SUBSTITUTES
 from proxy_attention.proxies.masks import MASKS, changed_pixels
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.proxies.scoring import COLLECT, ORDERS, Scores, choose, clean_scores, online_scores
-from proxy_attention.proxies.step import EXAMPLES, Recipe, follow, proxy_step
+from proxy_attention.proxies.step import EXAMPLES, Recipe, apply_recipe, proxy_step
 from proxy_attention.saliency.maps import EXPLAIN, low_resolution_maps, scale, upsample
 from proxy_attention.saliency.registry import METHODS
 
@@ -479,7 +479,7 @@ def test_following_the_recipes_makes_the_same_proxies_bit_for_bit(config, small,
 
     training_set = first
     for step in made:
-        again = follow(copied(step.recipe), training_set, trial)
+        again = apply_recipe(copied(step.recipe), training_set, trial)
         training_set = again.training_set
         assert (again.made, again.flat, again.wrong) == (step.made, step.flat, 0)
         for name in ("ids", "true", "predicted", "originals", "maps", "proxies"):
@@ -501,7 +501,7 @@ def test_the_last_recipe_alone_is_enough_unless_proxies_are_built_on(
     first = training_set_of(trial, small)
     made = two_steps(trained, first, trial)[-1]
 
-    alone = follow(made.recipe, first, trial).training_set.proxies
+    alone = apply_recipe(made.recipe, first, trial).training_set.proxies
 
     assert torch.equal(alone.ids, made.training_set.proxies.ids)
     assert torch.equal(alone.pixels, made.training_set.proxies.pixels) is same
@@ -514,7 +514,7 @@ def test_the_recipe_of_a_step_without_a_wrong_image_makes_none(config, tiny, tra
     some = proxy_step(trained, training_set, only(given, 1, 2), trial, step=0).training_set
     none = proxy_step(trained, some, only(given), trial, step=1).recipe
 
-    again = follow(copied(none), some, trial)
+    again = apply_recipe(copied(none), some, trial)
 
     assert none.maps.shape == (0, *trained.grid)
     assert (again.made, again.flat, len(again.training_set.proxies)) == (0, 0, 0)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from proxy_attention.config import DEFAULTS, PROXY_FIELDS, TrialConfig
-from study.analysis.arms import MEASURES, judged, standings, worth_a_table
+from study.analysis.arms import MEASURES, arm_statistics, judged, worth_a_table
 from study.analysis.estimates import estimate
 from study.analysis.pairs import Trials, sides, with_baselines
 from study.reporting.arm_tables import side_by_side
@@ -75,11 +75,11 @@ def complete(rows):
 
 def shown(rows):
     """The table of these rows as lists of text, by arm."""
-    return {row[0]: list(row[1:]) for row in side_by_side(standings(rows, complete(rows))).rows}
+    return {row[0]: list(row[1:]) for row in side_by_side(arm_statistics(rows, complete(rows))).rows}
 
 
 def test_a_side_has_its_accuracy_and_its_differences_to_the_baseline_and_to_its_twin(study):
-    found = {side.name: side for side in standings(study, complete(study))}
+    found = {side.name: side for side in arm_statistics(study, complete(study))}
 
     assert list(found) == ["baseline", "proxy", "rival", "both"]
     assert [side.trials for side in found.values()] == [2, 2, 2, 1]
@@ -115,7 +115,7 @@ def test_settings_of_a_seed_count_once_in_a_difference_and_each_in_the_accuracy(
         ("proxy", 0, 74.0, {"threshold": 0.9}),
     )
 
-    proxies = standings(rows, rows)[1]
+    proxies = arm_statistics(rows, rows)[1]
 
     assert (proxies.trials, proxies.test.values) == (2, (71.0, 74.0))
     assert proxies.to_baseline.values == (2.5,)
@@ -129,7 +129,7 @@ def test_a_searched_augmentation_has_a_row_a_level_and_the_first_is_the_baseline
         ("proxy", 0, 76.0, CUT),
     )
 
-    table = side_by_side(standings(rows, rows))
+    table = side_by_side(arm_statistics(rows, rows))
 
     assert table.columns[-2] == "test \N{MINUS SIGN} augment none [95 %]"
     assert [(row[0], *row[-2:]) for row in table.rows] == [
@@ -189,8 +189,8 @@ def test_a_baseline_of_another_split_is_none(frame):
 def test_a_table_is_worth_it_where_an_arm_was_trained_otherwise_than_the_baseline(study, frame):
     control = frame(("baseline", 0, 70.0, {}), ("proxy", 0, 71.0, {}), ("masked", 0, 71.0, {"mask": "random"}))
 
-    assert worth_a_table(standings(study, complete(study)))
-    assert not worth_a_table(standings(control, control))
+    assert worth_a_table(arm_statistics(study, complete(study)))
+    assert not worth_a_table(arm_statistics(control, control))
 
 
 def measured(frame, **changes):

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, TrialReport
-from study.execution.tensorboard import Scalars, confusion_figure, sheet
+from study.execution.tensorboard import TensorBoardLog, confusion_figure, sheet
 from study.plan import Plan, folder_of
 
 CURVES = ["accuracy/train", "accuracy/val", "learning_rate", "loss/train", "loss/val", "proxies/in_use"]
@@ -68,7 +68,7 @@ def test_a_trial_with_proxies_also_has_their_counts_and_pictures(events):
 def test_a_curve_has_a_point_an_epoch_counted_from_1(events, tag, field):
     found, epochs = events(1)
 
-    points = found.Scalars(tag)
+    points = found.TensorBoardLog(tag)
     assert [point.step for point in points] == [1, 2]
     assert [point.value for point in points] == pytest.approx([epoch[field] for epoch in epochs], rel=1e-6)
 
@@ -78,7 +78,7 @@ def test_what_a_proxy_step_did_stands_at_its_epoch(events):
 
     told = {"proxies/made": "made_images", "proxies/wrong": "wrong_images", "proxies/subset": "step_subset"}
     for tag, field in told.items():
-        assert [(point.step, point.value) for point in found.Scalars(tag)] == [(2, epochs[1][field])]
+        assert [(point.step, point.value) for point in found.TensorBoardLog(tag)] == [(2, epochs[1][field])]
     assert [image.step for image in found.Images("proxies/original_map_proxy")] == [2]
 
 
@@ -86,7 +86,7 @@ def test_the_test_result_stands_once_at_the_end(events, finished_run):
     found, _ = events(1)
     report = report_of(finished_run, 1)
 
-    points = found.Scalars("accuracy/test")
+    points = found.TensorBoardLog("accuracy/test")
     assert [(point.step, point.value) for point in points] == [(2, pytest.approx(report.test_accuracy))]
     assert [image.step for image in found.Images("confusion/test")] == [2]
 
@@ -126,7 +126,7 @@ def test_a_sheet_has_original_map_and_proxy_of_an_image_in_a_row():
 def test_a_step_that_made_no_proxy_has_no_sheet(tmp_path, finished_run):
     epochs = json.loads((folder_of_trial(finished_run, 1) / "epochs.json").read_text())
     record = EpochRecord(**epochs[1])
-    with Scalars(tmp_path) as scalars:
+    with TensorBoardLog(tmp_path) as scalars:
         scalars.examples(record, examples(0))
 
     assert EventAccumulator(str(tmp_path)).Reload().Tags()["images"] == []

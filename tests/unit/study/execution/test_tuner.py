@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from study.execution.tuner import _Sampler, _settle, _Space
-from study.planning.planner import Desk
+from study.planning.planner import Planner
 from study.planning.study_file import parse_study
 from study.results import load_results
 
@@ -22,7 +22,7 @@ def ask(study_text, image_folder):
 
     def run(count, *settings):
         study = parse_study(study_text, settings=settings, seeds=(5, 6))
-        space = _Space(study, Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {}))
+        space = _Space(study, Planner(study, data_root=image_folder, device="cpu", auto=lambda config: {}))
         known = optuna.create_study(sampler=_Sampler(seed=1), direction="maximize")
         known.enqueue_trial({"schedule": study.baseline_schedule})
         found = []

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from proxy_attention.errors import DataError, DivergedError
 from proxy_attention.memory import live_tensors
 from study.execution import worker as trainable
-from study.execution.runner import workplace_of
-from study.execution.worker import Workplace, run_planned
+from study.execution.runner import worker_settings
+from study.execution.worker import WorkerSettings, run_planned
 from study.plan import folder_of
 
 KEYS = [
@@ -202,9 +202,9 @@ def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it
     alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
     reports = {}
     for prepared in (alone, shared):
-        workplace = workplace_of(prepared, known=prepared.plan.trials)
+        workplace = worker_settings(prepared, known=prepared.plan.trials)
         if prepared is alone:
-            workplace = dataclasses.replace(workplace, prefixes=None)
+            workplace = dataclasses.replace(workplace, sharing=None)
         for number, planned in enumerate(prepared.plan.trials):
             seen = reports.setdefault((prepared is shared, number), [])
             run_planned(planned, workplace, seen.append)
@@ -223,9 +223,9 @@ def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step
     text = STUDY_OF_TWO.replace('["3", "1,p,1"]', f'["{steps}", "1,p,2"]')
     alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
     for prepared in (alone, shared):
-        workplace = workplace_of(prepared, known=prepared.plan.trials)
+        workplace = worker_settings(prepared, known=prepared.plan.trials)
         if prepared is alone:
-            workplace = dataclasses.replace(workplace, prefixes=None)
+            workplace = dataclasses.replace(workplace, sharing=None)
         seen = []
         for planned in prepared.plan.trials:
             run_planned(planned, workplace, seen.append)
@@ -326,7 +326,7 @@ def test_a_trial_that_fails_frees_its_tensors_while_its_error_is_kept(hot, run_o
     before = live_tensors()
 
     with pytest.raises(DivergedError) as caught:
-        run_planned(hot.plan.trials[3], Workplace(hot.request.run, hot.request.data_root, "cpu", ""), print)
+        run_planned(hot.plan.trials[3], WorkerSettings(hot.request.run, hot.request.data_root, "cpu", ""), print)
 
     assert caught.value is not None
     assert live_tensors() <= before + 2

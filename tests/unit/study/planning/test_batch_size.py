@@ -12,7 +12,7 @@ from proxy_attention.errors import ConfigError
 from study.plan import Plan
 from study.planning import batch_size
 from study.planning.batch_size import STEPS, Need, Probe, budget, find, largest, memory_mb, step_mb
-from study.planning.planner import Desk
+from study.planning.planner import Planner
 from study.planning.prepare import prepare
 from study.planning.request import Request
 from study.planning.resources import Machine, Resources
@@ -173,8 +173,8 @@ def found(image_folder, tmp_path):
 
     def run(text, *settings, resources=ONE_AT_A_TIME, **rest):
         study = parse_study(text, settings=settings)
-        desk = Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {})
-        return find(study, desk, resources=resources, file=tmp_path / "sizes.json", **rest)
+        planner = Planner(study, data_root=image_folder, device="cpu", auto=lambda config: {})
+        return find(study, planner, resources=resources, file=tmp_path / "sizes.json", **rest)
 
     return run
 
@@ -338,7 +338,7 @@ def test_what_a_search_suggests_and_confirms_has_the_size_of_the_baseline(
     prepared = prepared_run(tmp_path / "small" / search, auto, search=search, suggestions=3, confirm=1)
     study = prepared.request.study
 
-    suggested = prepared.desk.trial(7, "proxy", study.config({"schedule": "1,p", "threshold": 0.6}, 4))
+    suggested = prepared.planner.trial(7, "proxy", study.config({"schedule": "1,p", "threshold": 0.6}, 4))
 
     assert {prepared.first.batch_size, suggested.config.batch_size} == {9}
     assert {trial.config.batch_size for trial in prepared.plan.trials} <= {9}

@@ -2,7 +2,7 @@ import pytest
 from layout_trees import TREES
 
 from proxy_attention.errors import ConfigError
-from study.execution.worker import Workplace, run_planned
+from study.execution.worker import WorkerSettings, run_planned
 from study.planning.request import requests
 from study.run import main, parser
 
@@ -110,7 +110,9 @@ schedule = ["1"]
     reports = []
 
     run_planned(
-        prepared.plan.trials[0], Workplace(prepared.request.run, prepared.request.data_root, "cpu", ""), reports.append
+        prepared.plan.trials[0],
+        WorkerSettings(prepared.request.run, prepared.request.data_root, "cpu", ""),
+        reports.append,
     )
 
     assert reports

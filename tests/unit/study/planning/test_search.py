@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from proxy_attention.state_keys import forks, road
-from study.planning.planner import Desk
+from proxy_attention.state_keys import branch_points, state_keys
+from study.planning.planner import Planner
 from study.planning.search import (
     confirmation_plan,
     expected_configs,
@@ -19,7 +19,7 @@ from study.planning.study_file import parse_study
 @pytest.fixture
 def desk_of(image_folder):
     def make(study):
-        return Desk(study, data_root=image_folder, device="cpu", auto=lambda config: {})
+        return Planner(study, data_root=image_folder, device="cpu", auto=lambda config: {})
 
     return make
 
@@ -121,20 +121,20 @@ def test_draws_of_whole_numbers_are_whole_and_reach_both_ends(planned, log):
 
 @pytest.fixture
 def first_seed(study_text, desk_of):
-    """A study of seeds 0, 1 and 2, its desk, and what a search has tried on seed 0."""
+    """A study of seeds 0, 1 and 2, its planner, and what a search has tried on seed 0."""
     study = parse_study(study_text, settings=["threshold={low = 0.0, high = 1.0}"], seeds=(0, 1, 2))
-    desk = desk_of(study)
+    planner = desk_of(study)
     values = [{"schedule": "2"}, *({"schedule": "1,p", "threshold": t} for t in (0.1, 0.2, 0.3, 0.2))]
     arms = ("baseline", "proxy", "proxy", "proxy", "proxy")
     configs = [study.config(each, 0) for each in values]
-    trials = [desk.trial(number, arms[number], config) for number, config in enumerate(configs)]
-    return study, desk, trials
+    trials = [planner.trial(number, arms[number], config) for number, config in enumerate(configs)]
+    return study, planner, trials
 
 
 def confirmed(first_seed, val, *, confirm):
-    study, desk, trials = first_seed
+    study, planner, trials = first_seed
     accuracies = {trial.trial_id: value for trial, value in zip(trials, val, strict=True) if value is not None}
-    found = confirmation_plan(study, desk, trials, accuracies, confirm=confirm)
+    found = confirmation_plan(study, planner, trials, accuracies, confirm=confirm)
     return [(trial.arm, trial.config.threshold, trial.config.seed) for trial in found]
 
 
@@ -173,23 +173,23 @@ def test_to_confirm_none_runs_the_baseline_and_the_arms_alone(first_seed):
 
 
 def test_confirmed_trials_are_numbered_after_the_suggested(first_seed):
-    study, desk, trials = first_seed
+    study, planner, trials = first_seed
 
-    found = confirmation_plan(study, desk, trials, {}, confirm=1)
+    found = confirmation_plan(study, planner, trials, {}, confirm=1)
 
     assert [int(trial.trial_id[:4]) for trial in found] == [5, 6, 7, 8]
 
 
 def test_on_one_seed_nothing_is_confirmed(first_seed):
-    study, desk, trials = first_seed
+    study, planner, trials = first_seed
     study = dataclasses.replace(study, seeds=(0,))
 
-    assert confirmation_plan(study, desk, trials, {trials[1].trial_id: 50.0}, confirm=1) == ()
+    assert confirmation_plan(study, planner, trials, {trials[1].trial_id: 50.0}, confirm=1) == ()
 
 
 def test_a_confirmed_setting_is_its_suggestion_on_another_seed(first_seed):
-    study, desk, trials = first_seed
-    found = confirmation_plan(study, desk, trials, {trials[3].trial_id: 50.0}, confirm=1)
+    study, planner, trials = first_seed
+    found = confirmation_plan(study, planner, trials, {trials[3].trial_id: 50.0}, confirm=1)
     proxy = next(trial for trial in found if trial.arm == "proxy")
 
     assert dataclasses.replace(proxy.config, seed=0, split_seed=0) == trials[3].config
@@ -198,9 +198,9 @@ def test_a_confirmed_setting_is_its_suggestion_on_another_seed(first_seed):
 def test_of_trials_that_share_a_prefix_one_leads_well_before_the_others_follow(study_text, desk_of):
     study = parse_study(study_text.replace('"2", "1,p"', '"4", "1,p,2"').replace('"1,p"', '"1,p,2"'), seeds=(0, 1, 2))
     trials = grid_plan(study, desk_of(study))
-    roads = [road(trial.config, data=trial.data_digest, weights=None) for trial in trials]
+    roads = [state_keys(trial.config, data=trial.data_digest, weights=None) for trial in trials]
 
-    order = leaders_first(trials, roads, forks(roads), 2)
+    order = leaders_first(trials, roads, branch_points(roads), 2)
 
     assert sorted(trial.number for trial in order) == list(range(12))
     assert [trial.number for trial in order] == [0, 4, 1, 2, 3, 8, 5, 6, 7, 9, 10, 11]

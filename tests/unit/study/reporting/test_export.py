@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.trial import read_recipes, remake, run_trial
+from proxy_attention.trial import read_recipes, replay_steps, run_trial
 from study.analyse import main
 from study.plan import Plan, folder_of
 from study.reporting.export import export_proxies
@@ -33,7 +33,7 @@ def test_what_a_trial_kept_makes_the_same_proxies_again(config, small, tmp_path,
     trial = config(schedule="2,p,1,p,1", threshold=0.3, weight=0.9, **fields)
     shown = [item.examples for item in run_trial(trial, small, directory=tmp_path) if item.examples is not None]
 
-    again = [step.examples for step in remake(trial, small, read_recipes(tmp_path))]
+    again = [step.examples for step in replay_steps(trial, small, read_recipes(tmp_path))]
 
     assert len(again) == len(shown) == 2
     for one, two in zip(shown, again, strict=True):
@@ -90,6 +90,6 @@ def test_remaking_leaves_the_images_alone(config, small, tmp_path):
     list(run_trial(trial, small, directory=tmp_path))
     before = dataclasses.replace(small, images=small.images.clone())
 
-    list(remake(trial, small, read_recipes(tmp_path)))
+    list(replay_steps(trial, small, read_recipes(tmp_path)))
 
     assert small.images.equal(before.images)
