@@ -5,12 +5,10 @@ import pytest
 
 from study.plan import Plan
 from study.planning import benchmark as measure
-from study.planning import prepare as conductor
 from study.planning.prepare import complete_trials, prepare, priced
 from study.planning.request import Request
 from study.planning.resources import Machine
 from study.reporting.report import finish
-from study.results import load_results
 
 LAPTOP = Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0)
 
@@ -151,15 +149,3 @@ def test_a_method_that_a_search_may_suggest_and_its_model_lacks_is_refused_befor
 
     with pytest.raises(ValueError, match="attention-rollout"):
         prepared_run(tmp_path / "run", text, search="optuna", suggestions=2)
-
-
-def test_what_ray_says_of_a_worker_that_was_killed_becomes_the_error_of_its_trial(broken_run, tmp_path):
-    run = shutil.copytree(broken_run, tmp_path / "run")
-    _, cut, failed, _ = trials = list(Plan.read(run).trials)
-
-    conductor._write_down_errors({cut.trial_id: "The worker\nwas killed", failed.trial_id: "x"}, trials, run)
-
-    rows = load_results(run)
-    assert list(rows["status"]) == ["complete", "failed", "failed", "missing"]
-    assert rows["error"].iloc[1] == "The worker was killed"
-    assert rows["error"].iloc[2].startswith("DivergedError: ")  # what the trial itself wrote is kept
