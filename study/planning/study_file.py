@@ -1,13 +1,14 @@
 """What a study.toml asks: its question, seeds, fixed fields, search space and arms; knows no plan and no Ray."""
 
 import itertools
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from proxy_attention.config import AUTO, DEFAULTS, LAWS, TrialConfig, check_field_name
 from proxy_attention.errors import ConfigError, unknown
@@ -38,8 +39,8 @@ Dimension = tuple[Any, ...] | Range
 
 
 @dataclass(frozen=True)
-class Arm:
-    """A named trial beside the search: a control, a rival or an audit."""
+class ArmSpec:
+    """An [[arm]]: a named trial beside the search, such as a control, a rival or an audit."""
 
     name: str
     values: Mapping[str, Any]
@@ -53,7 +54,7 @@ class Study:
     seeds: tuple[int, ...]
     fixed: Mapping[str, Any]
     search: Mapping[str, Dimension]
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmSpec, ...]
 
     def config(self, values: Mapping[str, Any], seed: int) -> TrialConfig:
         """The trial of these values: what is not named is fixed, and else the default; names are checked."""
@@ -246,14 +247,14 @@ def _dimension(key: str, value: Any) -> Dimension:
     raise ConfigError(f"{key} must be a list or {{ low, high }} in [search]; got {value!r} (a single value is [fixed])")
 
 
-def _arms(raw: Any) -> tuple[Arm, ...]:
+def _arms(raw: Any) -> tuple[ArmSpec, ...]:
     """The named arms.
 
     Raises: ConfigError for a name that is missing, repeated, taken or unsafe as part of a file name.
     """
     if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
         raise ConfigError(f"arms must be [[arm]] tables; got {raw!r}")
-    arms: list[Arm] = []
+    arms: list[ArmSpec] = []
     for entry in raw:
         values = dict(entry)
         name = values.pop("name", None)
@@ -266,7 +267,7 @@ def _arms(raw: Any) -> tuple[Arm, ...]:
             raise ConfigError(f"name of an [[arm]] must be its own; got {name!r} twice")
         for key in values:
             _check_key(key)
-        arms.append(Arm(name, values))
+        arms.append(ArmSpec(name, values))
     return tuple(arms)
 
 
@@ -311,24 +312,20 @@ def _check(study: Study) -> None:
 
 
 def to_toml(study: Study) -> str:
-    """The study as a study.toml: what the command line changed is in it."""
+    """Write the study as the text of a study.toml, with what the command line changed."""
+    head = {"question": study.question, "seeds": study.seeds}
+    texts = [tomli_w.dumps({"study": head, "fixed": study.fixed}), "\n[search]\n"]
+    texts += [_dimension_text(field, dimension) for field, dimension in study.search.items()]
+    texts += ["\n[[arm]]\n" + tomli_w.dumps({"name": arm.name, **arm.values}) for arm in study.arms]
+    return "".join(texts)
 
-    def text(value: Any) -> str:
-        if isinstance(value, Range):
-            log = ", log = true" if value.log else ""
-            return f"{{ low = {value.low!r}, high = {value.high!r}{log} }}"
-        if isinstance(value, list | tuple):
-            return f"[{', '.join(map(text, value))}]"
-        if isinstance(value, str):
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # else a JSON string is one of TOML
-        return str(value).lower() if isinstance(value, bool) else repr(value)
 
-    def table(values: Mapping[str, Any]) -> list[str]:
-        return [f"{key} = {text(value)}" for key, value in values.items()]
+def _dimension_text(field: str, dimension: Dimension) -> str:
+    """Write one line of [search]; a range inline, because a table of its own would stand after all lists.
 
-    lines = ["[study]", *table({"question": study.question, "seeds": study.seeds}), ""]
-    for name, values in (("fixed", study.fixed), ("search", study.search)):
-        lines += [f"[{name}]", *table(values), ""]
-    for arm in study.arms:
-        lines += ["[[arm]]", *table({"name": arm.name, **arm.values}), ""]
-    return "\n".join(lines)
+    The order of the fields must survive: random draws follow it.
+    """
+    if not isinstance(dimension, Range):
+        return tomli_w.dumps({field: dimension})
+    log = ", log = true" if dimension.log else ""
+    return f"{field} = {{ low = {dimension.low!r}, high = {dimension.high!r}{log} }}\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.planning.study_file import Arm, Range, load_study, parse_setting, parse_study, to_toml
+from study.planning.study_file import ArmSpec, Range, load_study, parse_setting, parse_study, to_toml
 
 EXPERIMENTS = sorted((Path(__file__).parents[4] / "experiments").glob("*/study.toml"))
 
@@ -293,9 +293,16 @@ def test_a_study_is_the_same_after_it_was_written_and_read():
         'subset = [0.5, 1.0]\nclear_every_step = [true, false]\nmask = ["saliency", "random"]\n'
         '[[arm]]\nname = "a.b-c_1"\nschedule = "6"\nlr = 0.25\n[[arm]]\nname = "z"\n'
     )
-    assert study.arms == (Arm("a.b-c_1", {"schedule": "6", "lr": 0.25}), Arm("z", {}))
+    assert study.arms == (ArmSpec("a.b-c_1", {"schedule": "6", "lr": 0.25}), ArmSpec("z", {}))
 
     assert parse_study(to_toml(study)) == study
+
+
+def test_the_order_of_the_search_is_kept_because_random_draws_follow_it():
+    settings = ["lr={low = 0.001, high = 0.1}", "mask=['saliency', 'random']", "weight={low = 0.1, high = 0.9}"]
+    study = parse_study("", settings=settings)
+
+    assert list(parse_study(to_toml(study)).search) == list(study.search) == ["lr", "mask", "weight"]
 
 
 def test_odd_text_is_the_same_after_it_was_written_and_read():
