@@ -49,7 +49,7 @@ class ExplanationMetrics:
 def trained_by(config: TrialConfig) -> frozenset[str]:
     """Every method by which a trial trains, under all its names: its proxies' and its augmentation's."""
     proxies = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_proxies else frozenset()
-    return proxies.union(*map(related, augmentation_of(config.augment).looks_by))
+    return proxies.union(*map(related, augmentation_of(config.augment).saliency_methods))
 
 
 def judge_of(config: TrialConfig) -> str | None:

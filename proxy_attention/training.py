@@ -14,7 +14,7 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError, DivergedError
 from proxy_attention.models.classifier import Classifier, as_float, autocast
-from proxy_attention.saliency.maps import look_and_explain, looking
+from proxy_attention.saliency.maps import classify_and_explain, in_eval_mode
 from proxy_attention.seeds import derive_seed
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -137,7 +137,7 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     for head in state.model.heads:
         head.train()
     counts = torch.bincount(training_set.labels_of(training_set.train), minlength=state.model.classes)
-    task = Task(counts, Looks(state.model, config.precision))
+    task = Task(counts, ModelSaliency(state.model, config.precision))
     lr = float(state.scheduler.get_last_lr()[0])
     lr_steps = 0
     for number, (images, labels) in enumerate(training_set.stream(order, config.batch_size)):
@@ -163,8 +163,8 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """What an augmentation may ask of the model that is trained (see ``augment.batch.Looks``)."""
+class ModelSaliency:
+    """What an augmentation may ask of the model that is trained (see ``augment.batch.SaliencySource``)."""
 
     model: Classifier
     precision: str
@@ -172,11 +172,11 @@ class Looks:
     def class_maps(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """GradCAM of these classes (B,), as (B, h, w) float32 >= 0."""
         with autocast(images.device, self.precision):
-            return look_and_explain(self.model, images, true=labels, saliency="gradcam", explain="true")[1]
+            return classify_and_explain(self.model, images, true=labels, saliency="gradcam", explain="true")[1]
 
     def gradients(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Size of the gradient of the loss at each pixel, (B, H, W) float32; in the precision of the weights."""
-        with looking(self.model, images), torch.autocast(images.device.type, enabled=False), torch.enable_grad():
+        with in_eval_mode(self.model, images), torch.autocast(images.device.type, enabled=False), torch.enable_grad():
             asked = images.detach().requires_grad_()
             loss = Batch(asked, labels).loss(self.model(asked)).sum()
             gradients: torch.Tensor = torch.autograd.grad(loss, asked)[0].norm(dim=1)

@@ -31,7 +31,7 @@ from proxy_attention.files import BackgroundWriter, write_atomic, write_json
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
 from proxy_attention.models.classifier import Classifier, build_for
 from proxy_attention.models.weights import weights_digest
-from proxy_attention.proxies.scoring import Scores, clean_scores, online_scores, scores_part
+from proxy_attention.proxies.scoring import Scores, clean_scores, online_scores, scoring_key
 from proxy_attention.proxies.step import Examples, ProxyStep, Recipe, apply_recipe, proxy_step
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from proxy_attention.saliency.registry import check_method
@@ -145,8 +145,8 @@ def run_trial(
             elif planned.step is not None:
                 clear_caches(where)
                 scores = _scores(model, training_set, totals, config, shared, epochs=len(done.records))
-                once = partial(shared.compute_once, len(done.records))
-                step = proxy_step(model, training_set, scores, config, step=planned.step, once=once)
+                compute_once = partial(shared.compute_once, len(done.records))
+                step = proxy_step(model, training_set, scores, config, step=planned.step, compute_once=compute_once)
                 training_set = step.training_set
                 done.recipes.append(step.recipe)
                 clear_caches(where)
@@ -288,7 +288,7 @@ def _scores(
         # of a mixed image every class of its label is right, and its own even where the label has none of it left
         right = (totals.correct > 0) | (totals.predicted == own)
         return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=right)
-    made = shared.compute_once(epochs, scores_part(config), lambda: vars(clean_scores(model, training_set, config)))
+    made = shared.compute_once(epochs, scoring_key(config), lambda: vars(clean_scores(model, training_set, config)))
     return Scores(**made)
 
 

@@ -108,7 +108,7 @@ def masks() -> str:
 def augmentations() -> str:
     """What may be done to images while they are trained on."""
     rows = [
-        (_code(name), row.what, "yes" if row.mixes else "no", str(row.asks or "none"), row.source)
+        (_code(name), row.what, "yes" if row.mixes else "no", str(row.passes or "none"), row.source)
         for name, row in AUGMENTATIONS.items()
     ]
     return _table(("`augment`", "what is done", "mixes images", "more passes a batch", "source"), rows)

@@ -17,7 +17,7 @@ from proxy_attention.data.images import load
 from proxy_attention.data.registry import open_source
 from proxy_attention.data.splits import draw_split
 from proxy_attention.models.classifier import as_float
-from proxy_attention.saliency.maps import look_and_explain, scale
+from proxy_attention.saliency.maps import classify_and_explain, scale
 from study.inference.classify import load_model
 from study.inference.selection import pick
 
@@ -46,7 +46,9 @@ def main() -> None:
         ids = torch.from_numpy(test[:: max(len(test) // args.images, 1)])
         pixels, labels = as_float(images.images[ids]), images.labels[ids]
         maps, mirrored = (
-            scale(look_and_explain(classifier, shown, true=labels, saliency=args.saliency, explain="predicted")[1])[0]
+            scale(classify_and_explain(classifier, shown, true=labels, saliency=args.saliency, explain="predicted")[1])[
+                0
+            ]
             for shown in (pixels, pixels.flip(-1))
         )
         print(

@@ -14,7 +14,7 @@ from experiments.speed.proxy_speed import Bench, Size, bench
 from proxy_attention.augment.batch import Batch, Task
 from proxy_attention.augment.policies import aug_mix, each_alone, rand_augment, trivial_augment
 from proxy_attention.augment.registry import AUGMENTATIONS
-from proxy_attention.training import Looks, new_state
+from proxy_attention.training import ModelSaliency, new_state
 
 SIZES = (Size("resnet18", 64, 32, 32, 1, 32), Size("resnet18", 224, 32, 32, 1, 32))
 TINY = (Size("test_resnet", 32, 10, 10, 1, 4),)
@@ -72,7 +72,7 @@ def turn(ready: Bench, name: str) -> Callable[[], Batch]:
     row = AUGMENTATIONS[name]
     images, labels = ready.ready(ready.size.ready)
     counts = torch.bincount(labels, minlength=ready.classifier.classes)
-    task = Task(counts, Looks(ready.classifier, ready.size.precision))
+    task = Task(counts, ModelSaliency(ready.classifier, ready.size.precision))
     return lambda: row.apply(Batch(images, labels), draws_of(name, len(images)), task)
 
 
@@ -130,12 +130,12 @@ def questions(ready: Bench, found: Race) -> list[Row]:
         row_of(
             f"{ready.name}: {name}",
             f"{passes[name]:g} counted",
-            f"{AUGMENTATIONS[name].asks} stated",
+            f"{AUGMENTATIONS[name].passes} stated",
             _ratios(found, name, FORWARD),
             measure=THE_TIME,
         )
         for name in AUGMENTATIONS
-        if passes[name] or AUGMENTATIONS[name].asks
+        if passes[name] or AUGMENTATIONS[name].passes
     ]
 
 

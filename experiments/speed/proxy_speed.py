@@ -23,7 +23,7 @@ from proxy_attention.proxies.masks import changed_pixels
 from proxy_attention.proxies.replacement import replace
 from proxy_attention.proxies.scoring import clean_scores, online_scores
 from proxy_attention.proxies.step import ProxyStep, proxy_step
-from proxy_attention.saliency.maps import look_and_explain, scale, upsample
+from proxy_attention.saliency.maps import classify_and_explain, scale, upsample
 
 FRACTIONS = (0.1, 0.3, 1.0)
 """Of the images, how many count as wrong; the middle one is compared with every rival."""
@@ -235,7 +235,7 @@ def _libraries(ready: Bench) -> dict[str, rivals.Maps]:
 
 def our_maps(ready: Bench, images: torch.Tensor, labels: torch.Tensor, *, explain: str = "true") -> torch.Tensor:
     """Our maps of a batch, (N, S, S) in [0, 1]."""
-    low = look_and_explain(ready.classifier, images, true=labels, saliency="gradcam", explain=explain)[1]
+    low = classify_and_explain(ready.classifier, images, true=labels, saliency="gradcam", explain=explain)[1]
     return scale(upsample(low, ready.size.image_size))[0]
 
 

@@ -40,7 +40,7 @@ def keepaugment(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     """
     height, width = batch.images.shape[-2:]
     side = int(CUTOUT_SIDE * min(height, width))
-    box = spared(task.looks.gradients(batch.images, batch.labels), draws[:, 0], side=side).inside(height, width)
+    box = spared(task.saliency.gradients(batch.images, batch.labels), draws[:, 0], side=side).inside(height, width)
     return batch.with_images(torch.where(box[:, None], own_mean(batch.images), batch.images))
 
 
@@ -76,7 +76,7 @@ def snapmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     height, width = batch.images.shape[-2:]
     partner = partner_ring(draws[:, 0])
     here, there = (snap_boxes(draws[:, first : first + 3], height=height, width=width) for first in (1, 4))
-    maps = task.looks.class_maps(batch.images, batch.labels)
+    maps = task.saliency.class_maps(batch.images, batch.labels)
     hidden, flat = seen_share(maps, here, height=height, width=width)
     shown, flat_there = seen_share(maps[partner], there, height=height, width=width)
     area = here.share(height, width)
@@ -145,7 +145,7 @@ def attentive_cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     """
     height, width = batch.images.shape[-2:]
     partner = partner_ring(draws[:, 0])
-    cells = most_attended(task.looks.class_maps(batch.images, batch.labels)[partner], draws[:, 1])
+    cells = most_attended(task.saliency.class_maps(batch.images, batch.labels)[partner], draws[:, 1])
     rows, columns = (torch.arange(side, device=cells.device) * ATTENDED_GRID // side for side in (height, width))
     pasted = cells[:, rows][:, :, columns]
     images = torch.where(pasted[:, None], batch.images[partner], batch.images)
@@ -174,24 +174,24 @@ ATTENTIVE: dict[str, Augmentation] = {
         source="Gong et al., CVPR 2021 (selective cut); ours",
         columns=1,
         apply=keepaugment,
-        asks=2,
-        looks_by=("saliency",),
+        passes=2,
+        saliency_methods=("saliency",),
     ),
     "snapmix": per_image(
         snapmix,
         columns=7,
         what="a box of another image scaled into a box elsewhere; labels by the share of each map that is seen",
         source="Huang et al., AAAI 2021; ours",
-        asks=1,
-        looks_by=("gradcam",),
+        passes=1,
+        saliency_methods=("gradcam",),
     ),
     "attentive-cutmix": per_image(
         attentive_cutmix,
         columns=2,
         what="the six cells of 7 x 7 that the model looks at most, pasted from another image",
         source="Walawalkar et al., ICASSP 2020; ours",
-        asks=1,
-        looks_by=("gradcam",),
+        passes=1,
+        saliency_methods=("gradcam",),
     ),
 }
 """Those that ask the model where it looks."""

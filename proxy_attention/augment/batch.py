@@ -48,7 +48,7 @@ class Batch:
         return self.mixed.gather(1, predicted[:, None])[:, 0].clamp(max=1)
 
 
-class Looks(Protocol):
+class SaliencySource(Protocol):
     """Questions to the model as it is now; it is left as it was, and no random number is drawn."""
 
     def class_maps(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -64,11 +64,11 @@ class Task:
 
     Attributes:
         class_counts: (C,) int64, training images of each class.
-        looks: what can be asked of the model that is trained.
+        saliency: what can be asked of the model that is trained.
     """
 
     class_counts: torch.Tensor
-    looks: Looks
+    saliency: SaliencySource
 
     @property
     def classes(self) -> int:
@@ -87,8 +87,8 @@ class Augmentation:
         apply: a batch, draws (B, columns) float32 in [0, 1) where the images are, and the task, to a new batch. It
             writes to nothing that it is given, and draws no random number.
         mixes: whether images or labels of a batch are mixed: an image then depends on which others are in its batch.
-        asks: what it asks of the model that is trained, in forward passes a batch; 0: nothing.
-        looks_by: methods of explanation whose maps tell it what to do: who trains under it trains by them.
+        passes: what it asks of the model that is trained, in forward passes a batch; 0: nothing.
+        saliency_methods: methods of explanation whose maps tell it what to do: who trains under it trains by them.
     """
 
     what: str
@@ -96,8 +96,8 @@ class Augmentation:
     columns: int
     apply: Callable[[Batch, torch.Tensor, Task], Batch]
     mixes: bool = False
-    asks: int = 0
-    looks_by: tuple[str, ...] = ()
+    passes: int = 0
+    saliency_methods: tuple[str, ...] = ()
 
 
 def of_images(

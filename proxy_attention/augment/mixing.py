@@ -40,15 +40,15 @@ def per_image(
     columns: int,
     what: str,
     source: str,
-    asks: int = 0,
-    looks_by: tuple[str, ...] = (),
+    passes: int = 0,
+    saliency_methods: tuple[str, ...] = (),
 ) -> Augmentation:
     """A row that mixes each image with others of its batch; a lone image stays as it is."""
 
     def apply(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
         return mix(batch, draws, task) if len(batch) > 1 else batch
 
-    return Augmentation(what, source, columns, apply, mixes=True, asks=asks, looks_by=looks_by)
+    return Augmentation(what, source, columns, apply, mixes=True, passes=passes, saliency_methods=saliency_methods)
 
 
 def mixed_labels(labels: torch.Tensor, partner: torch.Tensor, part: torch.Tensor, *, classes: int) -> torch.Tensor:

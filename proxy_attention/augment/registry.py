@@ -47,6 +47,6 @@ def augmentation_of(augment: str) -> Augmentation:
         columns=sum(part.columns for part in parts),
         apply=apply,
         mixes=bool(mixing),
-        asks=sum(part.asks for part in parts),
-        looks_by=tuple(dict.fromkeys(name for part in parts for name in part.looks_by)),
+        passes=sum(part.passes for part in parts),
+        saliency_methods=tuple(dict.fromkeys(name for part in parts for name in part.saliency_methods)),
     )

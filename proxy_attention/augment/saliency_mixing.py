@@ -85,7 +85,7 @@ def puzzlemix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     """
     height, width = batch.images.shape[-2:]
     partner, part = partner_ring(draws[:, 0]), beta(draws[:, 1], PUZZLE_ALPHA)
-    saliency = task.looks.gradients(batch.images, batch.labels)
+    saliency = task.saliency.gradients(batch.images, batch.labels)
     order = torch.argsort(draws[:, 2], stable=True)
     images, mask = torch.empty_like(batch.images), torch.empty_like(saliency)
     for number, blocks in enumerate(PUZZLE_BLOCKS[: len(batch)]):
@@ -113,8 +113,8 @@ SALIENCY_MIXING: dict[str, Augmentation] = {
         columns=3,
         what="blocks of two images, moved so that the salient ones of both are seen, labels by area",
         source="Kim et al., ICML 2020; ours",
-        asks=2,
-        looks_by=("saliency",),
+        passes=2,
+        saliency_methods=("saliency",),
     ),
 }
 """Those that look before they mix."""

@@ -16,7 +16,7 @@ from torch import nn
 
 from proxy_attention.config import LAST, TrialConfig
 from proxy_attention.errors import ConfigError
-from proxy_attention.models.feature_layers import Found, find_last, find_named, heads_of
+from proxy_attention.models.feature_layers import FeatureLayer, find_last, find_named, heads_of
 from proxy_attention.models.input_size import MIN_GRID, Fit, family_of
 from proxy_attention.models.weights import not_finite, not_loaded, quiet_loading, source_of
 from proxy_attention.seeds import derive_seed
@@ -38,7 +38,9 @@ class Classifier:
         note: what was chosen for this image size, for the log.
     """
 
-    def __init__(self, module: nn.Module, *, found: Found, image_size: int, normalisation: Any, note: str) -> None:
+    def __init__(
+        self, module: nn.Module, *, found: FeatureLayer, image_size: int, normalisation: Any, note: str
+    ) -> None:
         self.module, self.image_size = module, image_size
         self.feature_layer, self.layout, self.note = found.name, found.layout, note
         self.grid, self.channels = found.layout.grid, found.layout.channels
@@ -62,7 +64,7 @@ class Classifier:
         logits: torch.Tensor = self.module(normalised)
         return logits
 
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward_with_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One forward pass without a graph.
 
         Args:
@@ -83,7 +85,7 @@ class Classifier:
             handle.remove()
         return seen[0], logits
 
-    def cut(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward_from_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits with a graph that begins at the feature layer: nothing before it is differentiated or kept.
 
         What follows the layer is computed in float32, whatever the precision around it: gradients are small numbers.
@@ -200,7 +202,7 @@ class _Candidate:
 
     fit: Fit
     module: nn.Module
-    found: Found
+    found: FeatureLayer
 
     @property
     def whole(self) -> bool:

@@ -66,7 +66,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FeatureLayer:
     """A layer whose output is a map that the logits depend on.
 
     Attributes:
@@ -102,7 +102,7 @@ def heads_of(module: nn.Module) -> tuple[nn.Module, ...]:
     return tuple(head) if isinstance(head, (tuple, list)) else (head,)
 
 
-def find_last(module: nn.Module, image_size: int, *, at_least: int) -> Found | None:
+def find_last(module: nn.Module, image_size: int, *, at_least: int) -> FeatureLayer | None:
     """The last layer with a map of at least that side on whose positions the logits depend; None if there is none.
 
     The module is left as it was, bit for bit: its weights, modes, gradients, hooks, and the global random stream.
@@ -128,7 +128,7 @@ def find_last(module: nn.Module, image_size: int, *, at_least: int) -> Found | N
     return None
 
 
-def find_named(module: nn.Module, image_size: int, name: str) -> Found:
+def find_named(module: nn.Module, image_size: int, name: str) -> FeatureLayer:
     """The layer of that name, if its output is a map on whose positions the logits depend.
 
     Raises: ConfigError that names the layers that can be had and the nearest names.
@@ -278,7 +278,9 @@ def layout_of(
     return None
 
 
-def _try(module: nn.Module, pixels: torch.Tensor, outputs: Sequence[_Output], *, last: tuple[int, int]) -> list[Found]:
+def _try(
+    module: nn.Module, pixels: torch.Tensor, outputs: Sequence[_Output], *, last: tuple[int, int]
+) -> list[FeatureLayer]:
     """Those of the outputs on whose positions the logits depend, from one pass whose graph begins at the first."""
     kept: dict[str, list[torch.Tensor]] = {output.name: [] for output in outputs}
 
@@ -305,7 +307,7 @@ def _try(module: nn.Module, pixels: torch.Tensor, outputs: Sequence[_Output], *,
     for output, feature, gradient in zip(once, features, gradients, strict=True):
         if gradient is not None and bool(output.layout.as_map(gradient).any()):
             head = _linear_head(module, output.layout, feature.detach(), logits.detach())
-            found.append(Found(output.name, output.layout, logits.shape[1], head, last))
+            found.append(FeatureLayer(output.name, output.layout, logits.shape[1], head, last))
     return found
 
 

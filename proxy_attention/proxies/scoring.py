@@ -13,7 +13,7 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.data.training_set import TrainingSet
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
 from proxy_attention.proxies.masks import UNTRAINED
-from proxy_attention.saliency.maps import look_and_explain
+from proxy_attention.saliency.maps import classify_and_explain
 from proxy_attention.saliency.registry import METHODS
 
 
@@ -23,7 +23,7 @@ class Scores:
 
     Attributes:
         maps: (N, h, w) float32 on the CPU, where the pass that scored also explained; None where it did not. They
-            depend on the fields that ``scores_part`` names, and on no other of a proxy.
+            depend on the fields that ``scoring_key`` names, and on no other of a proxy.
         seconds: what scoring (and explaining) took.
     """
 
@@ -42,14 +42,14 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
     that needs passes of its own is asked about the chosen images only, later.
     """
     started = time.perf_counter()
-    ids, explains = training_set.train, explained_while_scored(config)
+    ids, explains = training_set.train, explains_while_scoring(config)
     predicted, losses, maps = [], [], []
     model.module.eval()
     for part, images in training_set.stream_originals(ids, eval_batch(config.image_size)):
         labels = training_set.labels_of(part)
         with autocast(training_set.device, config.precision):
             if explains:
-                logits, looked = look_and_explain(
+                logits, looked = classify_and_explain(
                     model,
                     as_float(images),
                     true=labels,
@@ -69,14 +69,14 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
     return Scores(ids, guesses.cpu(), *found, seconds=time.perf_counter() - started)
 
 
-def explained_while_scored(config: TrialConfig) -> bool:
+def explains_while_scoring(config: TrialConfig) -> bool:
     """Whether the clean pass gives the maps, too: by one pass, and of the model that is scored."""
     return METHODS[config.saliency].one_pass and config.mask != UNTRAINED
 
 
-def scores_part(config: TrialConfig) -> str:
+def scoring_key(config: TrialConfig) -> str:
     """A name for what clean scores depend on beside the state of the trial: trials that agree in it may share them."""
-    if not explained_while_scored(config):
+    if not explains_while_scoring(config):
         return "scores"
     return f"scores {config.saliency} {config.explain} {config.feature_layer} {config.eigen_smooth}"
 

@@ -72,7 +72,7 @@ class ProxyStep:
     seconds: float
 
 
-Once: TypeAlias = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+ComputeOnce: TypeAlias = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """From a part's name and how it is made to what it holds; whoever shares it with other trials makes it once."""
 
 
@@ -83,7 +83,7 @@ def proxy_step(
     config: TrialConfig,
     *,
     step: int,
-    once: Once = lambda part, make: make(),
+    compute_once: ComputeOnce = lambda part, make: make(),
 ) -> ProxyStep:
     """Make proxies of training images that the model got wrong, and put them into the training set.
 
@@ -91,7 +91,7 @@ def proxy_step(
         model: left in eval mode; its weights are not changed.
         scores: of every training image, by ``clean_scores`` or ``online_scores``.
         step: number of this step among the planned, from 0; it names the random streams.
-        once: how maps that need passes of their own are made, so that trials which agree may share them.
+        compute_once: how maps that need passes of their own are made, so that trials which agree may share them.
     """
     started = time.perf_counter()
     model.module.eval()
@@ -101,8 +101,8 @@ def proxy_step(
     if scores.maps is not None and not (config.compound and len(training_set.proxies)):
         maps = scores.maps[chosen]
     else:
-        maps = once(
-            maps_part(config, ids, step=step),
+        maps = compute_once(
+            maps_key(config, ids, step=step),
             lambda: {"maps": _maps(model, training_set, ids, guesses, config, step=step)},
         )["maps"]
     recipe = Recipe(step=step, ids=ids, predicted=guesses, maps=maps)
@@ -172,7 +172,7 @@ def _source(training_set: TrainingSet, config: TrialConfig) -> Callable[[torch.T
     return training_set.current if config.compound else training_set.originals
 
 
-def maps_part(config: TrialConfig, ids: torch.Tensor, *, step: int) -> str:
+def maps_key(config: TrialConfig, ids: torch.Tensor, *, step: int) -> str:
     """A name for what maps of chosen images depend on beside the state of the trial and its scores."""
     fields = (config.collect, config.saliency, config.explain, config.feature_layer, config.eigen_smooth)
     about = (*fields, config.mask == UNTRAINED, config.compound, config.seed, step, ids.tolist())

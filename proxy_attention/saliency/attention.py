@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from proxy_attention.saliency.interface import ExplainedModel, Method, Question, at_least_float32
+from proxy_attention.saliency.interface import ExplainedModel, Method, SaliencyInput, at_least_float32
 
 
-def attention_rollout(question: Question) -> torch.Tensor:
+def attention_rollout(inputs: SaliencyInput) -> torch.Tensor:
     """How much of each patch reaches the token that is classified: the product of the blocks' attention.
 
     Attention is averaged over heads, and half of each token stays where it is. It knows no class.
@@ -17,25 +17,25 @@ def attention_rollout(question: Question) -> torch.Tensor:
     Returns: (N, h, w) in [0, 1].
     Source: Abnar and Zuidema, Quantifying Attention Flow in Transformers, ACL 2020, equation 1.
     """
-    with torch.no_grad(), _attention_of(question.model) as blocks:
-        question.model(question.images)
+    with torch.no_grad(), _attention_of(inputs.model) as blocks:
+        inputs.model(inputs.images)
     rolled = _identity(blocks[0])
     for attention in blocks:
         mixed = at_least_float32(attention).mean(dim=1) / 2 + _identity(attention) / 2
         rolled = mixed / mixed.sum(dim=2, keepdim=True) @ rolled
-    return _on_grid(rolled, question.model)
+    return _on_grid(rolled, inputs.model)
 
 
-def gradient_rollout(question: Question) -> torch.Tensor:
+def gradient_rollout(inputs: SaliencyInput) -> torch.Tensor:
     """The same with each head's attention weighted by what it does to the score; negative parts are left out.
 
     Returns: (N, h, w) >= 0.
     Source: Chefer et al., Generic Attention-model Explainability, ICCV 2021, equations 5 and 6.
     """
-    model = question.model
+    model = inputs.model
     with torch.enable_grad(), _attention_of(model) as blocks:
         # pixels ask for a gradient, so that attention has one where all weights are frozen, too
-        score = question.score(at_least_float32(model(question.images.detach().requires_grad_())))
+        score = inputs.score(at_least_float32(model(inputs.images.detach().requires_grad_())))
         gradients = torch.autograd.grad(score.sum(), blocks)
     with torch.no_grad():
         rolled = _identity(blocks[0])

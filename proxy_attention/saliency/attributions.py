@@ -10,9 +10,14 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from proxy_attention.saliency.captum_adapter import Scored, answered, answered_one_by_one, in_flight
+from proxy_attention.saliency.captum_adapter import (
+    ScoreModule,
+    attribute_in_batches,
+    attribute_one_by_one,
+    images_at_once,
+)
 from proxy_attention.saliency.gradients import GRADIENTS, Gradient
-from proxy_attention.saliency.interface import ExplainedModel, Method, Question
+from proxy_attention.saliency.interface import ExplainedModel, Method, SaliencyInput
 
 SAMPLES = 16
 """Noisy copies of an image: the average's own noise is a quarter of one gradient's."""
@@ -33,7 +38,7 @@ WIDTH = 0.25
 """Kernel width of LIME in cosine distance: the authors' for images."""
 
 
-def _gradient_shap(scored: Scored, part: Question) -> torch.Tensor:
+def _gradient_shap(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Gradients of noisy copies of an image at random points on the way from black, times the way.
 
     Source: Lundberg and Lee, NeurIPS 2017; Erion et al., Expected Gradients, 2019.
@@ -41,9 +46,9 @@ def _gradient_shap(scored: Scored, part: Question) -> torch.Tensor:
     from captum.attr import GradientShap
 
     total = torch.zeros_like(part.images)
-    for count in _counts(SAMPLES, in_flight(part)):
+    for count in _counts(SAMPLES, images_at_once(part)):
         total += count * (
-            GradientShap(scored).attribute(
+            GradientShap(forward).attribute(
                 part.images,
                 torch.zeros_like(part.images),
                 n_samples=count,
@@ -54,7 +59,7 @@ def _gradient_shap(scored: Scored, part: Question) -> torch.Tensor:
     return total / SAMPLES
 
 
-def _occlusion(scored: Scored, part: Question) -> torch.Tensor:
+def _occlusion(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """What the score loses where a black window covers a pixel, averaged over the windows that do.
 
     Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2.
@@ -62,13 +67,13 @@ def _occlusion(scored: Scored, part: Question) -> torch.Tensor:
     from captum.attr import Occlusion
 
     channels, window, stride = 3, *_window(part.images.shape[-1])
-    found: torch.Tensor = Occlusion(scored).attribute(
+    found: torch.Tensor = Occlusion(forward).attribute(
         part.images,
         (channels, window, window),
         (channels, stride, stride),
         0.0,
         additional_forward_args=(part.coefficients,),
-        perturbations_per_eval=in_flight(part),
+        perturbations_per_eval=images_at_once(part),
     )
     return found[:, :1]  # a window covers all channels: each has the same value
 
@@ -84,7 +89,7 @@ def _passes_of_occlusion(model: ExplainedModel, image_size: int) -> int:
     return 1 + (-(-(image_size - window) // stride) + 1) ** 2
 
 
-def _lime(scored: Scored, part: Question) -> torch.Tensor:
+def _lime(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Weights of a ridge regression of the score on which squares are not black, samples like the image counting more.
 
     As the authors do it for images. captum's own choice, the lasso, would give no map at all for small scores.
@@ -96,24 +101,24 @@ def _lime(scored: Scored, part: Question) -> torch.Tensor:
     from captum.attr._core.lime import get_exp_kernel_similarity_function
 
     lime = Lime(
-        scored,
+        forward,
         interpretable_model=SkLearnRidge(alpha=1.0),
         similarity_func=get_exp_kernel_similarity_function("cosine", kernel_width=WIDTH),
     )
     return _by_squares(lime.attribute, part)
 
 
-def _kernel_shap(scored: Scored, part: Question) -> torch.Tensor:
+def _kernel_shap(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Shapley values of squares that are black or not, by the regression whose weights are Shapley's kernel.
 
     Source: Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017, theorem 2.
     """
     from captum.attr import KernelShap
 
-    return _by_squares(KernelShap(scored).attribute, part)
+    return _by_squares(KernelShap(forward).attribute, part)
 
 
-def _by_squares(attribute: Callable[..., torch.Tensor], part: Question) -> torch.Tensor:
+def _by_squares(attribute: Callable[..., torch.Tensor], part: SaliencyInput) -> torch.Tensor:
     """The weight of each pixel's square, (1, 1, H, W), from a regression on ``DRAWS`` samples."""
     height, width = part.images.shape[2:]
     row, column = (torch.arange(length) * SQUARES // length for length in (height, width))
@@ -123,7 +128,7 @@ def _by_squares(attribute: Callable[..., torch.Tensor], part: Question) -> torch
         baselines=0.0,
         feature_mask=square[None, None].to(part.images.device),
         n_samples=DRAWS,
-        perturbations_per_eval=in_flight(part),
+        perturbations_per_eval=images_at_once(part),
         return_input_shape=False,
         additional_forward_args=(part.coefficients,),
     )
@@ -154,7 +159,7 @@ NOISES: dict[str, tuple[str, str, Noise]] = {
 """The noise tunnel's kinds: source, what is shown, and how it follows from two means."""
 
 
-def under_noise(scored: Scored, part: Question, gradient: Gradient, shown: Noise) -> torch.Tensor:
+def under_noise(forward: ScoreModule, part: SaliencyInput, gradient: Gradient, shown: Noise) -> torch.Tensor:
     """captum's noise tunnel over a method, for one image, with the draws that captum makes.
 
     It is here because captum's puts no method but its own under noise, and LRP is not.
@@ -162,7 +167,7 @@ def under_noise(scored: Scored, part: Question, gradient: Gradient, shown: Noise
     Returns: (1, K, h, w).
     """
     total, squares = torch.zeros(2, 1, 1, 1, 1, dtype=torch.float64, device=part.images.device)
-    for count in _counts(SAMPLES, in_flight(part)):
+    for count in _counts(SAMPLES, images_at_once(part)):
         shape = (count, *part.images.shape[1:])
         noise = torch.normal(0.0, torch.full(shape, NOISE, device=part.images.device))
         noisy = replace(
@@ -171,7 +176,7 @@ def under_noise(scored: Scored, part: Question, gradient: Gradient, shown: Noise
             coefficients=part.coefficients.expand(count, -1),
             seeds=list(part.seeds) * count,
         )
-        found = gradient.ask(scored, noisy).detach().double()
+        found = gradient.attribute(forward, noisy).detach().double()
         total, squares = total + found.sum(0, keepdim=True), squares + found.square().sum(0, keepdim=True)
     return shown(total / SAMPLES, squares / SAMPLES).to(part.images.dtype)
 
@@ -181,7 +186,7 @@ def _row(gradient: Gradient) -> Method:
         gradient.source,
         gradient.what,
         cost=gradient.cost,
-        maps=lambda question: gradient.joined(answered(question, gradient.ask)),
+        maps=lambda inputs: gradient.joined(attribute_in_batches(inputs, gradient.attribute)),
         passes=gradient.passes,
         lacks=gradient.lacks,
     )
@@ -191,8 +196,8 @@ def _noisy_row(name: str, noise: str) -> Method:
     """A row of the noise tunnel: raw attributions are averaged; of squares and variances, all >= 0, channels add."""
     gradient, (source, what, shown) = GRADIENTS[name], NOISES[noise]
 
-    def maps(question: Question) -> torch.Tensor:
-        found = answered_one_by_one(question, lambda scored, part: under_noise(scored, part, gradient, shown))
+    def maps(inputs: SaliencyInput) -> torch.Tensor:
+        found = attribute_one_by_one(inputs, lambda forward, part: under_noise(forward, part, gradient, shown))
         return gradient.joined(found) if noise == "smoothgrad" else found.sum(dim=1)
 
     return Method(
@@ -218,7 +223,7 @@ ATTRIBUTIONS: dict[str, Method] = {
         "Lundberg and Lee, NeurIPS 2017",
         "gradient at random points between black and noisy copies of the image, times the way",
         cost=f"{2 * SAMPLES}",
-        maps=lambda question: answered_one_by_one(question, _gradient_shap).sum(dim=1),
+        maps=lambda inputs: attribute_one_by_one(inputs, _gradient_shap).sum(dim=1),
         passes=lambda model, image_size: 2 * SAMPLES,
         seeded=True,
     ),
@@ -226,14 +231,14 @@ ATTRIBUTIONS: dict[str, Method] = {
         "Zeiler and Fergus, ECCV 2014",
         "what the score loses where a black window covers a pixel",
         cost="50 where 8 divides the side of the image",
-        maps=lambda question: answered_one_by_one(question, _occlusion).sum(dim=1),
+        maps=lambda inputs: attribute_one_by_one(inputs, _occlusion).sum(dim=1),
         passes=_passes_of_occlusion,
     ),
     "lime": Method(
         "Ribeiro et al., KDD 2016",
         "weights of squares in a linear model of the score near the image",
         cost=f"{DRAWS}",
-        maps=lambda question: answered_one_by_one(question, _lime).sum(dim=1),
+        maps=lambda inputs: attribute_one_by_one(inputs, _lime).sum(dim=1),
         passes=lambda model, image_size: DRAWS,
         seeded=True,
     ),
@@ -241,7 +246,7 @@ ATTRIBUTIONS: dict[str, Method] = {
         "Lundberg and Lee, NeurIPS 2017",
         "Shapley values of squares",
         cost=f"{DRAWS}",
-        maps=lambda question: answered_one_by_one(question, _kernel_shap).sum(dim=1),
+        maps=lambda inputs: attribute_one_by_one(inputs, _kernel_shap).sum(dim=1),
         passes=lambda model, image_size: DRAWS,
         seeded=True,
     ),

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, Question
+from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, SaliencyInput
 
 NOTICES = (
     "Setting backward hooks on ReLU activations",
     r"\s*Setting forward, backward hooks and attributes on non-linear",
 )
-"""What captum warns of at every call, and ``untouched`` takes care of: how the messages begin."""
+"""What captum warns of at every call, and ``prepared_for_captum`` takes care of: how the messages begin."""
 
 
-class Scored(nn.Module):
+class ScoreModule(nn.Module):
     """A classifier as captum wants it: from images and coefficients to the explained score.
 
     The coefficients are an argument, because captum repeats arguments as it repeats the images.
@@ -36,12 +36,12 @@ class Scored(nn.Module):
         return (coefficients * self.classifier(images)).sum(dim=1)
 
 
-Ask: TypeAlias = Callable[[Scored, Question], torch.Tensor]
-"""From a score and a question about as many images as may be in flight, to attributions (N, ..., h, w)."""
+AttributeFunction: TypeAlias = Callable[[ScoreModule, SaliencyInput], torch.Tensor]
+"""From a score module and as many images as may be computed at once, to their attributions (N, ..., h, w)."""
 
 
 @contextmanager
-def untouched(model: ExplainedModel) -> Iterator[Scored]:
+def prepared_for_captum(model: ExplainedModel) -> Iterator[ScoreModule]:
     """The score of a model whose activations do not write in place and whose parameters need no gradient, for a while.
 
     Afterwards, or after an exception, every module has the attributes and hooks that it had: captum leaves some behind.
@@ -58,7 +58,7 @@ def untouched(model: ExplainedModel) -> Iterator[Scored]:
         with warnings.catch_warnings(), torch.autocast(device.type, enabled=False), torch.enable_grad():
             for notice in NOTICES:
                 warnings.filterwarnings("ignore", message=notice, category=UserWarning)
-            yield Scored(model)
+            yield ScoreModule(model)
     finally:
         for module, attributes in before:
             _put_back(module, attributes)
@@ -84,39 +84,39 @@ def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
             own[name] = value
 
 
-def in_flight(question: Question, *, copies: int = 1) -> int:
+def images_at_once(inputs: SaliencyInput, *, copies: int = 1) -> int:
     """How many images may be computed at once, each of them ``copies`` times; at least one."""
-    return max(CHUNK_PIXELS // (question.images[0, 0].numel() * copies), 1)
+    return max(CHUNK_PIXELS // (inputs.images[0, 0].numel() * copies), 1)
 
 
-def parts(question: Question, size: int) -> Iterator[Question]:
-    """The question about at most ``size`` images at a time; the images are leaves that need a gradient."""
-    for start in range(0, len(question.images), size):
+def parts(inputs: SaliencyInput, size: int) -> Iterator[SaliencyInput]:
+    """Split the inputs into parts of at most ``size`` images, which are leaves that need a gradient."""
+    for start in range(0, len(inputs.images), size):
         here = slice(start, start + size)
         yield replace(
-            question,
-            images=question.images[here].detach().clone().requires_grad_(),
-            coefficients=question.coefficients[here],
-            seeds=question.seeds[here],
+            inputs,
+            images=inputs.images[here].detach().clone().requires_grad_(),
+            coefficients=inputs.coefficients[here],
+            seeds=inputs.seeds[here],
         )
 
 
-def answered(question: Question, ask: Ask) -> torch.Tensor:
+def attribute_in_batches(inputs: SaliencyInput, attribute: AttributeFunction) -> torch.Tensor:
     """What captum answers, as many images at once as may be in flight."""
-    with untouched(question.model) as scored:
-        return torch.cat([ask(scored, part).detach() for part in parts(question, in_flight(question))])
+    with prepared_for_captum(inputs.model) as forward:
+        return torch.cat([attribute(forward, part).detach() for part in parts(inputs, images_at_once(inputs))])
 
 
-def answered_one_by_one(question: Question, ask: Ask) -> torch.Tensor:
+def attribute_one_by_one(inputs: SaliencyInput, attribute: AttributeFunction) -> torch.Tensor:
     """What captum answers about each image on its own, drawing from the image's seed.
 
     One image with its many changed copies fills a batch; and no rounding depends on the others.
     """
     found = []
-    with untouched(question.model) as scored:
-        for part in parts(question, 1):
-            with seeded(part.seeds[0], question.images.device):
-                found.append(ask(scored, part).detach())
+    with prepared_for_captum(inputs.model) as forward:
+        for part in parts(inputs, 1):
+            with seeded(part.seeds[0], inputs.images.device):
+                found.append(attribute(forward, part).detach())
     return torch.cat(found)
 
 

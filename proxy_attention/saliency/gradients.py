@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from proxy_attention.saliency.captum_adapter import Ask, Scored, in_flight, parts
-from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, Question
+from proxy_attention.saliency.captum_adapter import AttributeFunction, ScoreModule, images_at_once, parts
+from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, SaliencyInput
 from proxy_attention.saliency.layer_support import lacks_relu_alone, lacks_rules
 from proxy_attention.saliency.relevance import exact_differences, lacks_relevance, relevance
 
@@ -19,25 +19,25 @@ STEPS = 32
 """Steps from black to the image: what integrated gradients then miss of the score is under 1% of what they hand out."""
 
 
-def _gradient(scored: Scored, part: Question) -> torch.Tensor:
+def _gradient(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Source: Simonyan et al., Deep Inside Convolutional Networks, 2013, equation 4, before the absolute value."""
     from captum.attr import Saliency
 
-    found: torch.Tensor = Saliency(scored).attribute(
+    found: torch.Tensor = Saliency(forward).attribute(
         part.images, abs=False, additional_forward_args=(part.coefficients,)
     )
     return found
 
 
-def _input_x_gradient(scored: Scored, part: Question) -> torch.Tensor:
+def _input_x_gradient(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Source: Shrikumar et al., Not Just a Black Box, 2016."""
     from captum.attr import InputXGradient
 
-    found: torch.Tensor = InputXGradient(scored).attribute(part.images, additional_forward_args=(part.coefficients,))
+    found: torch.Tensor = InputXGradient(forward).attribute(part.images, additional_forward_args=(part.coefficients,))
     return found
 
 
-def _integrated_gradients(scored: Scored, part: Question) -> torch.Tensor:
+def _integrated_gradients(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """From the black image, at Gauss-Legendre points.
 
     As many points at once for one image as for several: in which portions they are added up is no matter of the batch.
@@ -46,9 +46,9 @@ def _integrated_gradients(scored: Scored, part: Question) -> torch.Tensor:
     """
     from captum.attr import IntegratedGradients
 
-    points = min(in_flight(part), STEPS)
+    points = min(images_at_once(part), STEPS)
     found = [
-        IntegratedGradients(scored)
+        IntegratedGradients(forward)
         .attribute(
             piece.images,
             0.0,
@@ -57,56 +57,56 @@ def _integrated_gradients(scored: Scored, part: Question) -> torch.Tensor:
             internal_batch_size=points * len(piece.images),
         )
         .detach()
-        for piece in parts(part, in_flight(part, copies=points))
+        for piece in parts(part, images_at_once(part, copies=points))
     ]
     return torch.cat(found)
 
 
-def _deconvnet(scored: Scored, part: Question) -> torch.Tensor:
+def _deconvnet(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014."""
     from captum.attr import Deconvolution
 
-    found: torch.Tensor = Deconvolution(scored).attribute(part.images, additional_forward_args=(part.coefficients,))
+    found: torch.Tensor = Deconvolution(forward).attribute(part.images, additional_forward_args=(part.coefficients,))
     return found
 
 
-def _guided_backprop(scored: Scored, part: Question) -> torch.Tensor:
+def _guided_backprop(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Source: Springenberg et al., Striving for Simplicity, ICLR workshops 2015."""
     from captum.attr import GuidedBackprop
 
-    found: torch.Tensor = GuidedBackprop(scored).attribute(part.images, additional_forward_args=(part.coefficients,))
+    found: torch.Tensor = GuidedBackprop(forward).attribute(part.images, additional_forward_args=(part.coefficients,))
     return found
 
 
-def _guided_gradcam(scored: Scored, part: Question) -> torch.Tensor:
+def _guided_gradcam(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """Guided backpropagation times GradCAM's positive part, bilinearly upsampled.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017, section 3.
     """
     from captum.attr import GuidedGradCam
 
-    found: torch.Tensor = GuidedGradCam(scored, _feature_layer(part)).attribute(
+    found: torch.Tensor = GuidedGradCam(forward, _feature_layer(part)).attribute(
         part.images, additional_forward_args=(part.coefficients,), interpolate_mode="bilinear"
     )
     return found
 
 
-def _deeplift(scored: Scored, part: Question) -> torch.Tensor:
+def _deeplift(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """The rescale rule, against the black image.
 
     Source: Shrikumar et al., Learning Important Features Through Propagating Activation Differences, ICML 2017.
     """
     from captum.attr import DeepLift
 
-    with exact_differences(scored.network):
+    with exact_differences(forward.network):
         halves = [
-            DeepLift(scored).attribute(half.images, 0.0, additional_forward_args=(half.coefficients,)).detach()
-            for half in parts(part, in_flight(part, copies=2))
+            DeepLift(forward).attribute(half.images, 0.0, additional_forward_args=(half.coefficients,)).detach()
+            for half in parts(part, images_at_once(part, copies=2))
         ]
     return torch.cat(halves)
 
 
-def _layer_conductance(scored: Scored, part: Question) -> torch.Tensor:
+def _layer_conductance(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """The last feature map's part in the change of the score from the black image, as (N, K, h, w).
 
     On a path with its ends, so that a map that all of the score passes loses none of it.
@@ -118,7 +118,7 @@ def _layer_conductance(scored: Scored, part: Question) -> torch.Tensor:
     points = _points_in_flight(part.images.shape[-1])
     found = [
         (
-            LayerConductance(scored, _feature_layer(part)).attribute(
+            LayerConductance(forward, _feature_layer(part)).attribute(
                 piece.images,
                 0.0,
                 additional_forward_args=(piece.coefficients,),
@@ -127,7 +127,7 @@ def _layer_conductance(scored: Scored, part: Question) -> torch.Tensor:
                 internal_batch_size=points * len(piece.images),
             )
         ).detach()
-        for piece in parts(part, in_flight(part, copies=points))
+        for piece in parts(part, images_at_once(part, copies=points))
     ]
     return part.model.as_map(torch.cat(found))
 
@@ -142,7 +142,7 @@ def _passes_of_conductance(model: ExplainedModel, image_size: int) -> int:
     return STEPS + -(-STEPS // (_points_in_flight(image_size) - 1))
 
 
-def _feature_layer(part: Question) -> nn.Module:
+def _feature_layer(part: SaliencyInput) -> nn.Module:
     layer: nn.Module = part.model.module.get_submodule(part.model.feature_layer)
     return layer
 
@@ -167,13 +167,13 @@ class Gradient:
 
     Attributes:
         source, what, cost, passes, lacks: as a row has them.
-        ask: what captum is asked.
+        attribute: what captum is asked.
         joined: how channels become one.
     """
 
     source: str
     what: str
-    ask: Ask
+    attribute: AttributeFunction
     cost: str = "2"
     passes: Callable[[ExplainedModel, int], int] = _two
     lacks: Callable[[ExplainedModel], str | None] = lambda model: None

@@ -1,4 +1,4 @@
-"""What a method of explanation is: a question to a model, and a row of the table; knows no method by name."""
+"""The interface of saliency methods: what one needs of a model, its input, its row; knows no method by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class ExplainedModel(Protocol):
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, C) of images (N, 3, H, W) float in [0, 1]; differentiable down to the images."""
 
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward_with_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The last feature map and logits, without a graph."""
 
-    def cut(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward_from_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The last feature map as a leaf, and logits that depend on it."""
 
     def as_map(self, features: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,7 @@ def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class SaliencyInput:
     """What a method with passes of its own is asked.
 
     Attributes:
@@ -104,8 +104,8 @@ class Method:
     what: str = ""
     cost: str = "1"
     weights: Weights | None = None
-    weigh: Callable[[Question], tuple[torch.Tensor, torch.Tensor]] | None = None
-    maps: Callable[[Question], torch.Tensor] | None = None
+    weigh: Callable[[SaliencyInput], tuple[torch.Tensor, torch.Tensor]] | None = None
+    maps: Callable[[SaliencyInput], torch.Tensor] | None = None
     eigen: bool = False
     passes: Callable[[ExplainedModel, int], int] = lambda model, image_size: 1
     lacks: Callable[[ExplainedModel], str | None] = lambda model: None

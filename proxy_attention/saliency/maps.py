@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from proxy_attention.saliency.cam import combined, gradcam
-from proxy_attention.saliency.interface import ExplainedModel, Question, at_least_float32
+from proxy_attention.saliency.interface import ExplainedModel, SaliencyInput, at_least_float32
 from proxy_attention.saliency.registry import METHODS
 
 Score: TypeAlias = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
@@ -29,7 +29,7 @@ EXPLAIN: dict[str, Score] = {
 """Which score is explained, as its coefficients (N, C) on the logits, from the predicted and true classes (N,)."""
 
 
-def look_and_explain(
+def classify_and_explain(
     model: ExplainedModel,
     images: torch.Tensor,
     *,
@@ -59,8 +59,12 @@ def look_and_explain(
     method = METHODS[saliency]
     if method.weights is None:
         raise ValueError(f"{saliency} needs passes of its own: see low_resolution_maps")
-    with looking(model, images) as images:
-        features, logits = model.look(images) if model.linear_head is not None else model.cut(images)
+    with in_eval_mode(model, images) as images:
+        features, logits = (
+            model.forward_with_features(images)
+            if model.linear_head is not None
+            else model.forward_from_features(images)
+        )
         with torch.autocast(images.device.type, enabled=False):
             with torch.no_grad():
                 guessed = logits.argmax(dim=1) if predicted is None else predicted
@@ -80,7 +84,7 @@ def look_and_explain(
 
 
 @contextmanager
-def looking(model: ExplainedModel, images: torch.Tensor) -> Iterator[torch.Tensor]:
+def in_eval_mode(model: ExplainedModel, images: torch.Tensor) -> Iterator[torch.Tensor]:
     """The images as a graph may hold them, while the whole model is in eval mode, even within inference mode."""
     training = [module for module in model.module.modules() if module.training]
     with ExitStack() as stack:
@@ -128,7 +132,7 @@ def low_resolution_maps(
     """
     method = METHODS[saliency]
     if method.one_pass:
-        return look_and_explain(
+        return classify_and_explain(
             model,
             images,
             true=true,
@@ -137,13 +141,13 @@ def low_resolution_maps(
             predicted=predicted,
             eigen_smooth=eigen_smooth,
         )[1]
-    with looking(model, images) as images, torch.autocast(images.device.type, enabled=False):
+    with in_eval_mode(model, images) as images, torch.autocast(images.device.type, enabled=False):
         coefficients = EXPLAIN[explain](predicted, true, model.classes)
-        question = Question(model, images, coefficients, seeds if seeds is not None else [0] * len(images))
+        inputs = SaliencyInput(model, images, coefficients, seeds if seeds is not None else [0] * len(images))
         if method.weigh is not None:
-            maps = combined(*method.weigh(question), eigen=eigen_smooth)
+            maps = combined(*method.weigh(inputs), eigen=eigen_smooth)
         elif method.maps is not None:
-            maps = method.maps(question)
+            maps = method.maps(inputs)
         return at_least_float32(maps.detach()).relu()
 
 

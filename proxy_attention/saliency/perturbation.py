@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, Method, Question, at_least_float32
+from proxy_attention.saliency.interface import CHUNK_PIXELS, ExplainedModel, Method, SaliencyInput, at_least_float32
 
 RISE_MASKS = 512
 """The paper takes 4,000 and more for images of 224 pixels."""
@@ -13,7 +13,7 @@ RISE_MASKS = 512
 RISE_CELLS, RISE_KEPT = 7, 0.5
 
 
-def ablationcam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
+def ablationcam(inputs: SaliencyInput) -> tuple[torch.Tensor, torch.Tensor]:
     """Each channel weighs what the score loses without it: ``(y - y_k) / y``.
 
     Under a linear head on pooled features the loss is the channel's own part of the score, and no further pass is
@@ -21,26 +21,26 @@ def ablationcam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
 
     Source: Desai and Ramaswamy, Ablation-CAM, WACV 2020, equation 4.
     """
-    model = question.model
+    model = inputs.model
     with torch.no_grad():
-        features, logits = model.look(question.images)
+        features, logits = model.forward_with_features(inputs.images)
         maps = at_least_float32(model.as_map(features))
-        score = question.score(at_least_float32(logits))
+        score = inputs.score(at_least_float32(logits))
         if model.linear_head is not None:
-            rows = question.coefficients.to(model.linear_head.weight) @ model.linear_head.weight
+            rows = inputs.coefficients.to(model.linear_head.weight) @ model.linear_head.weight
             lost = rows * maps.mean(dim=(2, 3))
         else:
-            lost = score[:, None] - torch.cat(list(_without_each_channel(question)), dim=1)
+            lost = score[:, None] - torch.cat(list(_without_each_channel(inputs)), dim=1)
         usable = score != 0
         share = torch.where(usable[:, None], lost / torch.where(usable, score, 1.0)[:, None], 0.0)
     return maps, share[:, :, None, None]
 
 
-def _without_each_channel(question: Question) -> Iterator[torch.Tensor]:
+def _without_each_channel(inputs: SaliencyInput) -> Iterator[torch.Tensor]:
     """Scores (N, k) of a chunk of channels, each with one of them set to zero at every position."""
-    model, count = question.model, len(question.images)
+    model, count = inputs.model, len(inputs.images)
     layer = model.module.get_submodule(model.feature_layer)
-    for chunk in _chunks(question):
+    for chunk in _chunks(inputs):
         channel = chunk.repeat_interleave(count)
 
         def ablate(module: object, args: object, output: torch.Tensor, channel: torch.Tensor = channel) -> torch.Tensor:
@@ -48,13 +48,13 @@ def _without_each_channel(question: Question) -> Iterator[torch.Tensor]:
 
         handle = layer.register_forward_hook(ablate)
         try:
-            logits = at_least_float32(model(question.images.repeat(len(chunk), 1, 1, 1)))
+            logits = at_least_float32(model(inputs.images.repeat(len(chunk), 1, 1, 1)))
         finally:
             handle.remove()
-        yield _scores(question, logits, len(chunk))
+        yield _scores(inputs, logits, len(chunk))
 
 
-def scorecam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
+def scorecam(inputs: SaliencyInput) -> tuple[torch.Tensor, torch.Tensor]:
     """Each channel weighs how sure the model is of the image seen through it alone: softmax over the channels.
 
     The channel, upsampled and scaled to [0, 1], is multiplied onto the pixels. A channel without a range shows nothing.
@@ -62,12 +62,12 @@ def scorecam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
     Source: Wang et al., Score-CAM, CVPR workshops 2020, algorithm 1. The score of the black image, which the paper
     takes off each, cancels in the softmax.
     """
-    model, images = question.model, question.images
+    model, images = inputs.model, inputs.images
     size = images.shape[2:]
     with torch.no_grad():
-        maps = at_least_float32(model.as_map(model.look(images)[0]))
+        maps = at_least_float32(model.as_map(model.forward_with_features(images)[0]))
         parts = []
-        for chunk in _chunks(question):
+        for chunk in _chunks(inputs):
             some = maps[:, chunk]
             lively = some.amax((2, 3), keepdim=True) > some.amin((2, 3), keepdim=True)  # upsampling rounds constants
             seen = F.interpolate(some, size=size, mode="bilinear", align_corners=False)
@@ -75,12 +75,12 @@ def scorecam(question: Question) -> tuple[torch.Tensor, torch.Tensor]:
             lively &= high > low
             masks = torch.where(lively, (seen - low) / torch.where(lively, high - low, 1.0), 0.0)
             masked = images[None] * masks.transpose(0, 1)[:, :, None]  # (k, N, 3, H, W): as _scores takes them apart
-            parts.append(_scores(question, at_least_float32(model(masked.flatten(0, 1))), len(chunk)))
+            parts.append(_scores(inputs, at_least_float32(model(masked.flatten(0, 1))), len(chunk)))
         weights = torch.cat(parts, dim=1).softmax(dim=1)
     return maps, weights[:, :, None, None]
 
 
-def rise(question: Question) -> torch.Tensor:
+def rise(inputs: SaliencyInput) -> torch.Tensor:
     """How sure the model is, on average, of the image seen through random masks that leave a pixel in.
 
     Masks are coarse grids of ones and zeros, upsampled and shifted by part of a cell; each image has its own, drawn
@@ -89,19 +89,19 @@ def rise(question: Question) -> torch.Tensor:
     Returns: (N, H, W).
     Source: Petsiuk et al., RISE, BMVC 2018, equation 6 and section 3.2.
     """
-    maps = [_rise(question, number) for number in range(len(question.images))]
-    return torch.stack(maps) if maps else question.images[:, 0]
+    maps = [_rise(inputs, number) for number in range(len(inputs.images))]
+    return torch.stack(maps) if maps else inputs.images[:, 0]
 
 
-def _rise(question: Question, number: int) -> torch.Tensor:
+def _rise(inputs: SaliencyInput, number: int) -> torch.Tensor:
     """The map (H, W) of one image."""
-    image = question.images[number]
+    image = inputs.images[number]
     found = torch.zeros_like(image[0])
     with torch.no_grad():
-        for masks in random_masks(torch.Generator().manual_seed(question.seeds[number]), image.shape[1]):
+        for masks in random_masks(torch.Generator().manual_seed(inputs.seeds[number]), image.shape[1]):
             part = masks.to(image)
-            sure = at_least_float32(question.model(part[:, None] * image)).softmax(dim=1)
-            found += torch.einsum("m,mhw->hw", (question.coefficients[number] * sure).sum(dim=1).to(part), part)
+            sure = at_least_float32(inputs.model(part[:, None] * image)).softmax(dim=1)
+            found += torch.einsum("m,mhw->hw", (inputs.coefficients[number] * sure).sum(dim=1).to(part), part)
     return found / (RISE_MASKS * RISE_KEPT)
 
 
@@ -117,16 +117,16 @@ def random_masks(generator: torch.Generator, size: int) -> Iterator[torch.Tensor
         yield larger[torch.arange(len(some))[:, None, None], y[:, :, None], x[:, None, :]]
 
 
-def _scores(question: Question, logits: torch.Tensor, chunk: int) -> torch.Tensor:
+def _scores(inputs: SaliencyInput, logits: torch.Tensor, chunk: int) -> torch.Tensor:
     """Scores (N, k) of logits (k * N, C), channel by channel."""
-    by_channel = logits.view(chunk, *question.coefficients.shape)
-    return (question.coefficients * by_channel).sum(dim=2).transpose(0, 1)
+    by_channel = logits.view(chunk, *inputs.coefficients.shape)
+    return (inputs.coefficients * by_channel).sum(dim=2).transpose(0, 1)
 
 
-def _chunks(question: Question) -> tuple[torch.Tensor, ...]:
+def _chunks(inputs: SaliencyInput) -> tuple[torch.Tensor, ...]:
     """The channels, so many at a time as a batch may hold."""
-    pixels = question.images[:, 0].numel()
-    channels = torch.arange(question.model.channels, device=question.images.device)
+    pixels = inputs.images[:, 0].numel()
+    channels = torch.arange(inputs.model.channels, device=inputs.images.device)
     chunks: tuple[torch.Tensor, ...] = channels.split(max(CHUNK_PIXELS // max(pixels, 1), 1))
     return chunks
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from proxy_attention.saliency.captum_adapter import Scored
-from proxy_attention.saliency.interface import ExplainedModel, Question
+from proxy_attention.saliency.captum_adapter import ScoreModule
+from proxy_attention.saliency.interface import ExplainedModel, SaliencyInput
 from proxy_attention.saliency.layer_support import lacks_relu_alone, lacks_rules, names
 
 GAMMA = 0.25
@@ -32,7 +32,7 @@ def lacks_relevance(model: ExplainedModel) -> str | None:
     return f"no layers with a rule alone (but {names(others)})" if others else None
 
 
-def relevance(scored: Scored, part: Question) -> torch.Tensor:
+def relevance(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
     """LRP: gamma in every convolution but the first, epsilon (of 0) in the first and in dense layers.
 
     A layer's relevance is its activation times a gradient, in which a convolution's weights that agree with the sign
@@ -43,7 +43,7 @@ def relevance(scored: Scored, part: Question) -> torch.Tensor:
     Source: Bach et al., PLOS ONE 2015; the composite and the form as a gradient are of Montavon et al., Layer-Wise
         Relevance Propagation: An Overview, 2019, sections 10.2 and 10.3.
     """
-    grown, normalised = _convolutions(scored, part)
+    grown, normalised = _convolutions(forward, part)
     seen: dict[nn.Module, torch.Tensor] = {}
 
     def of_convolution(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
@@ -62,7 +62,7 @@ def relevance(scored: Scored, part: Question) -> torch.Tensor:
     handles = [module.register_forward_hook(of_convolution) for module in grown]
     handles += [module.register_forward_hook(of_normalisation) for module in normalised]
     try:
-        score = scored(part.images, part.coefficients).sum()
+        score = forward(part.images, part.coefficients).sum()
     finally:
         for handle in handles:
             handle.remove()
@@ -78,7 +78,7 @@ def _grown(output: torch.Tensor, inputs: torch.Tensor, convolution: Any, weight:
     return larger * share.detach()
 
 
-def _convolutions(scored: Scored, part: Question) -> tuple[list[nn.Module], dict[nn.Module, nn.Module]]:
+def _convolutions(forward: ScoreModule, part: SaliencyInput) -> tuple[list[nn.Module], dict[nn.Module, nn.Module]]:
     """All convolutions but the first that is called; and those that a normalisation follows at once, by it."""
     called: list[nn.Module] = []
     normalised: dict[nn.Module, nn.Module] = {}
@@ -92,12 +92,12 @@ def _convolutions(scored: Scored, part: Question) -> tuple[list[nn.Module], dict
         if args[0] is last[1]:
             normalised[module] = last[0]
 
-    layers = list(scored.network.modules())
+    layers = list(forward.network.modules())
     handles = [layer.register_forward_hook(of_convolution) for layer in layers if isinstance(layer, nn.Conv2d)]
     handles += [layer.register_forward_hook(of_normalisation) for layer in layers if isinstance(layer, nn.BatchNorm2d)]
     try:
         with torch.no_grad():
-            scored(part.images, part.coefficients)
+            forward(part.images, part.coefficients)
     finally:
         for handle in handles:
             handle.remove()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from proxy_attention.config import TrialConfig
-from proxy_attention.proxies.scoring import explained_while_scored, scores_part
-from proxy_attention.proxies.step import maps_part
+from proxy_attention.proxies.scoring import explains_while_scoring, scoring_key
+from proxy_attention.proxies.step import maps_key
 from proxy_attention.shared_states import Sharing
 from proxy_attention.state_keys import branch_points, state_keys
 from study.planning.benchmark import Speed
@@ -137,7 +137,7 @@ def work(trial_costs: Sequence[TrialCost], sharing: Sharing | None, *, device: s
             name = passage.names[planned.index]
             whose = "" if sharing is not None and name in shared else f"trial {number}"
             if config.collect == "clean":
-                scorings[name, scores_part(config), whose] = images
+                scorings[name, scoring_key(config), whose] = images
             if not _explained_by_scoring(config, step):
                 part = _explained_part(config, step)
                 explanations[name, part, whose] = Explanation(
@@ -167,14 +167,14 @@ def explaining_passes(config: TrialConfig, passes: int) -> float:
 
 def _explained_by_scoring(config: TrialConfig, step: int) -> bool:
     """Whether a step's maps come with its scores: not of what was scored in training, nor of proxies of proxies."""
-    return config.collect == "clean" and explained_while_scored(config) and not (config.compound and step)
+    return config.collect == "clean" and explains_while_scoring(config) and not (config.compound and step)
 
 
 def _explained_part(config: TrialConfig, step: int) -> tuple[Hashable, ...]:
-    """What a step's maps depend on beside the state: that of ``maps_part``, with how images are chosen."""
+    """What a step's maps depend on beside the state: that of ``maps_key``, with how images are chosen."""
     subset = config.subset_at(step)
     order = config.order if subset < 1 else ""
-    return maps_part(config, torch.empty(0, dtype=torch.int64), step=step), order, subset
+    return maps_key(config, torch.empty(0, dtype=torch.int64), step=step), order, subset
 
 
 def _published(passage: TrialCost, shared: frozenset[str], sharing: Sharing | None, device: str) -> int:

@@ -24,7 +24,7 @@ from proxy_attention.files import write_atomic
 from proxy_attention.models.classifier import Classifier, build_for
 from proxy_attention.proxies.masks import MASKS, changed_pixels
 from proxy_attention.proxies.replacement import NEED_STATISTICS, REPLACEMENTS, SCOPES
-from proxy_attention.proxies.scoring import Scores, clean_scores, scores_part
+from proxy_attention.proxies.scoring import Scores, clean_scores, scoring_key
 from proxy_attention.proxies.step import EXAMPLES, Examples, proxy_step
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.registry import METHODS
@@ -200,7 +200,7 @@ def step(subject: Subject, ids: torch.Tensor, **fields: object) -> Examples:
         ids: (E,) int64 ascending, training images; they need not be wrong.
     """
     config = dataclasses.replace(subject.config, **fields)  # type: ignore[arg-type]
-    fits = scores_part(config) == scores_part(subject.config)
+    fits = scoring_key(config) == scoring_key(subject.config)
     scores = dataclasses.replace(
         subject.scores,
         wrong=torch.isin(subject.scores.ids, ids),

@@ -12,7 +12,7 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.errors import ConfigError
 from proxy_attention.models.classifier import as_float
 from proxy_attention.seeds import derive_seed
-from proxy_attention.training import Looks, new_state, train_epoch
+from proxy_attention.training import ModelSaliency, new_state, train_epoch
 from proxy_attention.validation import check
 
 CLASSES, SIZE = 10, 32
@@ -23,7 +23,7 @@ ALONE = [name for name, row in AUGMENTATIONS.items() if not row.mixes]
 @pytest.fixture(scope="module")
 def task(sample, trained):
     counts = torch.bincount(sample.labels, minlength=CLASSES)
-    return Task(counts, Looks(trained, "fp32"))
+    return Task(counts, ModelSaliency(trained, "fp32"))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_every_augmentation_keeps_shape_and_range_and_writes_to_nothing_it_is_gi
     given = Batch(batch.images[:count].clone(), batch.labels[:count].clone())
     draws = draws_for(row, count)
     before = given.images.clone(), given.labels.clone(), draws.clone(), torch.random.get_rng_state()
-    weights = copy.deepcopy(task.looks.model.module.state_dict())
+    weights = copy.deepcopy(task.saliency.model.module.state_dict())
 
     out = row.apply(given, draws, task)
 
@@ -80,7 +80,7 @@ def test_every_augmentation_keeps_shape_and_range_and_writes_to_nothing_it_is_gi
     assert torch.equal(given.images, before[0])
     assert torch.equal(draws, before[2])
     assert torch.equal(torch.random.get_rng_state(), before[3])
-    assert all(torch.equal(value, weights[key]) for key, value in task.looks.model.module.state_dict().items())
+    assert all(torch.equal(value, weights[key]) for key, value in task.saliency.model.module.state_dict().items())
     assert not out.images.requires_grad
 
 
@@ -196,7 +196,7 @@ def test_an_epoch_trains_on_and_tells_of_its_mixed_labels(name, config, tiny, tr
     draws = given.augmentation_table(row.columns, trial.seed, 0)[order]
     images, labels = given.slots(order)
     counts = torch.bincount(given.labels_of(given.train), minlength=CLASSES)
-    mixed = row.apply(Batch(as_float(images), labels), draws, Task(counts, Looks(model, "fp32")))
+    mixed = row.apply(Batch(as_float(images), labels), draws, Task(counts, ModelSaliency(model, "fp32")))
     model.module.train()
     torch.manual_seed(derive_seed(trial.seed, "layers", 0))
     logits = model(mixed.images).detach()
@@ -275,8 +275,8 @@ def test_the_model_is_asked_as_it_is_and_left_as_it_was(batch, trained):
     model.module.train()
     before = copy.deepcopy(model.module.state_dict())
 
-    looks = Looks(model, "fp32")
-    maps, gradients = looks.class_maps(batch.images, batch.labels), looks.gradients(batch.images, batch.labels)
+    saliency = ModelSaliency(model, "fp32")
+    maps, gradients = saliency.class_maps(batch.images, batch.labels), saliency.gradients(batch.images, batch.labels)
 
     assert maps.shape == (len(batch), *model.grid)
     assert gradients.shape == (len(batch), SIZE, SIZE)

@@ -12,8 +12,8 @@ from proxy_attention import seeds
 from proxy_attention.models.classifier import build, untrained
 from proxy_attention.proxies.masks import MASKS, UNTRAINED
 from proxy_attention.proxies.replacement import NEED_STATISTICS, REPLACEMENTS, SCOPES
-from proxy_attention.proxies.scoring import clean_scores, scores_part
-from proxy_attention.proxies.step import Recipe, apply_recipe, maps_part, proxy_step
+from proxy_attention.proxies.scoring import clean_scores, scoring_key
+from proxy_attention.proxies.step import Recipe, apply_recipe, maps_key, proxy_step
 from proxy_attention.saliency.maps import EXPLAIN, low_resolution_maps, scale, upsample
 from proxy_attention.saliency.registry import METHODS
 
@@ -340,8 +340,8 @@ def test_scores_of_trials_that_ask_an_untrained_model_hold_no_map_and_are_shared
     trials = [config(mask=UNTRAINED), config(mask=UNTRAINED, saliency="gradcam++", explain="contrast")]
     scores = [clean_scores(trained, training_set_of(trial, small), trial) for trial in trials]
 
-    assert {scores_part(trial) for trial in trials} == {scores_part(config(saliency="scorecam"))}
-    assert scores_part(config()) not in {scores_part(trial) for trial in trials}
+    assert {scoring_key(trial) for trial in trials} == {scoring_key(config(saliency="scorecam"))}
+    assert scoring_key(config()) not in {scoring_key(trial) for trial in trials}
     assert all(found.maps is None for found in scores)
     assert torch.equal(scores[0].losses, scores[1].losses)
     assert torch.equal(scores[0].predicted, scores[1].predicted)
@@ -365,7 +365,7 @@ def test_untrained_maps_are_shared_by_trials_that_ask_the_same_and_by_no_other(c
 
     one, other = config(mask=UNTRAINED), config(**{"mask": UNTRAINED, **fields})
 
-    assert (maps_part(one, ids, step=0) == maps_part(other, ids, step=0)) is same
+    assert (maps_key(one, ids, step=0) == maps_key(other, ids, step=0)) is same
 
 
 # ---- eigen smoothing

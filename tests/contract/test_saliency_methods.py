@@ -26,7 +26,7 @@ from saliency_models import (
 from torch import nn
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.saliency.maps import EXPLAIN, look_and_explain, low_resolution_maps, scale
+from proxy_attention.saliency.maps import EXPLAIN, classify_and_explain, low_resolution_maps, scale
 from proxy_attention.saliency.registry import METHODS, check_method, the_same
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting (forward|backward).*hooks:UserWarning")
@@ -254,7 +254,7 @@ def test_a_row_says_what_it_is(saliency):
 # ---- questions put otherwise
 
 
-def ask(model, saliency, images, true):
+def attribute(model, saliency, images, true):
     with few_draws():
         return explain(model, images, true, saliency=saliency, of="contrast", seeds=SEEDS[: len(images)])
 
@@ -265,7 +265,7 @@ def of_tiny(name, saliency):
         pytest.skip(f"{name} has {METHODS[saliency].lacks(model_of(name))}")
     images, true = batch(count=1 if dear(name, saliency) else 2)
     model = model_of(name)
-    return copy.deepcopy(model), images, true, ask(model, saliency, images, true)
+    return copy.deepcopy(model), images, true, attribute(model, saliency, images, true)
 
 
 @pytest.mark.parametrize(("name", "saliency"), ON_TINY)
@@ -275,7 +275,7 @@ def test_how_the_images_lie_in_memory_does_not_matter(name, saliency):
     strided = torch.stack([images, images], dim=4)[..., 0]
 
     for lying in (images.contiguous(memory_format=torch.channels_last), across, strided):
-        found = ask(model, saliency, lying, true)
+        found = attribute(model, saliency, lying, true)
         torch.testing.assert_close(scale(found)[0], scale(maps)[0], atol=1e-5, rtol=0)
 
 
@@ -284,10 +284,10 @@ def test_the_mode_of_graphs_around_does_not_matter(name, saliency):
     model, images, true, maps = of_tiny(name, saliency)
 
     with torch.no_grad():
-        assert torch.equal(ask(model, saliency, images, true), maps)
+        assert torch.equal(attribute(model, saliency, images, true), maps)
         assert not torch.is_grad_enabled()
     with torch.inference_mode():
-        inferred = ask(model, saliency, images.clone(), true.clone())
+        inferred = attribute(model, saliency, images.clone(), true.clone())
         assert torch.is_inference_mode_enabled()
 
     assert torch.equal(inferred, maps)
@@ -300,7 +300,7 @@ def test_a_model_in_training_mode_is_explained_as_in_eval_mode_and_left_as_it_wa
     next(model.module.children()).eval()
     before = state_of(model, images)
 
-    found = ask(model, saliency, images, true)
+    found = attribute(model, saliency, images, true)
 
     assert torch.equal(found, maps)
     assert changed(before, state_of(model, images)) == []
@@ -311,7 +311,7 @@ def test_frozen_weights_do_not_matter(name, saliency):
     model, images, true, maps = of_tiny(name, saliency)
     model.module.requires_grad_(False)
 
-    assert torch.equal(ask(model, saliency, images, true), maps)
+    assert torch.equal(attribute(model, saliency, images, true), maps)
 
 
 @pytest.mark.parametrize(("name", "saliency"), ON_TINY)
@@ -319,7 +319,7 @@ def test_autocast_around_rounds_the_passes_that_classify_and_no_other(name, sali
     model, images, true, maps = of_tiny(name, saliency)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = ask(model, saliency, images, true)
+        found = attribute(model, saliency, images, true)
         assert torch.is_autocast_enabled("cpu")
 
     assert found.dtype == torch.float32
@@ -334,7 +334,7 @@ def test_maps_under_autocast_are_those_of_float32_but_for_the_features_rounding(
     exact = explain(model, images, true)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits, rounded = look_and_explain(model, images, true=true, saliency="gradcam", explain="true")
+        logits, rounded = classify_and_explain(model, images, true=true, saliency="gradcam", explain="true")
 
     assert rounded.dtype == logits.dtype == torch.float32
     assert 0 < (scale(rounded)[0] - scale(exact)[0]).abs().mean() < 0.05
@@ -367,7 +367,7 @@ def test_two_classes_are_enough(saliency):
     model.classes, head.weight, head.bias = 2, nn.Parameter(head.weight[:2]), nn.Parameter(head.bias[:2])
     assert model(images).shape == (2, 2)
 
-    found = ask(model, saliency, images, torch.tensor([0, 1]))
+    found = attribute(model, saliency, images, torch.tensor([0, 1]))
 
     assert found.isfinite().all()
 
@@ -378,7 +378,7 @@ def test_a_head_that_says_nothing_gives_no_number_that_is_none(name, saliency):
     for parameter in model.heads[0].parameters():
         nn.init.zeros_(parameter)
 
-    found = ask(model, saliency, images, true)
+    found = attribute(model, saliency, images, true)
 
     assert found.isfinite().all()
     if METHODS[saliency].weights is not None and saliency != "eigencam":
@@ -392,7 +392,7 @@ def test_a_head_that_says_nothing_gives_no_number_that_is_none(name, saliency):
 def test_the_pass_that_explains_gives_the_logits_of_an_ordinary_one(name):
     model, (images, true) = model_of(name), batch()
 
-    logits, maps = look_and_explain(model, images, true=true, saliency="gradcam", explain="predicted")
+    logits, maps = classify_and_explain(model, images, true=true, saliency="gradcam", explain="predicted")
 
     with torch.no_grad():
         assert torch.equal(logits, model(images))
@@ -403,7 +403,7 @@ def test_a_method_with_passes_of_its_own_is_not_in_the_one_that_classifies():
     images, true = batch()
 
     with pytest.raises(ValueError, match="scorecam needs passes of its own: see low_resolution_maps"):
-        look_and_explain(model_of("test_resnet"), images, true=true, saliency="scorecam", explain="true")
+        classify_and_explain(model_of("test_resnet"), images, true=true, saliency="scorecam", explain="true")
 
 
 def test_explaining_the_predicted_and_the_true_class_follow_the_class_they_name():
@@ -431,7 +431,7 @@ def test_an_error_in_the_model_leaves_no_hook_and_no_mode_behind():
     model.module.fc = nn.Linear(3, 3)  # fails after the feature layer
     before = state_of(model, images)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        model.cut(images)
+        model.forward_from_features(images)
     assert changed(before, state_of(model, images)) == []
 
     model.module.train()

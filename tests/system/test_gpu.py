@@ -16,7 +16,7 @@ from proxy_attention.memory import clear_caches
 from proxy_attention.models.classifier import Classifier, as_float
 from proxy_attention.saliency.maps import scale
 from proxy_attention.saliency.registry import METHODS
-from proxy_attention.training import Looks
+from proxy_attention.training import ModelSaliency
 from proxy_attention.trial import run_trial
 
 pytestmark = [
@@ -99,7 +99,7 @@ def test_every_augmentation_on_cuda_is_that_on_the_cpu(
     draws = torch.rand(32, row.columns, generator=torch.Generator().manual_seed(1))
     found = []
     for device in map(torch.device, ("cpu", "cuda")):
-        task = Task(torch.full((10,), 22, device=device), Looks(copy.deepcopy(trained).to(device), "fp32"))
+        task = Task(torch.full((10,), 22, device=device), ModelSaliency(copy.deepcopy(trained).to(device), "fp32"))
         given = Batch(as_float(small.images[::9][:32].to(device)), small.labels[::9][:32].to(device))
         out = row.apply(given, draws.to(device), task)
         assert out.images.device.type == out.labels.device.type == device.type

@@ -78,12 +78,12 @@ def test_a_method_is_related_to_those_it_is_made_of_though_its_name_does_not_say
 
 
 def test_an_augmentation_that_asks_where_to_look_says_by_which_methods():
-    assert any(row.looks_by for row in AUGMENTATIONS.values())
+    assert any(row.saliency_methods for row in AUGMENTATIONS.values())
     for name, row in AUGMENTATIONS.items():
-        assert bool(row.looks_by) == (row.asks > 0), name
-        assert set(row.looks_by) <= set(METHODS), name
+        assert bool(row.saliency_methods) == (row.passes > 0), name
+        assert set(row.saliency_methods) <= set(METHODS), name
     joined = augmentation_of("flip-rotate+keepaugment+snapmix")
-    assert joined.looks_by == ("saliency", "gradcam")
+    assert joined.saliency_methods == ("saliency", "gradcam")
     assert trained_by(TrialConfig(schedule="2", augment="flip-rotate+keepaugment+snapmix")) == {"saliency", "gradcam"}
     assert trained_by(TrialConfig(schedule="2")) == frozenset()
 

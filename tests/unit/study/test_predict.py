@@ -12,7 +12,7 @@ from PIL import Image
 
 from proxy_attention.errors import ConfigError
 from proxy_attention.models.classifier import as_float
-from proxy_attention.saliency.maps import look_and_explain, scale, upsample
+from proxy_attention.saliency.maps import classify_and_explain, scale, upsample
 from study.inference import compare_models as side_by_side
 from study.inference.classify import NOT_FINITE, Answer, ask, decoded, find_images, load_model
 from study.inference.compare_models import RIGHT, WRONG, pair_of
@@ -444,7 +444,9 @@ def test_a_map_is_that_of_the_predicted_class_as_any_proxy_step_would_ask(model,
 
     pixels = as_float(torch.from_numpy(np.stack([item.squares[32] for item in images])))
     labels = torch.zeros(len(images), dtype=torch.int64)
-    logits, maps = look_and_explain(model.classifier, pixels, true=labels, saliency="gradcam++", explain="predicted")
+    logits, maps = classify_and_explain(
+        model.classifier, pixels, true=labels, saliency="gradcam++", explain="predicted"
+    )
     assert [model.classes[i] for i in logits.argmax(dim=1).tolist()] == [one.predicted for one in said]
     assert np.allclose(drawn, scale(upsample(maps, side_by_side.SIDE))[0].numpy(), atol=1e-5)
 

@@ -27,7 +27,7 @@ def batch_of(count, size=32):
 
 
 def task(counts=(10,) * CLASSES):
-    return Task(torch.tensor(counts), looks=None)
+    return Task(torch.tensor(counts), saliency=None)
 
 
 def squares(count, size=4):

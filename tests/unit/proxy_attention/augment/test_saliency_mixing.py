@@ -117,7 +117,7 @@ def test_a_lone_image_stays_itself_and_no_model_is_asked(name):
 
     assert torch.equal(out.images, given.images)
     assert out.mixed is None
-    assert not asked.looks.asked
+    assert not asked.saliency.asked
 
 
 def test_puzzlemix_shows_the_salient_half_of_each_image():
@@ -158,9 +158,9 @@ def test_puzzlemix_asks_once_for_the_images_own_classes_and_uses_every_grid():
 
     out = row.apply(Batch(images, labels), draws_of(row, 16), asked)
 
-    assert len(asked.looks.asked) == 1
-    assert torch.equal(asked.looks.asked[0][0], images)
-    assert torch.equal(asked.looks.asked[0][1], labels)
-    assert row.asks > 0
+    assert len(asked.saliency.asked) == 1
+    assert torch.equal(asked.saliency.asked[0][0], images)
+    assert torch.equal(asked.saliency.asked[0][1], labels)
+    assert row.passes > 0
     assert len(PUZZLE_BLOCKS) == 4
     assert not torch.equal(out.images, images)

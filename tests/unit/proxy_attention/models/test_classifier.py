@@ -46,7 +46,7 @@ def test_every_family_keeps_a_usable_map_at_every_size(name, size):
 @pytest.mark.parametrize(("name", "size"), [("test_resnet", 32), ("test_efficientnet", 64), ("test_vit", 32)])
 def test_the_grid_is_the_shape_of_the_map_that_is_explained(name, size):
     model = made(name, image_size=size)
-    features, logits = model.cut(torch.rand(2, 3, size, size))
+    features, logits = model.forward_from_features(torch.rand(2, 3, size, size))
 
     assert model.as_map(features).shape[2:] == model.grid
     assert logits.shape == (2, 4)
@@ -59,7 +59,7 @@ def test_a_cut_model_computes_what_the_whole_model_computes():
     model.module.eval()
     images = torch.rand(2, 3, 64, 64)
 
-    torch.testing.assert_close(model.cut(images)[1], model(images))
+    torch.testing.assert_close(model.forward_from_features(images)[1], model(images))
 
 
 def test_a_transformer_leaves_its_class_token_out_of_the_map():

@@ -69,7 +69,7 @@ def test_the_last_layer_with_a_usable_map_is_found(name, layer):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_map_of_64_pixels_is_usable_and_the_logits_depend_on_it(name):
     model = model_of(name)
-    features, logits = model.cut(images())
+    features, logits = model.forward_from_features(images())
 
     (gradient,) = torch.autograd.grad(logits[:, 1].sum(), features)
 
@@ -85,7 +85,7 @@ def test_looking_and_cutting_compute_what_an_ordinary_pass_does(name):
     with torch.no_grad():
         ordinary = model(images())
 
-    looked, cut = model.look(images()), model.cut(images())
+    looked, cut = model.forward_with_features(images()), model.forward_from_features(images())
 
     assert torch.equal(looked[1], ordinary)
     torch.testing.assert_close(cut[1].detach(), ordinary)
@@ -96,7 +96,9 @@ def test_looking_and_cutting_compute_what_an_ordinary_pass_does(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_channel_set_to_zero_is_zero_everywhere_on_the_map_and_no_other_is(name):
     model = model_of(name)
-    features = torch.rand(model.look(images())[0].shape, generator=torch.Generator().manual_seed(1)) + 1
+    features = (
+        torch.rand(model.forward_with_features(images())[0].shape, generator=torch.Generator().manual_seed(1)) + 1
+    )
     channel = torch.tensor([1, 2])
 
     zeroed = model.with_zeroed(features, channel)
@@ -111,7 +113,7 @@ def test_a_channel_set_to_zero_is_zero_everywhere_on_the_map_and_no_other_is(nam
 @pytest.mark.parametrize("name", MODELS)
 def test_a_head_is_linear_if_and_only_if_it_gives_the_logits_of_the_maps_mean(name):
     model = model_of(name)
-    features, logits = model.look(images())
+    features, logits = model.forward_with_features(images())
     (head, *more) = model.heads
     linear = not more and isinstance(head, nn.Linear) and head.in_features == model.channels
 

@@ -15,11 +15,10 @@ from saliency_models import batch as images_of
 from torch import nn
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.saliency import attributions, gradients, relevance
-from proxy_attention.saliency import captum_adapter as asking
+from proxy_attention.saliency import attributions, captum_adapter, gradients, relevance
 from proxy_attention.saliency.attributions import ATTRIBUTIONS, NOISES
 from proxy_attention.saliency.gradients import GRADIENTS
-from proxy_attention.saliency.interface import Question
+from proxy_attention.saliency.interface import SaliencyInput
 from proxy_attention.saliency.registry import check_method
 
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Setting (forward|backward).*hooks:UserWarning")
@@ -63,8 +62,8 @@ class Toy:
 
 def signed(model, saliency, images, coefficients):
     """The row's signed maps."""
-    question = Question(model, images, coefficients, list(range(len(images))))
-    return ATTRIBUTIONS[saliency].maps(question).detach()
+    inputs = SaliencyInput(model, images, coefficients, list(range(len(images))))
+    return ATTRIBUTIONS[saliency].maps(inputs).detach()
 
 
 def one_hot(labels, like):
@@ -237,13 +236,13 @@ def tunnelled(direct, name, noise, images, target):
     return found.abs().amax(1) if (name, noise) == ("saliency", "smoothgrad") else found.sum(1)
 
 
-def seeded(ask, images, true):
+def seeded(attribute, images, true):
     """Each image on its own, after its seed."""
     found = []
     for i, seed in enumerate(SEEDS):
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002
-        found.append(ask(images[i : i + 1], true[i : i + 1]))
+        found.append(attribute(images[i : i + 1], true[i : i + 1]))
     return torch.cat(found)
 
 
@@ -409,9 +408,9 @@ def difference(model, images, true):
 def test_integrated_gradients_miss_less_than_a_hundredth_of_what_they_hand_out(name, monkeypatch):
     monkeypatch.setattr(gradients, "STEPS", 32)
     model, (images, true) = model_of(name), batch()
-    question = Question(model, images, one_hot(true, images), SEEDS)
+    inputs = SaliencyInput(model, images, one_hot(true, images), SEEDS)
 
-    found = asking.answered(question, GRADIENTS["integrated-gradients"].ask)
+    found = captum_adapter.attribute_in_batches(inputs, GRADIENTS["integrated-gradients"].attribute)
 
     missed = (found.sum((1, 2, 3)) - difference(model, images, true)).abs()
     assert (missed < 0.01 * found.abs().sum((1, 2, 3))).all()
@@ -479,7 +478,7 @@ def test_a_row_takes_the_passes_that_it_states_and_no_more_memory_in_small_chunk
         if output.requires_grad:
             output.register_hook(lambda gradient: counted.append(len(gradient)))
 
-    monkeypatch.setattr(asking, "CHUNK_PIXELS", 5 * 32**2)
+    monkeypatch.setattr(captum_adapter, "CHUNK_PIXELS", 5 * 32**2)
     monkeypatch.setattr(gradients, "CHUNK_PIXELS", 5 * 32**2)
     handle = model.module.conv1.register_forward_hook(count)
     try:
@@ -498,7 +497,7 @@ def test_points_of_a_path_are_added_up_in_the_same_portions_whatever_else_is_ask
     """Portions of two points: so few that an image is computed alone, and its map must be the same to the bit."""
     model, (images, true) = model_of("test_resnet"), batch()
     monkeypatch.setattr(gradients, "STEPS", 8)
-    monkeypatch.setattr(asking, "CHUNK_PIXELS", 2 * 32**2)
+    monkeypatch.setattr(captum_adapter, "CHUNK_PIXELS", 2 * 32**2)
     monkeypatch.setattr(gradients, "CHUNK_PIXELS", 2 * 32**2)
 
     together, alone = (signed(model, saliency, some, one_hot(true[: len(some)], some)) for some in (images, images[:1]))
@@ -540,17 +539,17 @@ def test_what_is_put_under_noise_is_what_captum_calls_a_gradient_method(name):
 
 def test_an_image_draws_from_its_seed_alone():
     model, (images, true) = model_of("test_efficientnet"), batch()
-    question = Question(model, images, one_hot(true, images), SEEDS)
+    inputs = SaliencyInput(model, images, one_hot(true, images), SEEDS)
     turned = dataclasses.replace(
-        question, images=images.flip(0), coefficients=question.coefficients.flip(0), seeds=SEEDS[::-1]
+        inputs, images=images.flip(0), coefficients=inputs.coefficients.flip(0), seeds=SEEDS[::-1]
     )
     rows = [name for name, row in ATTRIBUTIONS.items() if row.seeded and row.lacks(model) is None]
 
     assert len(rows) >= 12
     for name in rows:
         maps = ATTRIBUTIONS[name].maps
-        assert torch.equal(maps(question), maps(turned).flip(0)), name
-        assert not torch.equal(maps(question), maps(dataclasses.replace(question, seeds=(1, 2)))), name
+        assert torch.equal(maps(inputs), maps(turned).flip(0)), name
+        assert not torch.equal(maps(inputs), maps(dataclasses.replace(inputs, seeds=(1, 2)))), name
 
 
 def test_a_deconvnet_varies_where_a_pool_chooses():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from proxy_attention.saliency import perturbation
-from proxy_attention.saliency.interface import Question
+from proxy_attention.saliency.interface import SaliencyInput
 from proxy_attention.saliency.perturbation import ablationcam, scorecam
 
 IMAGES = torch.tensor([[[[1.0, 3.0], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]], [[0.0, 0.0], [4.0, 0.0]]]])
@@ -34,7 +34,7 @@ class Toy:
     def __call__(self, images):
         return self.module(images)
 
-    def look(self, images):
+    def forward_with_features(self, images):
         return images.clone(), self(images)
 
     def as_map(self, features):
@@ -61,12 +61,12 @@ def linear(bias):
     return head
 
 
-def ask(model, coefficients, images=IMAGES):
-    return Question(model, images, torch.tensor(coefficients).expand(len(images), 2), [0] * len(images))
+def inputs_of(model, coefficients, images=IMAGES):
+    return SaliencyInput(model, images, torch.tensor(coefficients).expand(len(images), 2), [0] * len(images))
 
 
 def weights_of(method, *args):
-    features, weights = method(ask(*args))
+    features, weights = method(inputs_of(*args))
     assert torch.equal(features, IMAGES)
     return weights[0, :, 0, 0].tolist()
 
@@ -121,9 +121,9 @@ def test_scorecam_takes_a_linear_heads_bias_for_nothing():
 @pytest.mark.parametrize("factor", [1e-20, 1e20])
 def test_scorecams_masks_do_not_depend_on_the_unit_of_the_features(factor):
     model = Toy(Product())
-    model.look = lambda images: (images * factor, model(images))
+    model.forward_with_features = lambda images: (images * factor, model(images))
 
-    found = scorecam(ask(model, [1.0, 0.0]))[1][0, :, 0, 0].tolist()
+    found = scorecam(inputs_of(model, [1.0, 0.0]))[1][0, :, 0, 0].tolist()
 
     assert found == pytest.approx(weights_of(scorecam, Toy(Product()), [1.0, 0.0]))
 
@@ -132,9 +132,9 @@ def test_a_constant_channel_shows_nothing_whatever_upsampling_makes_of_it():
     model = Toy(Product())
     images = torch.rand(1, 3, 7, 7, generator=torch.Generator().manual_seed(0))
     features = torch.rand(1, 200, 1, 1, generator=torch.Generator().manual_seed(1)).expand(1, 200, 3, 3)
-    model.look, model.channels = lambda images: (features, model(images)), 200
+    model.forward_with_features, model.channels = lambda images: (features, model(images)), 200
 
-    weights = scorecam(ask(model, [1.0, 0.0], images))[1]
+    weights = scorecam(inputs_of(model, [1.0, 0.0], images))[1]
 
     assert torch.equal(weights, torch.full_like(weights, 1 / 200))
 
@@ -142,18 +142,18 @@ def test_a_constant_channel_shows_nothing_whatever_upsampling_makes_of_it():
 @pytest.mark.parametrize("method", [ablationcam, scorecam])
 def test_channels_in_chunks_are_the_channels_at_once(method, monkeypatch):
     images = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    question = ask(Toy(Product()), [1.0, -1.0], images)
-    expected = method(question)[1]
+    inputs = inputs_of(Toy(Product()), [1.0, -1.0], images)
+    expected = method(inputs)[1]
 
     monkeypatch.setattr(perturbation, "CHUNK_PIXELS", 1)
 
-    assert torch.equal(method(question)[1], expected)
+    assert torch.equal(method(inputs)[1], expected)
 
 
 @pytest.mark.parametrize("method", [ablationcam, scorecam])
 @pytest.mark.parametrize("head", [linear(1.0), Product()])
 def test_no_image_has_no_weights(method, head):
-    features, weights = method(ask(Toy(head), [1.0, 0.0], IMAGES[:0]))
+    features, weights = method(inputs_of(Toy(head), [1.0, 0.0], IMAGES[:0]))
 
     assert features.shape == (0, 3, 2, 2)
     assert weights.shape == (0, 3, 1, 1)

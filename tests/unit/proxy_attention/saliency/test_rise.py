@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from proxy_attention.saliency import perturbation
-from proxy_attention.saliency.interface import Question
+from proxy_attention.saliency.interface import SaliencyInput
 from proxy_attention.saliency.perturbation import RISE_KEPT, RISE_MASKS, random_masks, rise
 
 SIZE = 32
@@ -27,10 +27,10 @@ class Looker:
         return torch.stack([8 * light, 4 * torch.ones_like(light)], dim=1)
 
 
-def ask(seeds=(5,), sign=1.0):
+def rise_maps(seeds=(5,), sign=1.0):
     images = torch.ones(len(seeds), 3, SIZE, SIZE)
     coefficients = sign * torch.tensor([[1.0, 0.0]] * len(seeds))
-    return rise(Question(Looker(), images, coefficients, seeds))
+    return rise(SaliencyInput(Looker(), images, coefficients, seeds))
 
 
 def test_masks_keep_half_of_every_pixel_on_average_and_differ_by_their_generator():
@@ -65,17 +65,17 @@ def test_the_map_is_the_mean_of_the_masks_weighted_by_how_sure_the_model_is():
 
     expected = (sure[:, None, None] * masks).mean(0) / RISE_KEPT
 
-    torch.testing.assert_close(ask()[0], expected)
+    torch.testing.assert_close(rise_maps()[0], expected)
 
 
 def test_the_map_is_highest_where_the_model_looks():
-    found = ask()[0]
+    found = rise_maps()[0]
 
     assert found[Looker.square].mean() > found.mean() + 2 * found.std()
 
 
 def test_an_image_is_seen_through_the_masks_of_its_own_seed():
-    together, alone = ask((5, 6, 5)), ask((6,))
+    together, alone = rise_maps((5, 6, 5)), rise_maps((6,))
 
     assert torch.equal(together[0], together[2])
     assert not torch.equal(together[0], together[1])
@@ -83,4 +83,4 @@ def test_an_image_is_seen_through_the_masks_of_its_own_seed():
 
 
 def test_the_opposite_score_gives_the_opposite_map():
-    torch.testing.assert_close(ask(sign=-1.0), -ask())
+    torch.testing.assert_close(rise_maps(sign=-1.0), -rise_maps())
