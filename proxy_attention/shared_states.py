@@ -4,7 +4,6 @@ A trial is a road of epochs. Two trials whose roads agree up to an epoch are in 
 one trains it and the others branch from it. Knows no model and no image; says nothing of how a state is made.
 """
 
-import fcntl
 import logging
 import os
 import time
@@ -14,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from proxy_attention.checkpoints import read_state
 from proxy_attention.config import TrialConfig
 from proxy_attention.files import write_atomic
+from proxy_attention.locks import try_lock
 from proxy_attention.state_keys import _name, environment, state_keys
 
 POLL_SECONDS = 0.05
@@ -30,7 +32,7 @@ class Sharing:
     """What trials of a run share, and where.
 
     Attributes:
-        folder: may be shared by runs, and by hosts whose file system carries ``flock``.
+        folder: may be shared by runs, and by hosts whose file system has locks.
         names: states that several trials of the run pass, by name (see ``forks``).
         epochs: counts of epochs at which trials that are not planned yet may part, as long as no proxy is in use.
         limit_mb: of the folder; what was not used for longest goes first.
@@ -66,7 +68,7 @@ class SharedStates:
     sharing: Sharing
     names: dict[int, str]
     device: str
-    _locks: dict[Path, int] = field(default_factory=dict)
+    _locks: dict[Path, FileLock] = field(default_factory=dict)
 
     def __enter__(self) -> "SharedStates":
         return self
@@ -121,42 +123,25 @@ class SharedStates:
             if found is not None:
                 return found
             try:
-                handle = self._lock(path)
+                lock = try_lock(path.with_suffix(".lock"))
             except OSError as error:  # a file system without locks, or one that cannot be written
                 log.warning("a shared prefix could not be locked (%s); this trial shares nothing", error)
                 self.names.clear()
                 return None
-            if handle is None:
+            if lock is None:
                 time.sleep(POLL_SECONDS)
                 continue
-            self._locks[path] = handle
+            self._locks[path] = lock
             found = self._read(path)  # its maker may have finished between the look and the lock
             if found is not None:
                 self._release(path)
             return found
 
-    def _lock(self, path: Path) -> int | None:
-        """A lock on the file's name, or None while another holds it."""
-        lock = path.with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_ino == lock.stat().st_ino:
-                return handle
-        except (BlockingIOError, FileNotFoundError):
-            pass  # held by another, or just removed by one who was done
-        except OSError:
-            os.close(handle)
-            raise
-        os.close(handle)
-        return None
-
     def _release(self, path: Path) -> None:
-        handle = self._locks.pop(path, None)
-        if handle is not None:
+        lock = self._locks.pop(path, None)
+        if lock is not None:
             path.with_suffix(".lock").unlink(missing_ok=True)
-            os.close(handle)
+            lock.release()
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         found = read_state(path)

@@ -5,7 +5,6 @@ and for each size ``<size>px.u8``, the bytes of the others, beside ``<size>px.js
 in place: what is mapped somewhere stays valid there when it is deleted or written anew.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from proxy_attention.files import write_json
+from proxy_attention.locks import hold_lock
 
 LIMIT_MB = 20_000
 """What all arrays together may take, unless the caller says otherwise."""
@@ -75,9 +75,7 @@ class Entry:
 
         Raises: OSError where nothing can be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with hold_lock(self.folder / "lock"):
             for leftover in _leftovers(self.folder):
                 leftover.unlink(missing_ok=True)
             yield
@@ -119,8 +117,7 @@ class Entry:
         """Delete arrays, the least recently used first, until so many bytes more stay within the limit."""
         for folder in self.folder.parent.iterdir():
             if folder != self.folder and any(_leftovers(folder)):
-                with suppress(BlockingIOError), (folder / "lock").open("w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else its builder is alive
+                with suppress(BlockingIOError), hold_lock(folder / "lock", wait=False):  # else its builder is alive
                     for leftover in _leftovers(folder):
                         leftover.unlink(missing_ok=True)
         taken: list[tuple[float, int, Path]] = []

@@ -15,7 +15,7 @@ STUDY = sorted((ROOT / "study").rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"schedule", "seeds"},
-    {"config", "records", "memory", "files"},
+    {"config", "records", "memory", "files", "locks"},
     {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},
     {"shared_states", "training", "proxies", "evaluation"},
     {"explanation_metrics", "validation"},

@@ -4,12 +4,11 @@ What is unfinished lies in ``.preparing`` below the root: after a kill at any po
 whole, and the same call goes on. What a person put into the root is used if it is what the publisher ships.
 """
 
-import fcntl
 import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -18,6 +17,7 @@ from proxy_attention.data.loading import Report
 from proxy_attention.data.registry import Archive
 from proxy_attention.data.tools.unpacking import is_archive, unpack
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError
+from proxy_attention.locks import hold_lock
 
 WORK = ".preparing"
 TIMEOUT_SECONDS = 60
@@ -82,10 +82,9 @@ def _alone(root: Path) -> Iterator[Path]:
     Raises: ConfigError if another is at work.
     """
     work = root / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(hold_lock(work / "lock", wait=False))
         except BlockingIOError:
             raise ConfigError(
                 f"--root must be prepared by one process at a time; another is at {str(root)!r}"

@@ -550,9 +550,9 @@ def test_the_furthest_state_is_taken_and_none_that_is_behind(tmp_path):
             first.publish(epochs, {"epochs": epochs})
 
     with lane(tmp_path, 2, 4, 6) as second:
-        assert second.take(after=0) == {"epochs": 4}
-        assert second.take(after=4) is None
-        assert second.take(after=6) is None
+        assert second.borrow(after=0) == {"epochs": 4}
+        assert second.borrow(after=4) is None
+        assert second.borrow(after=6) is None
 
 
 def test_nothing_is_written_on_a_road_that_no_other_trial_takes(fast, few, tmp_path):
@@ -563,9 +563,9 @@ def test_nothing_is_written_on_a_road_that_no_other_trial_takes(fast, few, tmp_p
 
 def test_a_trial_waits_for_the_one_that_is_making_its_state(tmp_path):
     with lane(tmp_path, 2) as maker, lane(tmp_path, 2) as waiting:
-        assert maker.take(after=0) is None
-        assert maker.take(after=1) is None  # its own lock does not stop it
-        thread, found = in_thread(lambda: waiting.take(after=0))
+        assert maker.borrow(after=0) is None
+        assert maker.borrow(after=1) is None  # its own lock does not stop it
+        thread, found = in_thread(lambda: waiting.borrow(after=0))
         thread.join(0.2)
         assert found == []
         maker.publish(2, {"epochs": 2})
@@ -589,23 +589,23 @@ def just_before(monkeypatch, module, name, happens):
 
 def test_a_state_that_is_finished_between_the_look_and_the_lock_is_taken(tmp_path, monkeypatch):
     with lane(tmp_path, 2) as maker, lane(tmp_path, 2) as other:
-        assert maker.take(after=0) is None
+        assert maker.borrow(after=0) is None
         just_before(monkeypatch, os, "open", lambda: maker.publish(2, {"epochs": 2}))
 
-        assert other.take(after=0) == {"epochs": 2}
+        assert other.borrow(after=0) == {"epochs": 2}
     assert not list(tmp_path.glob("*.lock"))
 
 
 def test_a_lock_on_a_name_that_was_given_up_meanwhile_is_no_lock(tmp_path, monkeypatch):
     with lane(tmp_path, 2) as gives_up, lane(tmp_path, 2) as next_one, lane(tmp_path, 2) as other:
-        assert gives_up.take(after=0) is None
+        assert gives_up.borrow(after=0) is None
 
         def change_hands():
             gives_up.__exit__()
-            assert next_one.take(after=0) is None
+            assert next_one.borrow(after=0) is None
 
         just_before(monkeypatch, fcntl, "flock", change_hands)
-        thread, found = in_thread(lambda: other.take(after=0))
+        thread, found = in_thread(lambda: other.borrow(after=0))
         thread.join(0.2)
         assert found == []
         next_one.publish(2, {"epochs": 2})
@@ -622,11 +622,11 @@ def test_what_is_made_from_a_state_is_made_once_and_by_its_name(tmp_path):
         return {"value": value}
 
     with lane(tmp_path, 2) as one, lane(tmp_path, 2) as other:
-        assert one.once(2, "scores a", lambda: make(1)) == {"value": 1}
-        assert other.once(2, "scores a", lambda: make(2)) == {"value": 1}
-        assert other.once(2, "scores b", lambda: make(3)) == {"value": 3}
-        assert other.once(3, "scores a", lambda: make(4)) == {"value": 4}
-        assert one.once(3, "scores a", lambda: make(5)) == {"value": 5}  # three epochs are not shared
+        assert one.compute_once(2, "scores a", lambda: make(1)) == {"value": 1}
+        assert other.compute_once(2, "scores a", lambda: make(2)) == {"value": 1}
+        assert other.compute_once(2, "scores b", lambda: make(3)) == {"value": 3}
+        assert other.compute_once(3, "scores a", lambda: make(4)) == {"value": 4}
+        assert one.compute_once(3, "scores a", lambda: make(5)) == {"value": 5}  # three epochs are not shared
 
     assert made == [1, 3, 4, 5]
 
@@ -634,23 +634,23 @@ def test_what_is_made_from_a_state_is_made_once_and_by_its_name(tmp_path):
 def test_a_trial_that_fails_leaves_its_state_to_the_next(tmp_path):
     def fail():
         with lane(tmp_path, 2) as failing:
-            assert failing.take(after=0) is None
-            failing.once(2, "scores", lambda: {"share": 1 / 0})
+            assert failing.borrow(after=0) is None
+            failing.compute_once(2, "scores", lambda: {"share": 1 / 0})
 
     with pytest.raises(ZeroDivisionError):
         fail()
 
     with lane(tmp_path, 2) as following:
-        assert following.take(after=0) is None
-        assert following.once(2, "scores", lambda: {"of": "the next"}) == {"of": "the next"}
+        assert following.borrow(after=0) is None
+        assert following.compute_once(2, "scores", lambda: {"of": "the next"}) == {"of": "the next"}
 
 
 def test_a_trial_that_overtakes_its_own_state_leaves_it_to_the_next(tmp_path):
     with lane(tmp_path, 2, 4) as one, lane(tmp_path, 4) as ahead, lane(tmp_path, 2) as behind:
-        assert one.take(after=0) is None  # and is the one to make the state after two epochs
+        assert one.borrow(after=0) is None  # and is the one to make the state after two epochs
         ahead.publish(4, {"epochs": 4})
-        assert one.take(after=1) == {"epochs": 4}
-        thread, found = in_thread(lambda: behind.take(after=0))
+        assert one.borrow(after=1) == {"epochs": 4}
+        thread, found = in_thread(lambda: behind.borrow(after=0))
         thread.join(5)
 
         assert found == [None]
@@ -805,9 +805,9 @@ def test_a_file_that_is_damaged_or_of_another_kind_is_as_if_it_were_not_there(tm
     for damage in damages:
         path.write_bytes(damage)
         with lane(tmp_path, 2) as second:
-            assert second.take(after=0) is None
+            assert second.borrow(after=0) is None
             second.publish(2, {"epochs": 2})
-            assert second.take(after=0) == {"epochs": 2}
+            assert second.borrow(after=0) == {"epochs": 2}
 
 
 def test_a_state_under_another_ones_name_is_as_if_it_were_not_there(tmp_path):
@@ -816,7 +816,7 @@ def test_a_state_under_another_ones_name_is_as_if_it_were_not_there(tmp_path):
     next(tmp_path.glob("*.pt")).rename(Sharing(tmp_path).path("state 4", device="cpu"))
 
     with lane(tmp_path, 4) as second:
-        assert second.take(after=0) is None
+        assert second.borrow(after=0) is None
 
 
 def test_a_trial_beside_damaged_files_trains_by_itself_and_mends_them(fast, few, alone, tmp_path):
@@ -856,13 +856,13 @@ def test_where_nothing_can_be_shared_a_trial_trains_by_itself_and_says_so(fast, 
 def test_a_state_for_which_the_disk_has_no_room_is_not_kept_and_nothing_else_happens(tmp_path, caplog):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with lane(tmp_path, 2) as first, lane(tmp_path, 2) as second, caplog.at_level(logging.WARNING):
-        assert first.take(after=0) is None
+        assert first.borrow(after=0) is None
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
         try:
             first.publish(2, {"weights": torch.zeros(2**18)})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert second.take(after=0) is None
+        assert second.borrow(after=0) is None
 
     assert "could not be kept" in caplog.text
     assert not list(tmp_path.iterdir())
@@ -874,7 +874,7 @@ def test_a_state_that_cannot_be_locked_is_read_all_the_same(tmp_path):
     next(tmp_path.glob("*.pt")).with_suffix(".lock").mkdir()  # opening it to write is an error, as without permission
 
     with lane(tmp_path, 2) as second:
-        assert second.take(after=0) == {"epochs": 2}
+        assert second.borrow(after=0) == {"epochs": 2}
 
 
 # ---- the size of the folder
@@ -887,7 +887,7 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path):
             path = Sharing(tmp_path).path(f"state {n}", device="cpu")
             os.utime(path, (1000 + n, 1000 + n))
         with lane(tmp_path, 1) as reader:
-            assert reader.take(after=0)["epochs"] == 1  # used now
+            assert reader.borrow(after=0)["epochs"] == 1  # used now
         every.publish(4, {"epochs": 4, "weights": torch.zeros(235_000)})
 
         left = [n for n in (1, 2, 3, 4) if Sharing(tmp_path).path(f"state {n}", device="cpu").exists()]
