@@ -1,10 +1,9 @@
-"""What a person at the terminal sees: one-line errors, the plan, one progress line, the tables; decides nothing."""
+"""What a person at the terminal sees: one-line errors and the tables; decides nothing."""
 
 import argparse
 import math
 import sys
-import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -96,93 +95,6 @@ def duration(seconds: float) -> str:
         return "?"
     text = str(timedelta(seconds=round(seconds)))
     return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text
-
-
-class ProgressLine:
-    """One line that says how far a run is: rewritten in place on a terminal, a line a finished trial in a log.
-
-    Args:
-        trials: how many there are in all; those done before count as done.
-        epochs: how many are left to train.
-        seconds_per_epoch: what was expected, until enough was seen to say better.
-        beside: what each trial that is left takes beside its epochs, counted in epochs, by trial_id: a method of
-            explanation may take longer than the training. Of a trial that is not named, their mean.
-    """
-
-    def __init__(
-        self,
-        out: Console,
-        *,
-        trials: int,
-        epochs: int,
-        trials_done: int,
-        seconds_per_epoch: float,
-        beside: Mapping[str, float] | None = None,
-    ) -> None:
-        self.out, self.trials, self.epochs = out, trials, epochs
-        self.trials_done, self.epochs_done, self.failed = trials_done, 0, 0
-        self._expected = seconds_per_epoch
-        self._beside = beside or {}
-        self._usual = sum(self._beside.values()) / max(len(self._beside), 1)
-        unknown = max(trials - trials_done - len(self._beside), 0)
-        self._work = epochs + sum(self._beside.values()) + unknown * self._usual
-        self._done = 0.0
-        self._seen: list[tuple[float, float]] = []  # when work of this session was reported, and how much was done then
-        self._val: dict[str, list[float]] = {}
-        self._status = out.status("") if out.is_terminal else None
-
-    def __enter__(self) -> "ProgressLine":
-        if self._status is not None:
-            self._status.start()
-            self._show()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def epoch(self) -> None:
-        """A trial has trained an epoch."""
-        self.epochs_done += 1
-        self._worked(1)
-        self._show()
-
-    def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
-        """A trial is complete."""
-        self.trials_done += 1
-        self._worked(self._beside.get(trial_id, self._usual))
-        self._val.setdefault(arm, []).append(val_accuracy)
-        if self._status is None:
-            self.out.print(f"{trial_id}: val {val_accuracy:.1f} %   ({self.text(short=True)})", soft_wrap=True)
-        self._show()
-
-    def failure(self, trial_id: str) -> None:
-        """A trial failed."""
-        self.failed += 1
-        self.out.print(f"[red]{trial_id} failed[/red]")
-        self._show()
-
-    def text(self, *, short: bool = False) -> str:
-        """The line; in a log, where it stands after every trial, without what the trials themselves said."""
-        each = self._expected
-        if len(self._seen) > 8:  # the first reports come late: workers were starting
-            (first, before), (last, done) = self._seen[0], self._seen[-1]
-            each = (last - first) / (done - before)
-        left = f"{duration(each * max(self._work - self._done, 0))} left"
-        val = ", ".join(f"{arm} {sum(v) / len(v):.1f} %" for arm, v in sorted(self._val.items()))
-        parts = [f"{self.trials_done}/{self.trials} trials", f"{self.epochs_done}/{self.epochs} epochs", left]
-        parts += [f"val so far: {val}"] if val and not short else []
-        parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
-        return " · ".join(parts)
-
-    def _worked(self, epochs: float) -> None:
-        if epochs:
-            self._done += epochs
-            self._seen.append((time.monotonic(), self._done))
-
-    def _show(self) -> None:
-        if self._status is not None:
-            self._status.update(self.text())
 
 
 def frame_table(frame: pd.DataFrame, title: str, *, leaking: Container[str] = ()) -> Table:

@@ -9,7 +9,6 @@ python study/data.py sample cifar10 --to data/cifar10-1600 --train 1600 --test 1
 import csv
 import shlex
 import sys
-import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,8 +26,9 @@ from proxy_attention.data.registry import SOURCES, Source, open_source
 from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.integrity import FAULTS, KINDS, Finding, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
+from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
 from study.plan import ROOT
+from study.progress import ItemProgress
 
 PROGRAM = "data.py"
 FORMATS = ("table", "csv")
@@ -39,36 +39,6 @@ MB = 2**20
 
 WIDEST = 100_000
 """Characters of a line of a table in a log; no path is longer."""
-
-
-class Progress:
-    """A line on the error stream that says how far something is and how long it will take; nothing in a log."""
-
-    def __init__(self, what: str, unit: str, *, scale: int = 1) -> None:
-        self.what, self.unit, self.scale = what, unit, scale
-        self._status = Console(stderr=True, highlight=False).status(what)
-        self._begun, self._done = time.monotonic(), 0
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pause()
-
-    def __call__(self, done: int, total: int) -> None:
-        """So many of so many are done; fewer than before are the first of something else."""
-        if done < self._done:
-            self.pause()
-        self._done = done
-        left = (time.monotonic() - self._begun) * (total - done) / max(done, 1)
-        count = f"{done // self.scale:,}/{total // self.scale:,} {self.unit}"
-        self._status.update(f"{self.what}: {count} · {duration(left)} left")
-        self._status.start()
-
-    def pause(self) -> None:
-        """Leave the line to others until something else is begun."""
-        self._status.stop()
-        self._begun, self._done = time.monotonic(), 0
 
 
 def _list(args: Namespace, out: Console) -> int:
@@ -119,7 +89,7 @@ def _prepare(args: Namespace, out: Console) -> int:
         out.print(text, markup=False, soft_wrap=True)
 
     try:
-        with Progress("unpacking", "MB", scale=MB) as line:
+        with ItemProgress("unpacking", "MB", scale=MB) as line:
             download.download(source.archives, root, tell=tell, progress=line)
     except OSError as error:
         raise download.FetchError(f"--root must be writable and have room; got {str(root)!r}: {error}") from error
@@ -169,7 +139,7 @@ def _check(args: Namespace, out: Console) -> int:
     straight = any("/" not in name for name in catalogue.names)
     stray = stray_files(root, names, straight=straight, shipped=shipped)
     unlisted = unlisted_images(root, catalogue, names)
-    with Progress("reading", "images") as line:
+    with ItemProgress("reading", "images") as line:
         found = check(catalogue, stray, splits=splits, unlisted=unlisted, progress=line)
     faults = [one for one in found if one.kind in FAULTS]
     if args.format == "csv":
@@ -226,7 +196,7 @@ def _sample(args: Namespace, out: Console) -> int:
     catalogue = open_source(args.name, root)
     chosen = subset.choose(catalogue, train=args.train, test=args.test)
     try:
-        with Progress("writing", "images") as line:
+        with ItemProgress("writing", "images") as line:
             subset.write(catalogue, chosen, target, progress=line)
     except OSError as error:
         raise ConfigError(f"--to must be writable and have room; got {str(target)!r}: {error}") from error

@@ -7,28 +7,24 @@ python study/predict.py PATH [--query EXPR] [--compare] [--format table|csv|json
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from proxy_attention.files import write_atomic
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, duration, fail, whole
+from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
 from study.inference.classify import Answer, Model, answers, find_images, load_model, typed
 from study.inference.compare_models import MOST_IMAGES, compare, is_ours, pair_of, sheet
 from study.inference.predictions import FORMATS, TEXTS, shown, summaries, table
 from study.inference.selection import pick, pick_pair
+from study.progress import ItemProgress
 
 SHEET = "compare.png"
 LONGEST_OUT = 240
 """The sheet that is drawn if none is named, and the bytes of a name that leave room for a file beside it."""
-LOG_SECONDS = 10.0
-"""Between two lines of progress where there is no terminal to rewrite one on."""
 
 
 def parser() -> Parser:
@@ -109,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
         _tell(line)
         models = [load_model(one, device) for one in picked]
     _check_models(models, top=args.top)
-    with _progress(len(images)) as progress:
+    with ItemProgress("classifying", "images") as progress:
+        progress(0, len(images))
         if args.compare:
             said, page = compare(pair, images, top=args.top, progress=progress)
         else:
@@ -165,29 +162,6 @@ def _check_models(models: Sequence[Model], *, top: int) -> None:
 def _tell(line: str) -> None:
     if line:
         print(f"predict.py: {line}", file=sys.stderr)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """How many images are done and how long the rest will take: one line on a terminal, now and then one in a log."""
-    err = Console(stderr=True, highlight=False)
-    started = said = time.monotonic()
-
-    def words(done: int) -> str:
-        left = (time.monotonic() - started) / done * (total - done) if done else float("nan")
-        return f"{done}/{total} images · {duration(left)} left"
-
-    def log(done: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= LOG_SECONDS:
-            said = time.monotonic()
-            err.print(words(done))
-
-    if not err.is_terminal:
-        yield log
-        return
-    with err.status(words(0)) as status:
-        yield lambda done: status.update(words(done))
 
 
 def _print(said: Sequence[Answer], *, form: str, top: int) -> None:

@@ -27,7 +27,6 @@ from study.console import (
     INTERRUPTED,
     SOME_FAILED,
     Parser,
-    ProgressLine,
     console,
     duration,
     fail,
@@ -44,6 +43,7 @@ from study.planning.plan_check import changes_since
 from study.planning.prepare import Prepared, begin, complete_trials, prepare, priced
 from study.planning.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.planning.resources import Machine, this_machine
+from study.progress import RunProgress
 from study.reporting.report import finish
 from study.reporting.terminal_report import show
 from study.results import COMPLETE, load_results, runs_of
@@ -221,7 +221,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
                 machine, address=args.address, dashboard=not args.no_dashboard, verbose=args.verbose
             ) as session,
             _sigterm_as_ctrl_c(),  # again: Ray has just put a handler of its own in its place
-            ProgressLine(
+            RunProgress(
                 out,
                 trials=prepared.trial_count,
                 epochs=price.work.epochs if price else 0,

@@ -1,7 +1,7 @@
 """Images are put to trained models of a study, in the pixels, precision and mode of its evaluation; prints nothing."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +23,7 @@ from proxy_attention.data.folder import (
     parent_folder,
 )
 from proxy_attention.data.layouts import WORDNET
-from proxy_attention.data.loading import CHUNK, THREADS
+from proxy_attention.data.loading import CHUNK, THREADS, Report
 from proxy_attention.data.pixels import ahead
 from proxy_attention.errors import ConfigError
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch, untrained
@@ -229,16 +229,14 @@ def _labels(config: TrialConfig, path: PurePosixPath) -> list[str]:
 # ---- answers
 
 
-def answers(
-    models: Sequence[Model], images: Sequence[ImageFile], *, top: int, progress: Callable[[int], None]
-) -> list[Answer]:
+def answers(models: Sequence[Model], images: Sequence[ImageFile], *, top: int, progress: Report) -> list[Answer]:
     """What each model says of each image: image by image, and for each the models in their order.
 
     Each model has its images in batches as an evaluation has them, so that it says the same of them.
 
     Args:
         top: how many classes are told.
-        progress: called with the number of images done.
+        progress: called with (images done, images in all).
     """
     sizes = sorted({model.config.image_size for model in models})
     said: list[list[Answer]] = [[] for _ in models]
@@ -249,7 +247,7 @@ def answers(
             for model, told in own:
                 told += ask(model, batch, top=top)
             done += len(batch)
-            progress(done // len(sizes))
+            progress(done // len(sizes), len(images))
     return [answer for of_one_image in zip(*said, strict=True) for answer in of_one_image]
 
 

@@ -1,7 +1,7 @@
 """One sheet of images under two trained models, without proxies and with: what each says, and where it looked."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -12,6 +12,7 @@ from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from proxy_attention.data.loading import Report
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.explanation_metrics import trained_by
 from proxy_attention.models.classifier import as_float, autocast, eval_batch
@@ -69,15 +70,13 @@ def pair_of(without: Model, proxied: Model, saliency: str | None) -> Pair:
     return Pair(without, proxied, method, note)
 
 
-def compare(
-    pair: Pair, images: Sequence[ImageFile], *, top: int, progress: Callable[[int], None]
-) -> tuple[list[Answer], Page | None]:
+def compare(pair: Pair, images: Sequence[ImageFile], *, top: int, progress: Report) -> tuple[list[Answer], Page | None]:
     """What both models say of each image, and the sheet of those that could be read; None if none could.
 
     Args:
         images: at most ``MOST_IMAGES``.
         top: how many classes are told.
-        progress: called with the number of images done.
+        progress: called with (images done, images in all).
     """
     models = (pair.without, pair.proxied)
     found = list(decoded(images, [SIDE, *(model.config.image_size for model in models)]))
@@ -91,7 +90,7 @@ def compare(
     maps = []
     for number, (model, given) in enumerate(zip(models, of_model, strict=True)):
         maps.append(maps_of(model, kept, given, pair.saliency))
-        progress(len(images) * (number + 1) // 2)
+        progress(len(images) * (number + 1) // 2, len(images))
     return answers, _page(pair, kept, of_model, maps)
 
 

@@ -28,7 +28,7 @@ STUDY_LEVELS = [
     {"run_folder"},
     {"results", "planned_images"},
     {"analysis", "console"},
-    {"planning", "reporting"},
+    {"planning", "progress", "reporting"},
     {"execution", "inference"},
     {"run", "analyse", "predict", "data", "reference"},
 ]

@@ -10,7 +10,6 @@ from study.analysis.claims import Claim
 from study.analysis.estimates import estimate
 from study.console import (
     Parser,
-    ProgressLine,
     UsageError,
     claim_table,
     duration,
@@ -126,67 +125,3 @@ def test_the_val_of_an_audit_is_marked_in_every_table():
     assert claimed.count("+1.00 [+1.00, +1.00] LEAKING") == 1
     assert audit.count("1.00 ± 1.00 LEAKING") == 2
     assert "LEAKING" not in honest
-
-
-@pytest.fixture
-def line():
-    """A progress line over 4 trials, one of which was done before, and the 6 epochs left to train, in a log."""
-    out = io.StringIO()
-    return (
-        ProgressLine(
-            Console(file=out, width=160),
-            trials=4,
-            epochs=6,
-            trials_done=1,
-            seconds_per_epoch=10,
-        ),
-        out,
-    )
-
-
-def test_progress_counts_what_was_done_before(line):
-    assert line[0].text() == "1/4 trials · 0/6 epochs · 1:00 left"
-
-
-def test_progress_tells_the_mean_val_accuracy_of_each_arm(line):
-    progress, _ = line
-    progress.epoch()
-    progress.trial("0001-proxy", "proxy", 80.0)
-    progress.trial("0002-proxy", "proxy", 70.0)
-    progress.trial("0003-baseline", "baseline", 60.0)
-
-    assert progress.text() == "4/4 trials · 1/6 epochs · 0:50 left · val so far: baseline 60.0 %, proxy 75.0 %"
-
-
-def test_in_a_log_progress_is_a_line_a_trial(line):
-    progress, out = line
-    with progress:
-        progress.epoch()
-        progress.trial("0001-proxy", "proxy", 80.0)
-        progress.failure("0002-proxy")
-
-    first, second = out.getvalue().splitlines()
-    assert first.startswith("0001-proxy: val 80.0 %   (2/4 trials · 1/6 epochs")
-    assert "0002-proxy failed" in second
-
-
-def test_what_trials_take_beside_their_epochs_counts_as_work():
-    beside = {"0001-proxy": 4.0, "0002-proxy": 1.0}  # the third is not known yet: their mean, 2.5
-    progress = ProgressLine(
-        Console(file=io.StringIO()), trials=4, epochs=6, trials_done=1, seconds_per_epoch=10, beside=beside
-    )
-    assert "2:15 left" in progress.text()
-
-    progress.epoch()
-    progress.trial("0001-proxy", "proxy", 80.0)
-    assert "1:25 left" in progress.text()
-
-    progress.trial("0003-proxy", "proxy", 80.0)
-    assert "1:00 left" in progress.text()
-
-
-def test_failures_are_counted(line):
-    progress, _ = line
-    progress.failure("0001-proxy")
-
-    assert "1 failed" in progress.text()

@@ -82,10 +82,15 @@ def test_models_of_two_sizes_have_batches_of_their_own_and_answer_image_by_image
     images = find_images([str(image_folder / "test" / "dress")])
     done = []
 
-    said = answers([large, model], images, top=1, progress=done.append)
+    said = answers([large, model], images, top=1, progress=lambda *counts: done.append(counts))
 
     assert len(images) == 4
     assert [(one.image, one.trial_id) for one in said] == [
         (image.name, name) for image in images for name in ("large", model.name)
     ]
-    assert done == [1, 2, 3, 4]  # halves of 3 and 4 images at one size, then of 2 and 4 more at the other
+    assert done == [
+        (1, 4),
+        (2, 4),
+        (3, 4),
+        (4, 4),
+    ]

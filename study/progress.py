@@ -1,0 +1,172 @@
+"""Progress of long work in one line: rewritten in place on a terminal, a plain line now and then in a log."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
+from rich.table import Column
+from rich.text import Text
+
+from study.console import duration
+
+LOG_SECONDS = 10.0
+"""The least time between two lines of a log."""
+DAY_SECONDS = 86_400.0
+"""The window in which rich measures the speed; an epoch may take hours."""
+FEWEST_REPORTS = 8
+"""Reports that do not yet tell a run's speed: they come late, while workers start."""
+
+
+class ItemProgress:
+    """Show on the error stream how many items are done, how fast, and how long the rest takes.
+
+    Call it with (items done, items in all). Fewer items than before mean that other work has begun.
+
+    Args:
+        what: the work, such as ``reading``.
+        unit: what is counted, such as ``images``.
+        scale: items in one unit: bytes in a MB.
+    """
+
+    def __init__(self, what: str, unit: str, *, scale: int = 1, console: Console | None = None) -> None:
+        self.unit, self.scale = unit, scale
+        self._console = console or Console(stderr=True, highlight=False)
+        self._progress = _one_line(self._console, lambda task: Text(self._words(task)))
+        self._task = self._progress.add_task(what, total=0)
+        self._logged = self._progress.get_time()
+
+    def __enter__(self) -> "ItemProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pause()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that so many items are done."""
+        if done / self.scale < self._progress.tasks[0].completed:
+            self.pause()
+        self._progress.update(self._task, completed=done / self.scale, total=total / self.scale)
+        if self._console.is_interactive:
+            self._progress.start()
+        elif self._progress.get_time() - self._logged >= LOG_SECONDS:
+            self._logged = self._progress.get_time()
+            self._console.print(self._words(self._progress.tasks[0]), markup=False, soft_wrap=True)
+
+    def pause(self) -> None:
+        """Clear the line, so that others may print; the next call begins anew."""
+        if self._console.is_interactive:
+            self._progress.stop()
+        self._progress.reset(self._task)
+        self._logged = self._progress.get_time()
+
+    def _words(self, task: Task) -> str:
+        left = math.nan if task.time_remaining is None else task.time_remaining
+        rate = f" · {task.speed:,.1f} {self.unit}/s" if task.speed else ""
+        count = f"{int(task.completed):,}/{int(task.total or 0):,} {self.unit}"
+        return f"{task.description}: {count}{rate} · {duration(left)} left"
+
+
+class RunProgress:
+    """Show how far a run is: trials, epochs, the time left, and each arm's mean val accuracy so far.
+
+    A log has a line for each trial that ends.
+
+    Args:
+        trials: how many there are in all; those done before count as done.
+        epochs: how many are left to train.
+        seconds_per_epoch: the expected time of an epoch, used until enough epochs were timed.
+        beside: what each trial that is left takes beside its epochs, in epochs, by trial_id: explanations may take
+            longer than the training. A trial that is not named is taken to need the mean of the others.
+    """
+
+    def __init__(
+        self,
+        out: Console,
+        *,
+        trials: int,
+        epochs: int,
+        trials_done: int,
+        seconds_per_epoch: float,
+        beside: Mapping[str, float] | None = None,
+    ) -> None:
+        self.out, self.trials, self.epochs = out, trials, epochs
+        self.trials_done, self.epochs_done, self.failed = trials_done, 0, 0
+        self._expected, self._reports = seconds_per_epoch, 0
+        self._beside = beside or {}
+        self._usual = sum(self._beside.values()) / max(len(self._beside), 1)
+        unknown = max(trials - trials_done - len(self._beside), 0)
+        self._val: dict[str, list[float]] = {}
+        self._progress = _one_line(out, lambda _: Text.from_markup(self.text()))
+        work = epochs + sum(self._beside.values()) + unknown * self._usual
+        self._task = self._progress.add_task("", total=work)
+
+    def __enter__(self) -> "RunProgress":
+        if self.out.is_interactive:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.out.is_interactive:
+            self._progress.stop()
+
+    def epoch(self) -> None:
+        """Count an epoch that a trial has trained."""
+        self.epochs_done += 1
+        self._advance(1)
+
+    def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
+        """Count a trial that is complete."""
+        self.trials_done += 1
+        self._advance(self._beside.get(trial_id, self._usual))
+        self._val.setdefault(arm, []).append(val_accuracy)
+        if not self.out.is_interactive:
+            self.out.print(f"{trial_id}: val {val_accuracy:.1f} %   ({self.text(short=True)})", soft_wrap=True)
+
+    def failure(self, trial_id: str) -> None:
+        """Count a trial that failed, and name it."""
+        self.failed += 1
+        self.out.print(f"[red]{trial_id} failed[/red]")
+
+    def text(self, *, short: bool = False) -> str:
+        """Compose the line; the short one leaves out the val accuracies, which a log tells trial by trial."""
+        val = ", ".join(f"{arm} {sum(v) / len(v):.1f} %" for arm, v in sorted(self._val.items()))
+        parts = [f"{self.trials_done}/{self.trials} trials", f"{self.epochs_done}/{self.epochs} epochs"]
+        parts += [f"{duration(self._seconds_left())} left"]
+        parts += [f"val so far: {val}"] if val and not short else []
+        parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
+        return " · ".join(parts)
+
+    def _seconds_left(self) -> float:
+        task = self._progress.tasks[0]
+        each = 1 / task.speed if self._reports > FEWEST_REPORTS and task.speed else self._expected
+        return each * max(task.remaining or 0.0, 0.0)
+
+    def _advance(self, epochs: float) -> None:
+        if epochs:
+            self._reports += 1
+            self._progress.advance(self._task, epochs)
+
+
+class _Words(ProgressColumn):
+    """A column of text that may wrap, as an arm's accuracies do."""
+
+    def __init__(self, text: Callable[[Task], Text]) -> None:
+        super().__init__(table_column=Column(ratio=1))
+        self._text = text
+
+    def render(self, task: Task) -> Text:
+        return self._text(task)
+
+
+def _one_line(console: Console, text: Callable[[Task], Text]) -> Progress:
+    """Make a display that vanishes at its end and leaves the standard output alone, which may be piped."""
+    return Progress(
+        SpinnerColumn(),
+        _Words(text),
+        console=console,
+        transient=True,
+        expand=True,
+        redirect_stdout=console.stderr is False,
+        speed_estimate_period=DAY_SECONDS,
+    )
