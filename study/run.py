@@ -209,7 +209,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
     beside: dict[str, float] = {}
     if price:
         left = [trial for trial in prepared.plan.trials if not is_complete(prepared.request.run, trial.trial_id)]
-        passes, judging = prepared.planner.passes, prepared.planner.judging
+        passes, judging = prepared.planner.models.explanation_passes, prepared.planner.judge_passes
         beside = {
             trial.trial_id: price.epochs_worth(trial.config, passes(trial.config), judging=judging(trial.config))
             for trial in left
@@ -242,8 +242,8 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
 def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
     plan, request, resources = prepared.plan, prepared.request, prepared.resources
     first = prepared.first
-    train, val = prepared.planner.sizes(first)
-    data = prepared.planner.data(first)
+    train, val = prepared.planner.data.train_and_val_images(first)
+    data = prepared.planner.data.inspection(first)
     out.print(f"[bold]{plan.name}[/bold] · {plan.search} · seeds {', '.join(map(str, plan.seeds))}")
     if plan.question:
         out.print(plan.question, style="italic", markup=False)
@@ -273,13 +273,13 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
     leaking = sorted({trial.config.split for trial in plan.trials} & LEAKING)
     if leaking:
         out.print(f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result")
-    notes = prepared.planner.notes.items()
+    notes = prepared.planner.models.notes.items()
     for text in dict.fromkeys(f"{model} at {size} px: {note}" for (model, size, *_), note in notes):
         out.print(f"model        {text}")  # once, whatever the weights are
     for schedule, patience in sorted({(trial.config.schedule, trial.config.patience) for trial in plan.trials}):
         if Schedule.parse(schedule).never_stalls(patience):
             out.print(f"never        p? of {schedule}: with patience = {patience} no epoch is left to compare with")
-    for model, methods in prepared.planner.same:
+    for model, methods in prepared.planner.models.equal_methods:
         same = f"{', '.join(methods)} are one method under {model}'s linear head: their rows will be equal"
         out.print(f"the same     {same}", soft_wrap=True)
     for name, value in plan.measured.items():

@@ -11,7 +11,7 @@ from proxy_attention.state_keys import branch_points
 from study.execution.worker import WorkerSettings, write_error
 from study.plan import Plan, PlannedTrial, folder_of, is_complete
 from study.planning.benchmark import gpu_memory_mb
-from study.planning.prepare import Prepared, _road
+from study.planning.prepare import Prepared
 from study.planning.request import Request
 from study.planning.resources import Resources, packed
 from study.planning.search import (
@@ -43,8 +43,8 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
         missing = [trial for trial in trials if not is_complete(run, trial.trial_id)]
         workplace = worker_settings(prepared, known=trials)
         shared = workplace.sharing.names if workplace.sharing is not None else frozenset()
-        roads = [_road(trial, planner) for trial in missing]
-        return run_trials(leaders_first(missing, roads, shared, resources.concurrency), workplace, resources, watcher)
+        keys = [planner.state_keys(trial) for trial in missing]
+        return run_trials(leaders_first(missing, keys, shared, resources.concurrency), workplace, resources, watcher)
 
     def search(suggestions: int, resources: Resources) -> Outcome:
         if plan.search != "optuna":
@@ -85,7 +85,7 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
     """Where trials run, and what they share: of known trials the forks of their roads, of others their schedules'."""
     request, sharing = prepared.request, prepared.sharing
     if sharing is not None:
-        names = branch_points(_road(trial, prepared.planner) for trial in known)
+        names = branch_points(map(prepared.planner.state_keys, known))
         sharing = dataclasses.replace(sharing, names=names, epochs=frozenset() if known else _partings(request.study))
     return WorkerSettings(
         run=request.run,

@@ -225,7 +225,7 @@ def find(
     if not asking:
         return None
     machine, memory = _machine(resources)
-    bound = min(MOST, *(max(planner.sizes(config)[0] // STEPS, 1) for config in asking))
+    bound = min(MOST, *(max(planner.data.train_and_val_images(config)[0] // STEPS, 1) for config in asking))
     size, when = bound, "found before"
     for need in dict.fromkeys(_need(config, planner, resources, memory) for config in asking):
         at_most, key = size, need.key(machine)  # more than fits another is of no use
@@ -246,7 +246,7 @@ def _trials(study: Study) -> list[TrialConfig]:
 
 
 def _need(config: TrialConfig, planner: Planner, resources: Resources, memory_mb: float) -> Need:
-    data = planner.data(config)
+    data = planner.data.inspection(config)
     changes: dict[str, Any] = {name: getattr(config, name) for name in STEP_FIELDS}
     if config.precision == AUTO:
         changes["precision"] = "fp32"  # which needs the most

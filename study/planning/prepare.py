@@ -9,13 +9,13 @@ from typing import Any
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.shared_states import Sharing
-from proxy_attention.state_keys import state_keys
 from study.plan import Plan, PlannedTrial, about, folder_of, is_complete, read_json
 from study.planning.batch_size import Found, find
 from study.planning.benchmark import fastest_threads, is_open, measure, named_threads, without_auto
 from study.planning.cost import Price, TrialCost, work
+from study.planning.fingerprint import fingerprint
 from study.planning.plan_check import check_plan, settle_plan
-from study.planning.planner import Planner, fingerprint
+from study.planning.planner import Planner
 from study.planning.request import Request
 from study.planning.resources import Machine, Resources, decide
 from study.planning.search import (
@@ -70,7 +70,7 @@ class Prepared:
     @property
     def images_mb(self) -> float:
         """Of the decoded images in memory and in the cache."""
-        data = self.planner.data(self.first)
+        data = self.planner.data.inspection(self.first)
         return (data.train_pool + data.own_test) * 3 * self.first.image_size**2 / 2**20
 
     @property
@@ -116,7 +116,7 @@ def prepare(
         example = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
         measured["threads"] = fastest_threads(example, resources.cpus * resources.concurrency)
         resources = share(threads=measured["threads"])
-    planner = Planner(
+    planner = Planner.of(
         study,
         data_root=request.data_root,
         device=resources.device,
@@ -152,7 +152,7 @@ def prepare(
         options=request.options,
         fingerprint=fingerprint(study, request.search, trials, **asked),
         about=about(request.command, resources.device)
-        | {"folder": str(request.run), "skipped_images": planner.skipped},
+        | {"folder": str(request.run), "skipped_images": planner.data.skipped},
     )
     check_plan(request.run, plan)
     return Prepared(request, plan, planner, resources, machine.cpus, batch)
@@ -161,8 +161,8 @@ def prepare(
 def priced(prepared: Prepared) -> Prepared:
     """The same with the price of what is left, measured here and now."""
     first, planner, device = prepared.first, prepared.planner, prepared.resources.device
-    data = planner.data(first)
-    train, val = planner.sizes(first)
+    data = planner.data.inspection(first)
+    train, val = planner.data.train_and_val_images(first)
     price = Price(
         work=work(trial_costs(prepared), prepared.sharing, device=device),
         speed=measure(first, len(data.classes), device),
@@ -185,17 +185,13 @@ def trial_costs(prepared: Prepared) -> list[TrialCost]:
     return found + [
         TrialCost.of(
             config,
-            data=planner.data(config).digest,
-            weights=planner.weights(config),
-            passes=planner.passes(config),
-            judging=planner.judging(config),
+            data=planner.data.inspection(config).digest,
+            weights=planner.weights.digest(config),
+            passes=planner.models.explanation_passes(config),
+            judging=planner.judge_passes(config),
         )
         for config in map(planner.resolved, drawn[len(known) : prepared.trial_count])
     ]
-
-
-def _road(trial: PlannedTrial, planner: Planner) -> tuple[str, ...]:
-    return state_keys(trial.config, data=trial.data_digest, weights=planner.weights(trial.config))
 
 
 def _passage(trial: PlannedTrial, run: Path, planner: Planner) -> TrialCost:
@@ -203,11 +199,11 @@ def _passage(trial: PlannedTrial, run: Path, planner: Planner) -> TrialCost:
     return TrialCost.of(
         trial.config,
         data=trial.data_digest,
-        weights=planner.weights(trial.config),
+        weights=planner.weights.digest(trial.config),
         done=len(epochs),
         complete=is_complete(run, trial.trial_id),
-        passes=planner.passes(trial.config),
-        judging=planner.judging(trial.config),
+        passes=planner.models.explanation_passes(trial.config),
+        judging=planner.judge_passes(trial.config),
     )
 
 

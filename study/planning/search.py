@@ -82,15 +82,15 @@ def schedules_of(study: Study) -> list[str]:
 
 
 def leaders_first(
-    trials: Sequence[PlannedTrial], roads: Sequence[Sequence[str]], shared: frozenset[str], at_once: int
+    trials: Sequence[PlannedTrial], state_keys: Sequence[Sequence[str]], shared: frozenset[str], at_once: int
 ) -> list[PlannedTrial]:
-    """An order in which few trials wait for another: who trains a shared prefix starts well before those who need it.
+    """Order trials so that few wait for another: who trains a shared prefix starts well before those who need it.
 
-    Trials are grouped by the first shared state on their road. A group's first trial leads it; the leaders of as many
+    Trials are grouped by the first shared state that they pass. A group's first trial leads it; the leaders of as many
     groups as run at once go first, and every further leader a whole group before its followers.
     """
     groups: dict[str, list[PlannedTrial]] = {}
-    for trial, names in zip(trials, roads, strict=True):
+    for trial, names in zip(trials, state_keys, strict=True):
         groups.setdefault(next((name for name in names if name in shared), trial.trial_id), []).append(trial)
     leaders = [group[0] for group in groups.values()]
     order = leaders[:at_once]

@@ -69,6 +69,12 @@ class Study:
                 return text
         return str(Schedule.parse(schedules[0]).total_epochs)
 
+    def values_of(self, field: str) -> set[Any]:
+        """Return every value of a field that a trial may have, the default included; of a range both ends."""
+        places = (self.fixed, *(arm.values for arm in self.arms))
+        named = {place[field] for place in places if field in place}
+        return {DEFAULTS[field], *named, *choices_of(self.search.get(field, ()))}
+
     def grid(self) -> list[tuple[str, dict[str, Any]]]:
         """Every setting of the search, (arm, values), each baseline once; then the arms.
 

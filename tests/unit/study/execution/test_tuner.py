@@ -22,7 +22,7 @@ def ask(study_text, image_folder):
 
     def run(count, *settings):
         study = parse_study(study_text, settings=settings, seeds=(5, 6))
-        space = _Space(study, Planner(study, data_root=image_folder, device="cpu", auto=lambda config: {}))
+        space = _Space(study, Planner.of(study, data_root=image_folder, device="cpu", auto=lambda config: {}))
         known = optuna.create_study(sampler=_Sampler(seed=1), direction="maximize")
         known.enqueue_trial({"schedule": study.baseline_schedule})
         found = []

@@ -173,7 +173,7 @@ def found(image_folder, tmp_path):
 
     def run(text, *settings, resources=ONE_AT_A_TIME, **rest):
         study = parse_study(text, settings=settings)
-        planner = Planner(study, data_root=image_folder, device="cpu", auto=lambda config: {})
+        planner = Planner.of(study, data_root=image_folder, device="cpu", auto=lambda config: {})
         return find(study, planner, resources=resources, file=tmp_path / "sizes.json", **rest)
 
     return run

@@ -17,28 +17,28 @@ from study.planning.study_file import parse_study
 
 
 @pytest.fixture
-def desk_of(image_folder):
+def planner_of(image_folder):
     def make(study):
-        return Planner(study, data_root=image_folder, device="cpu", auto=lambda config: {})
+        return Planner.of(study, data_root=image_folder, device="cpu", auto=lambda config: {})
 
     return make
 
 
 @pytest.fixture
-def planned(study_text, desk_of):
+def planned(study_text, planner_of):
     """Draw a random plan of a study."""
 
     def make(suggestions, *settings, seeds=(0, 1)):
         study = parse_study(study_text, settings=settings, seeds=seeds)
-        return random_plan(study, desk_of(study), suggestions=suggestions)
+        return random_plan(study, planner_of(study), suggestions=suggestions)
 
     return make
 
 
-def test_a_grid_runs_every_setting_on_a_seed_before_the_next_seed(study_text, desk_of):
+def test_a_grid_runs_every_setting_on_a_seed_before_the_next_seed(study_text, planner_of):
     study = parse_study(study_text, seeds=(4, 2))
 
-    trials = grid_plan(study, desk_of(study))
+    trials = grid_plan(study, planner_of(study))
 
     assert [(trial.arm, trial.config.threshold, trial.config.seed) for trial in trials] == [
         ("baseline", 0.5, 4),
@@ -120,10 +120,10 @@ def test_draws_of_whole_numbers_are_whole_and_reach_both_ends(planned, log):
 
 
 @pytest.fixture
-def first_seed(study_text, desk_of):
+def first_seed(study_text, planner_of):
     """A study of seeds 0, 1 and 2, its planner, and what a search has tried on seed 0."""
     study = parse_study(study_text, settings=["threshold={low = 0.0, high = 1.0}"], seeds=(0, 1, 2))
-    planner = desk_of(study)
+    planner = planner_of(study)
     values = [{"schedule": "2"}, *({"schedule": "1,p", "threshold": t} for t in (0.1, 0.2, 0.3, 0.2))]
     arms = ("baseline", "proxy", "proxy", "proxy", "proxy")
     configs = [study.config(each, 0) for each in values]
@@ -195,20 +195,20 @@ def test_a_confirmed_setting_is_its_suggestion_on_another_seed(first_seed):
     assert dataclasses.replace(proxy.config, seed=0, split_seed=0) == trials[3].config
 
 
-def test_of_trials_that_share_a_prefix_one_leads_well_before_the_others_follow(study_text, desk_of):
+def test_of_trials_that_share_a_prefix_one_leads_well_before_the_others_follow(study_text, planner_of):
     study = parse_study(study_text.replace('"2", "1,p"', '"4", "1,p,2"').replace('"1,p"', '"1,p,2"'), seeds=(0, 1, 2))
-    trials = grid_plan(study, desk_of(study))
-    roads = [state_keys(trial.config, data=trial.data_digest, weights=None) for trial in trials]
+    trials = grid_plan(study, planner_of(study))
+    keys = [state_keys(trial.config, data=trial.data_digest, weights=None) for trial in trials]
 
-    order = leaders_first(trials, roads, branch_points(roads), 2)
+    order = leaders_first(trials, keys, branch_points(keys), 2)
 
     assert sorted(trial.number for trial in order) == list(range(12))
     assert [trial.number for trial in order] == [0, 4, 1, 2, 3, 8, 5, 6, 7, 9, 10, 11]
 
 
-def test_trials_that_share_nothing_keep_their_order(study_text, desk_of):
+def test_trials_that_share_nothing_keep_their_order(study_text, planner_of):
     study = parse_study(study_text)
-    trials = grid_plan(study, desk_of(study))
+    trials = grid_plan(study, planner_of(study))
 
     assert leaders_first(trials, [()] * 8, frozenset(), 2) == list(trials)
 

@@ -1,0 +1,35 @@
+"""The fingerprint of a plan: another one is another plan."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from study.plan import PlannedTrial
+from study.planning.study_file import Study
+
+
+def fingerprint(study: Study, search: str, trials: Iterable[PlannedTrial], **asked: Any) -> str:
+    """Hash everything that was asked of a run, by content.
+
+    Args:
+        asked: what else was asked, such as the number of suggestions.
+    Returns: a SHA-256 digest.
+    """
+    values: dict[str, Any] = {"search": search, "trials": [[t.arm, t.config_digest] for t in trials], **asked}
+    if search != "grid":  # a grid is its trials; of the others the space decides what will be suggested
+        values["space"] = _space(study)
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _space(study: Study) -> dict[str, Any]:
+    return {
+        "seeds": study.seeds,
+        "fixed": dict(study.fixed),
+        "search": {
+            field: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            for field, value in study.search.items()
+        },
+        "arms": [[arm.name, dict(arm.values)] for arm in study.arms],
+    }

@@ -1,0 +1,123 @@
+"""Checks the models of a study: each is built once, asked about every method, and not kept; trains nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.errors import ConfigError
+from proxy_attention.explanation_metrics import judge_of
+from proxy_attention.models.classifier import build_for
+from proxy_attention.saliency.registry import METHODS, check_method, the_same
+from study.planning.study_data import StudyData
+
+ModelKey: TypeAlias = tuple[str, int, str, str]
+"""A model, its image size, its weights and its feature layer."""
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What was found out about a model while it was built.
+
+    Attributes:
+        note: the shape of its maps and what was adapted, for people.
+        refusals: why a method cannot explain it, without and with eigen smoothing; None if it can.
+        judge_refusals: why a method cannot judge it; None if it can.
+        passes: forward passes an image, by method.
+        equal_methods: groups of methods that are one and the same under it.
+    """
+
+    note: str
+    refusals: dict[tuple[str, bool], str | None]
+    judge_refusals: dict[str, str | None]
+    passes: dict[str, int]
+    equal_methods: list[tuple[str, ...]]
+
+
+def inspect_model(config: TrialConfig, classes: int, methods: Iterable[str]) -> ModelReport:
+    """Build the config's model and find out what these methods can do with it.
+
+    Raises: ConfigError if it cannot be built.
+    """
+    model = build_for(config, classes=classes)
+
+    def refusal(saliency: str, eigen_smooth: bool = False, field: str = "saliency") -> str | None:
+        try:
+            check_method(saliency, model, name=config.model, eigen_smooth=eigen_smooth, field=field)
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    methods = tuple(methods)
+    return ModelReport(
+        note=f"map {model.grid[0]}x{model.grid[1]}, {model.note}",
+        refusals={(name, smooth): refusal(name, smooth) for name in methods for smooth in (False, True)},
+        judge_refusals={name: refusal(name, field="judge") for name in methods},
+        passes={name: METHODS[name].passes(model, config.image_size) for name in methods},
+        equal_methods=the_same(METHODS, model),
+    )
+
+
+class ModelChecks:
+    """Builds each model of a study once and keeps its report.
+
+    Args:
+        methods: every method of explanation that the study names.
+    """
+
+    def __init__(self, methods: frozenset[str], data: StudyData) -> None:
+        self._methods, self._data = methods, data
+        self._reports: dict[ModelKey, ModelReport] = {}
+        self._explained_by: dict[ModelKey, set[str]] = {}  # the methods of the checked configs that have proxies
+
+    def check(self, config: TrialConfig) -> None:
+        """Check that the model can be built, judged, and explained by the config's method if it has proxies.
+
+        Raises: ConfigError, DataError.
+        """
+        report = self._report(config)
+        by = judge_of(config)
+        if by is not None and (refusal := report.judge_refusals[by]):
+            raise ConfigError(refusal)
+        if not config.has_proxies:
+            return
+        if refusal := report.refusals[config.saliency, config.eigen_smooth]:
+            raise ConfigError(refusal)
+        self._explained_by.setdefault(_model_key(config), set()).add(config.saliency)
+
+    def passes(self, config: TrialConfig, method: str) -> int:
+        """Return the forward passes an image that the method takes of the config's model."""
+        return self._report(config).passes[method]
+
+    def explanation_passes(self, config: TrialConfig) -> int:
+        """Return the forward passes an image that the config's own method takes; 1 where it explains nothing."""
+        if METHODS[config.saliency].one_pass or not config.has_proxies:
+            return 1
+        return self.passes(config, config.saliency)
+
+    @property
+    def notes(self) -> dict[ModelKey, str]:
+        """What was chosen for each model, image size, weights and feature layer, for people."""
+        return {key: report.note for key, report in self._reports.items()}
+
+    @property
+    def equal_methods(self) -> list[tuple[str, tuple[str, ...]]]:
+        """A model's name, and methods planned for it that are one and the same there: two rows or more, equal."""
+        groups = {
+            (key[0], tuple(name for name in group if name in self._explained_by.get(key, ()))): None
+            for key, report in self._reports.items()
+            for group in report.equal_methods
+        }
+        return [(model, group) for model, group in groups if len(group) > 1]
+
+    def _report(self, config: TrialConfig) -> ModelReport:
+        key = _model_key(config)
+        known = self._reports.get(key)
+        if known is None or not {config.saliency, config.judge} <= known.passes.keys():
+            methods = {config.saliency, config.judge, *self._methods, *(known.passes if known else ())}
+            self._reports[key] = inspect_model(config, len(self._data.inspection(config).classes), methods)
+        return self._reports[key]
+
+
+def _model_key(config: TrialConfig) -> ModelKey:
+    return config.model, config.image_size, config.weights, config.feature_layer

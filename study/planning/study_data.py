@@ -1,0 +1,108 @@
+"""The data of a study: each data set is opened and inspected once, each split is drawn once; knows no model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.images import Inspection, inspect
+from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.registry import open_source
+from proxy_attention.data.splits import Split, draw_split
+from proxy_attention.errors import DataError
+
+SPLIT_FIELDS = ("val_fraction", "test_fraction", "train_fraction", "split", "folds", "fold", "effective_split_seed")
+"""The fields that decide how a data set is split."""
+
+
+class StudyData:
+    """Opens each data set of a study once and keeps what was found.
+
+    Args:
+        root: where the data set lies, or None.
+        progress: called with (what is being done, images read, images in all) while a data set is read.
+        cache: a folder in which decoded images are kept for the trials; None keeps none.
+        cache_mb: what they may take there.
+    """
+
+    def __init__(
+        self,
+        root: Path | None,
+        *,
+        progress: Callable[[str, int, int], None] | None = None,
+        cache: Path | None = None,
+        cache_mb: int = LIMIT_MB,
+    ) -> None:
+        self._root, self._progress, self._cache, self._cache_mb = root, progress, cache, cache_mb
+        self._opened: dict[tuple[str, ...], tuple[Catalogue, Inspection]] = {}
+        self._cached: set[tuple[Any, ...]] = set()  # the data sets and sizes that lie in the cache
+        self._splits: dict[tuple[Any, ...], Split] = {}
+
+    def inspection(self, config: TrialConfig) -> Inspection:
+        """Inspect the config's data set: every image is decoded once, or once a size where images are cached.
+
+        Raises: DataError, ConfigError.
+        """
+        return self._open(config)[1]
+
+    def catalogue(self, config: TrialConfig) -> Catalogue:
+        """Open the config's data set.
+
+        Raises: DataError, ConfigError.
+        """
+        return self._open(config)[0]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Names of the unreadable images that are left out, over all data sets opened."""
+        return [name for _, inspection in self._opened.values() for name in inspection.skipped]
+
+    def split(self, config: TrialConfig) -> Split:
+        """Draw the config's split of its readable images."""
+        key = (*_data_key(config), *(getattr(config, field) for field in SPLIT_FIELDS))
+        if key not in self._splits:
+            catalogue, inspection = self._open(config)
+            bad = set(inspection.skipped)
+            kept = [i for i, name in enumerate(catalogue.names) if name not in bad]
+            labels = np.array(catalogue.labels)[kept]
+            self._splits[key] = draw_split(labels, np.array(catalogue.own_test)[kept], config)
+        return self._splits[key]
+
+    def train_and_val_images(self, config: TrialConfig) -> tuple[int, int]:
+        """Count the images that an epoch trains on, and those that it evaluates on."""
+        split = self.split(config)
+        return len(split.train), len(split.val)
+
+    def _open(self, config: TrialConfig) -> tuple[Catalogue, Inspection]:
+        key = _data_key(config)
+        size = config.image_size if self._cache is not None else None
+        if (*key, size) in self._cached:
+            return self._opened[key]
+        known = self._opened.get(key)
+        catalogue = known[0] if known else open_source(config.dataset, self._root, config.label_function)
+
+        def report(done: int, total: int) -> None:
+            if self._progress is not None:
+                self._progress(f"checking {config.dataset}", done, total)
+
+        inspection = inspect(
+            catalogue,
+            config.on_bad_image,
+            report,
+            size=size,
+            cache=self._cache,
+            limit_mb=self._cache_mb,
+            verify=True,
+        )
+        if known and inspection != known[1]:
+            raise DataError(f"the images of {config.dataset} must not change while a study is planned; they have")
+        self._opened[key] = catalogue, inspection
+        self._cached.add((*key, size))
+        return self._opened[key]
+
+
+def _data_key(config: TrialConfig) -> tuple[str, ...]:
+    return config.dataset, config.on_bad_image, config.label_function

@@ -1,0 +1,71 @@
+import dataclasses
+from functools import partial
+
+import pytest
+
+from proxy_attention.errors import DataError
+from study.planning.planner import Planner
+from study.planning.search import grid_plan
+from study.planning.study_file import parse_study
+
+
+def test_sizes_are_the_images_of_train_and_val(planner, base):
+    assert planner.data.train_and_val_images(base) == (32, 8)
+    assert planner.data.train_and_val_images(dataclasses.replace(base, train_fraction=0.5)) == (16, 8)
+
+
+def test_unreadable_images_are_left_out_of_the_split(own_images, study_text):
+    broken = next((own_images / "train").rglob("*.png"))
+    broken.write_text("no image")
+    study = parse_study(study_text, settings=["on_bad_image=skip"])
+    planner = Planner.of(study, data_root=own_images, device="cpu", auto=lambda config: {})
+    config = study.config({"schedule": "2"}, 0)
+
+    assert planner.data.inspection(config).skipped == (broken.relative_to(own_images).as_posix(),)
+    assert sum(planner.data.train_and_val_images(config)) == 39
+
+
+def test_every_image_is_read_once_and_counted(image_folder, study_text):
+    told = []
+    study = parse_study(study_text)
+    planner = Planner.of(
+        study, data_root=image_folder, device="cpu", auto=lambda config: {}, progress=lambda *args: told.append(args)
+    )
+
+    grid_plan(study, planner)
+
+    assert told == [("checking folder", done, 56) for done in range(1, 57)]
+
+
+def test_a_planner_with_a_cache_leaves_every_size_of_the_study_there(planner, base, image_folder, study_text, tmp_path):
+    caching = Planner.of(
+        parse_study(study_text), data_root=image_folder, device="cpu", auto=lambda config: {}, cache=tmp_path
+    )
+
+    for config in (base, dataclasses.replace(base, image_size=48), dataclasses.replace(base, seed=1)):
+        assert caching.trial(0, "proxy", config) == planner.trial(0, "proxy", config)
+
+    assert [path.name for path in sorted(tmp_path.glob("images/*/*.u8"))] == ["32px.u8", "48px.u8"]
+
+
+def test_a_planner_with_a_cache_sees_that_it_is_what_was_written(image_folder, study_text, base, tmp_path):
+    make = partial(Planner.of, parse_study(study_text), data_root=image_folder, device="cpu", auto=lambda config: {})
+    make(cache=tmp_path).data.inspection(base)
+    (path,) = tmp_path.glob("images/*/*.u8")
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+
+    make(cache=tmp_path).data.inspection(base)
+
+    assert path.read_bytes() == content
+
+
+def test_images_that_change_while_a_study_is_planned_are_an_error(own_images, study_text, base, tmp_path):
+    study = parse_study(study_text)
+    planner = Planner.of(study, data_root=own_images, device="cpu", auto=lambda config: {}, cache=tmp_path / "cache")
+    planner.data.inspection(base)
+    first, second = sorted((own_images / "train").rglob("*.png"))[:2]
+    first.write_bytes(second.read_bytes())
+
+    with pytest.raises(DataError, match="the images of folder must not change while a study is planned; they have"):
+        planner.data.inspection(dataclasses.replace(base, image_size=48))
