@@ -23,7 +23,9 @@ from proxy_attention.memory import clear_caches, live_tensors
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, as_json
 from proxy_attention.shared_states import Sharing
-from proxy_attention.trial import read_recipes, replay_steps, run_trial
+from proxy_attention.trial import run_trial
+from proxy_attention.trial_state import replay_steps
+from proxy_attention.trial_store import read_recipes
 from study.execution.tensorboard import PADDING, TensorBoardLog, sheet
 from study.plan import PlannedTrial, folder_of, is_complete, read_json
 from study.planned_images import images_of

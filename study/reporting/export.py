@@ -8,7 +8,8 @@ from PIL import Image
 from proxy_attention.data.images import ImageSet
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic, write_json
-from proxy_attention.trial import read_recipes, replay_steps
+from proxy_attention.trial_state import replay_steps
+from proxy_attention.trial_store import read_recipes
 from study.plan import Plan, PlannedTrial, folder_of
 from study.planned_images import images_of
 from study.results import trials_of

@@ -19,6 +19,9 @@ LEVELS = [
     {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},
     {"shared_states", "training", "proxies", "evaluation"},
     {"explanation_metrics", "validation"},
+    {"trial_setup"},
+    {"trial_state"},
+    {"trial_store"},
     {"trial"},
 ]
 """Parts of the library, lowest first; the errors lie below the other plain values, which may raise them."""

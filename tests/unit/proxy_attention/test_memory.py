@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from proxy_attention import memory, trial
+from proxy_attention import memory, trial, trial_setup
 from proxy_attention.memory import clear_caches, live_tensors, peak_mb, reset_peak
 
 CPU = torch.device("cpu")
@@ -58,13 +58,13 @@ def test_six_trials_in_one_process_leave_no_tensor_behind(config, tiny, finish):
 
 def test_a_planted_leak_is_seen(monkeypatch, config, tiny, finish):
     leaked = []
-    original = trial.build_for
+    original = trial_setup.build_for
 
     def build(*args, **kwargs):
         leaked.append(original(*args, **kwargs))
         return leaked[-1]
 
-    monkeypatch.setattr(trial, "build_for", build)
+    monkeypatch.setattr(trial_setup, "build_for", build)
     counts = six_trials(config, tiny, finish)
 
     assert [later - earlier > 20 for earlier, later in itertools.pairwise(counts)] == [True] * 5

@@ -27,7 +27,8 @@ from proxy_attention.errors import DivergedError
 from proxy_attention.memory import freeze_imports
 from proxy_attention.shared_states import STALE_SECONDS, SharedStates, Sharing
 from proxy_attention.state_keys import PACKAGES, branch_points, state_keys
-from proxy_attention.trial import read_recipes, run_trial
+from proxy_attention.trial import run_trial
+from proxy_attention.trial_store import read_recipes
 
 TWO_STEPS = "2,p,1,p?,1"
 """Six epochs: the third ends with a proxy step, and the fifth if validation accuracy has stalled."""

@@ -16,7 +16,8 @@ from proxy_attention.models.classifier import build_for
 from proxy_attention.records import EpochRecord
 from proxy_attention.schedule import has_stalled
 from proxy_attention.training import new_state, train_epoch
-from proxy_attention.trial import read_recipes, run_trial
+from proxy_attention.trial import run_trial
+from proxy_attention.trial_store import read_recipes
 from proxy_attention.validation import CHOICES, check
 
 MODELS = ["test_resnet", "test_efficientnet", "test_vit"]

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.trial import read_recipes, replay_steps, run_trial
+from proxy_attention.trial import run_trial
+from proxy_attention.trial_state import replay_steps
+from proxy_attention.trial_store import read_recipes
 from study.analyse import main
 from study.plan import Plan, folder_of
 from study.reporting.export import export_proxies

@@ -1,0 +1,111 @@
+"""What is fixed during a trial: the config, the images, the split, the planned epochs, the judge; trains nothing."""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.images import ImageSet
+from proxy_attention.data.splits import Split, draw_split, redraw
+from proxy_attention.data.training_set import Proxies, TrainingSet
+from proxy_attention.explanation_metrics import check_regions, judge_of, judged_ids
+from proxy_attention.memory import reset_peak
+from proxy_attention.models.classifier import Classifier, build_for
+from proxy_attention.models.weights import weights_digest
+from proxy_attention.saliency.registry import check_method
+from proxy_attention.schedule import PlannedEpoch
+from proxy_attention.training import TrainState, new_state
+from proxy_attention.validation import check
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrialSetup:
+    """A trial before its first epoch, checked. Nothing in it changes while the trial runs.
+
+    Attributes:
+        images: the whole data set, on the trial's device.
+        weights: content digest of a weights file; None where the weights are a name.
+        split: train, val and test as they were drawn at the start.
+    """
+
+    config: TrialConfig
+    images: ImageSet
+    device: torch.device
+    weights: str | None
+    split: Split
+
+    @classmethod
+    def of(cls, config: TrialConfig, images: ImageSet, device: torch.device) -> "TrialSetup":
+        """Check the names of the config, fix the threads and kernels of this process, and draw the split.
+
+        Raises: ConfigError, DataError.
+        """
+        weights = weights_digest(check(config).weights)
+        config.digest(data=images.digest, weights=weights)  # a field that is still ``auto`` ends here
+        _make_deterministic(int(config.threads))
+        reset_peak(device)
+        images = images.on(device)
+        split = draw_split(images.labels.cpu().numpy(), images.own_test.numpy(), config)
+        return cls(config, images, device, weights, split)
+
+    @cached_property
+    def identity(self) -> str:
+        """The digest of the config and of the contents that it names."""
+        return self.config.digest(data=self.images.digest, weights=self.weights)
+
+    @cached_property
+    def epochs(self) -> tuple[PlannedEpoch, ...]:
+        """The epochs of the schedule."""
+        return tuple(self.config.planned.epochs())
+
+    @cached_property
+    def judge(self) -> str | None:
+        """The method that judges the trained model's explanations; None if none does."""
+        return judge_of(self.config)
+
+    @cached_property
+    def judged_ids(self) -> np.ndarray:
+        """The test images on which explanations are judged."""
+        return judged_ids(self.split.test, self.config)
+
+    def split_at(self, item: int) -> Split:
+        """Return the split at an item of the schedule, which the audit split ``redrawn`` draws again at each."""
+        if self.config.split != "redrawn":
+            return self.split
+        return redraw(self.split, self.images.labels.cpu().numpy(), self.config, item)
+
+    def originals(self) -> TrainingSet:
+        """Return the training images before any proxy step."""
+        pixels, labels = self.images.images, self.images.labels
+        none, substitute = Proxies.none(pixels), self.config.substitute
+        return TrainingSet(pixels, labels, train=self.split.train, proxies=none, substitute=substitute)
+
+    def new_training(self) -> TrainState:
+        """Build the classifier and its optimizer, and check that the methods can explain it.
+
+        Raises: ConfigError, DataError.
+        """
+        model = self._classifier()
+        return new_state(model.to(self.device), self.config, images=len(self.split.train), device=self.device)
+
+    def _classifier(self) -> Classifier:
+        config = self.config
+        model = build_for(config, classes=len(self.images.classes))
+        if config.has_proxies:
+            check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
+        if self.judge is not None:
+            check_method(self.judge, model, name=config.model, field="judge")
+            check_regions(self.images, self.judged_ids)  # the trial reads them at its end: too late for a bad one
+        log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)
+        return model
+
+
+def _make_deterministic(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False  # it would choose kernels by the clock
+    torch.backends.cudnn.deterministic = True

@@ -1,0 +1,177 @@
+"""What changes while a trial runs: training, training set, records, recipes; how they are saved and restored."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from proxy_attention.checkpoints import snapshot
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.images import ImageSet
+from proxy_attention.data.splits import draw_split
+from proxy_attention.data.training_set import TrainingSet
+from proxy_attention.evaluation import Evaluation
+from proxy_attention.memory import peak_mb
+from proxy_attention.proxies.step import ProxyStep, Recipe, apply_recipe
+from proxy_attention.records import EpochRecord, as_json
+from proxy_attention.schedule import PlannedEpoch, has_stalled
+from proxy_attention.training import EpochTotals
+from proxy_attention.trial_setup import TrialSetup
+
+FORMAT = 2
+"""Version of a saved state. A state of another version counts as absent."""
+
+
+class TrialState:
+    """The state of a trial; its owner is the loop in ``trial.py``.
+
+    Attributes:
+        training: model, optimizer, schedule of the learning rate.
+        training_set: the images of the next epoch, with the proxies in use.
+        records: one an epoch.
+        recipes: one a proxy step that was not skipped.
+    """
+
+    def __init__(self, trial: TrialSetup) -> None:
+        self._trial = trial
+        self.training = trial.new_training()
+        self.training_set = trial.originals()
+        self.records: list[EpochRecord] = []
+        self.recipes: list[Recipe] = []
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are trained and evaluated, here or by another trial."""
+        return len(self.records)
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether validation accuracy has stalled, so that a step written ``p?`` is taken."""
+        accuracies = [record.val_accuracy for record in self.records]
+        return has_stalled(accuracies, patience=self._trial.config.patience)
+
+    def begin_item(self, item: int) -> None:
+        """Train on the images of this item of the schedule: others only under ``split = redrawn``."""
+        if self._trial.config.split == "redrawn":
+            self.training_set = self.training_set.with_train(self._trial.split_at(item).train)
+
+    # ---- records
+
+    def record_epoch(self, epoch: PlannedEpoch, totals: EpochTotals, val: Evaluation, *, eval_seconds: float) -> None:
+        """Record an epoch that was trained and evaluated; a proxy step may still follow."""
+        self.records.append(
+            EpochRecord(
+                epoch=epoch.index,
+                item=epoch.item,
+                proxy_step=False,
+                lr=totals.lr,
+                train_images=len(self.training_set),
+                train_loss=float(totals.losses.mean()),
+                train_accuracy=100 * float(totals.correct.mean()),
+                val_loss=val.loss,
+                val_accuracy=val.accuracy,
+                wrong_images=0,
+                made_images=0,
+                flat_maps=0,
+                proxy_images=len(self.training_set.active_ids),
+                train_seconds=totals.seconds,
+                proxy_seconds=0.0,
+                eval_seconds=eval_seconds,
+                peak_memory_mb=self._peak_mb(),
+            )
+        )
+
+    def skip_step(self) -> None:
+        """Record that the last epoch's proxy step was skipped; the proxies in use stay."""
+        self._amend(step_skipped=True)
+
+    def apply(self, step: ProxyStep) -> None:
+        """Train on with the step's proxies, keep its recipe, and record it with the last epoch."""
+        self.training_set = step.training_set
+        self.recipes.append(step.recipe)
+        self._amend(
+            proxy_step=True,
+            step_subset=float(self._trial.config.subset_at(step.recipe.step)),
+            wrong_images=step.wrong,
+            made_images=step.made,
+            flat_maps=step.flat,
+            proxy_images=len(self.training_set.active_ids),
+            proxy_seconds=step.seconds,
+            peak_memory_mb=self._peak_mb(),
+        )
+
+    def _amend(self, **changes: Any) -> None:
+        self.records[-1] = dataclasses.replace(self.records[-1], **changes)
+
+    def _peak_mb(self) -> float:
+        return max([peak_mb(self._trial.device), *(record.peak_memory_mb for record in self.records[-1:])])
+
+    # ---- saved states
+
+    def snapshot(self, totals: EpochTotals | None = None) -> dict[str, Any]:
+        """Copy everything that the rest of the trial depends on, so that training can go on while it is written.
+
+        Args:
+            totals: of the last epoch, for a trial that takes the state over before its proxy step.
+        """
+        saved = {
+            "format": FORMAT,
+            "training": snapshot(self.training.state_dict()),
+            "recipes": [vars(recipe) for recipe in self.recipes],
+            "records": json.dumps([as_json(record) for record in self.records]),
+        }
+        return saved if totals is None else {**saved, "totals": snapshot(dataclasses.asdict(totals))}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go to a state that was saved by ``snapshot``."""
+        self.training.load_state_dict(saved["training"])
+        self.records = [EpochRecord(**record) for record in json.loads(saved["records"])]
+        self.recipes = [Recipe(**recipe) for recipe in saved["recipes"]]
+        self.training_set = with_recipes(self.training_set, self.recipes, self._trial)
+
+    def take_over(self, shared: dict[str, Any]) -> EpochTotals:
+        """Go to a state that another trial has trained, and return the totals of its last epoch.
+
+        Records of this trial's own epochs stay; the others get this schedule's item numbers.
+        """
+        own = self.records
+        self.restore(shared)
+        self.records[: len(own)] = own
+        epochs = self._trial.epochs
+        self.records = [dataclasses.replace(r, item=epoch.item) for r, epoch in zip(self.records, epochs, strict=False)]
+        return EpochTotals(**shared["totals"])
+
+
+def with_recipes(training_set: TrainingSet, recipes: Sequence[Recipe], trial: TrialSetup) -> TrainingSet:
+    """Return the training set with the proxies that are in use after these steps."""
+    config = trial.config
+    independent = config.clear_every_step and not config.compound  # then a step leaves nothing of those before it
+    training_set = training_set.with_proxies(training_set.proxies.emptied())  # the first recipe is of originals
+    for recipe in recipes[-1:] if independent else recipes:
+        training_set = apply_recipe(recipe, _at_step(recipe, training_set, trial), config).training_set
+    return training_set
+
+
+def _at_step(recipe: Recipe, training_set: TrainingSet, trial: TrialSetup) -> TrainingSet:
+    """Return the training images of a step, which ``split = redrawn`` draws again at every item of the schedule."""
+    if trial.config.split != "redrawn":
+        return training_set
+    item = trial.config.planned.steps[recipe.step].item
+    return training_set.with_train(trial.split_at(item).train)
+
+
+def replay_steps(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iterator[ProxyStep]:
+    """Take the proxy steps of a complete trial once more, from its recipes: the same proxies, bit for bit.
+
+    Args:
+        images: the whole data set, on the CPU.
+        recipes: as ``trial_store.read_recipes`` gives them.
+    """
+    split = draw_split(images.labels.numpy(), images.own_test.numpy(), config)
+    trial = TrialSetup(config, images, torch.device("cpu"), weights=None, split=split)  # steps ask no model
+    originals = trial.originals()
+    for number, recipe in enumerate(recipes):
+        before = with_recipes(originals, recipes[:number], trial)
+        yield apply_recipe(recipe, _at_step(recipe, before, trial), config)

@@ -1,0 +1,93 @@
+"""Files of a trial: checkpoints and epochs.json while it runs; weights, recipes and report.json at its end."""
+
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from proxy_attention.checkpoints import drop_checkpoints, newest_checkpoint, save_checkpoint
+from proxy_attention.files import BackgroundWriter, write_atomic, write_json
+from proxy_attention.proxies.step import Recipe
+from proxy_attention.records import EpochRecord, TrialReport, as_json
+from proxy_attention.trial_state import FORMAT, TrialState
+
+EPOCHS, REPORT = "epochs.json", "report.json"
+WEIGHTS, RECIPES = "weights.safetensors", "recipes.safetensors"
+CHECKPOINTS = "checkpoints"
+PARTS = ("ids", "predicted", "maps")
+"""The tensors of a recipe, each stored as ``<step>.<part>``."""
+
+log = logging.getLogger(__name__)
+
+
+class TrialStore:
+    """Write what a trial keeps, and read back where it was cut.
+
+    Args:
+        directory: the trial's own folder; None keeps nothing.
+        identity: the trial's digest. A checkpoint of another trial is refused.
+        started: ``time.perf_counter()`` at the start of this process' part of the trial.
+    """
+
+    def __init__(self, directory: Path | None, identity: str, *, started: float) -> None:
+        self._directory, self._identity, self._started = directory, identity, started
+        self._earlier_seconds = 0.0
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds that the trial has taken so far, those before it was cut included."""
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def restore(self, state: TrialState) -> None:
+        """Bring the state to the newest checkpoint that can be read; leave it as it is where there is none.
+
+        Raises: CheckpointError for a checkpoint of another trial.
+        """
+        if self._directory is None:
+            return
+        saved = newest_checkpoint(self._directory / CHECKPOINTS, identity=self._identity)
+        if saved is None or saved.get("format") != FORMAT:
+            return
+        state.restore(saved)
+        self._earlier_seconds = float(saved["wall_seconds"])
+        log.info("resuming after epoch %d", state.epochs_done - 1)
+
+    def checkpoint(self, state: TrialState, writer: BackgroundWriter) -> None:
+        """Write a checkpoint and ``epochs.json`` while training goes on."""
+        if self._directory is None:
+            return
+        saved = {"identity": self._identity, "wall_seconds": self.wall_seconds, **state.snapshot()}
+        writer.submit(partial(_write, saved, list(state.records), self._directory))
+
+    def complete(self, state: TrialState, report: TrialReport) -> None:
+        """Write weights, recipes and, last of all, ``report.json``; then drop the checkpoints."""
+        if self._directory is None:
+            return
+        weights = {name: tensor.contiguous() for name, tensor in state.training.model.module.state_dict().items()}
+        write_atomic(self._directory / WEIGHTS, lambda path: save_file(weights, path))
+        if state.recipes:
+            write_atomic(self._directory / RECIPES, lambda path: save_file(_as_tensors(state.recipes), path))
+        write_json(self._directory / REPORT, {"identity": self._identity, **as_json(report)})
+        drop_checkpoints(self._directory / CHECKPOINTS)
+
+
+def _write(saved: dict[str, Any], records: list[EpochRecord], directory: Path) -> None:
+    save_checkpoint(directory / CHECKPOINTS, len(records), saved)
+    write_json(directory / EPOCHS, [as_json(record) for record in records])
+
+
+def _as_tensors(recipes: list[Recipe]) -> dict[str, torch.Tensor]:
+    return {f"{recipe.step}.{part}": getattr(recipe, part).contiguous() for recipe in recipes for part in PARTS}
+
+
+def read_recipes(directory: Path) -> list[Recipe]:
+    """Read the recipes of a complete trial, one a step that was not skipped; none if it made no proxy."""
+    if not (directory / RECIPES).exists():
+        return []
+    tensors = load_file(directory / RECIPES)
+    steps = sorted({int(name.partition(".")[0]) for name in tensors})
+    return [Recipe(step, *(tensors[f"{step}.{part}"] for part in PARTS)) for step in steps]
