@@ -22,7 +22,8 @@ from rich.table import Table
 
 from proxy_attention.data.folder import list_all, list_folder
 from proxy_attention.data.loading import Catalogue
-from proxy_attention.data.registry import SOURCES, Source, open_source
+from proxy_attention.data.registry import SOURCES, open_source
+from proxy_attention.data.source import Source
 from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.integrity import FAULTS, KINDS, Finding, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
@@ -59,7 +60,7 @@ def _list(args: Namespace, out: Console) -> int:
 
 
 def _told(source: Source) -> tuple[str, ...]:
-    return source.class_count, source.split, source.licence, source.home, source.brought
+    return source.class_count, source.split, source.licence, source.home, source.obtained_by
 
 
 def _prepare(args: Namespace, out: Console) -> int:

@@ -123,7 +123,7 @@ def data_sets() -> str:
             source.split,
             source.layout,
             source.label,
-            source.brought,
+            source.obtained_by,
             source.licence,
         )
         for name, source in SOURCES.items()

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from proxy_attention.config import TrialConfig
+from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.images import ImageSet, load
-from proxy_attention.data.registry import open_sample
 from proxy_attention.data.splits import draw_split
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.models.classifier import Classifier, build

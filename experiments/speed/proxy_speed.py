@@ -14,8 +14,8 @@ import torch
 from experiments.speed import rivals
 from experiments.speed.measure import AS_FAST, THE_TIME, Effort, Row, Section, Target, again, installed, race
 from proxy_attention.config import TrialConfig
+from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.images import Catalogue, load
-from proxy_attention.data.registry import open_sample
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.files import write_atomic
 from proxy_attention.models.classifier import Classifier, as_float, build

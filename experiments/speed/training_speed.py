@@ -16,9 +16,9 @@ from experiments.speed import rivals
 from experiments.speed.measure import AS_FAST, Effort, Row, Section, Target, race
 from experiments.speed.proxy_speed import MODELS_ON_GPU, TINY_MODELS_ON_GPU, some
 from proxy_attention.config import TrialConfig
+from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.images import ImageSet, load
-from proxy_attention.data.registry import open_sample
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.models.classifier import Classifier, as_float, build
 from proxy_attention.training import new_state, train_epoch

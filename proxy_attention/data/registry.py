@@ -1,131 +1,43 @@
-"""Which data sets there are, one row each; knows how to open them, not how they are split or used."""
+"""The table of data sets, one row each; knows how to open them, not how they are split or used."""
 
-import hashlib
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from proxy_attention.data import layouts
+from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.loading import Catalogue
-from proxy_attention.errors import ConfigError, DataError, unknown
-
-SAMPLE_SHA256 = "f08d351056d93c7431ac62fdddb02e00904ddfcfadff56b54f8ef1e336b87ce3"
-SAMPLE_CLASSES = (
-    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot",
-)  # fmt: skip
+from proxy_attention.data.source import Archive, Source
+from proxy_attention.errors import ConfigError, unknown
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A file that is downloaded, and unpacked if it is an archive; as torchvision's own classes state it."""
+def default_root(dataset: str) -> Path:
+    """Find a named data set in ``data/<name>`` below the working folder.
 
-    url: str
-    md5: str
-    filename: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """A row of the table: how to open the data set, and what to tell a person about it.
-
-    Attributes:
-        open: from its place and a label function to its catalogue.
-        needs_root: False if it ships inside the package.
-        licence: as the publisher says it; "not stated" where that is not.
-        home: the publisher's page.
-        classes: how many there are; None if they are as found.
-        split: whose the split is, in a few words.
-        layout: what must lie below its place, as the publisher ships it.
-        label: how a class is read off.
-        archives: what can be downloaded; empty where it is to be got by hand.
-        by_hand: then, where to get it and what to put where.
-        beside: patterns of the names of what the publisher ships among the images, and is none.
+    Returns: the folder, absolute.
+    Raises: ConfigError if it is not there.
     """
-
-    open: Callable[[Path | None, str], Catalogue]
-    needs_root: bool
-    licence: str
-    home: str
-    classes: int | None
-    split: str
-    layout: str
-    label: str
-    archives: tuple[Archive, ...] = ()
-    by_hand: str = ""
-    beside: tuple[str, ...] = ()
-
-    @property
-    def brought(self) -> str:
-        """How it comes to its place, for a table."""
-        return "download" if self.archives else "by hand" if self.needs_root else "in the package"
-
-    @property
-    def class_count(self) -> str:
-        """How many classes there are, for a table."""
-        return "as found" if self.classes is None else str(self.classes)
+    folder = Path("data") / dataset
+    if not folder.is_dir():
+        raise ConfigError(f"dataset {dataset!r} must be given a data root, or lie in {folder}; got none")
+    return folder.absolute()
 
 
-def open_sample(root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
-    """The embedded sample: 3,000 training and 1,000 test images of Fashion-MNIST, 28x28 grey, 10 balanced classes.
-
-    Raises: DataError if the file is not, byte for byte, the one that shipped.
-    """
-    content = files("proxy_attention.data.embedded").joinpath("fashion_mnist_sample.npz").read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SAMPLE_SHA256:
-        raise DataError(f"fashion_mnist_sample.npz must have SHA-256 {SAMPLE_SHA256}; got {found} (install again)")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        pixels = np.concatenate([arrays["train_images"], arrays["test_images"]])
-        labels = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
-        names = [f"{split}/{i:05d}" for split in ("train", "test") for i in arrays[f"{split}_index"]]
-        trained = len(arrays["train_labels"])
-    return Catalogue(
-        names=tuple(names),
-        labels=tuple(labels.tolist()),
-        own_test=tuple(i >= trained for i in range(len(labels))),
-        classes=SAMPLE_CLASSES,
-        read=lambda i: pixels[i].tobytes(),
-        decode=lambda raw: Image.frombytes("L", (28, 28), raw).convert("RGB"),
-        form="28 x 28 grey bytes",
-    )
-
-
-def open_folder(root: Path | None, label_function: str = "parent-folder") -> Catalogue:
-    """Any folder of images below ``root``."""
+def _open_folder(root: Path | None, label_function: str) -> Catalogue:
     if root is None:
-        raise ConfigError("dataset 'folder' must be given its place (--data-root DIR); got none")
+        raise ConfigError("dataset 'folder' must be given a data root; got none")
     return list_folder(root, label_function)
 
 
-def place_of(dataset: str) -> Path:
-    """Where a named data set is looked for without ``--data-root``: ``data/<name>`` below this folder, absolute.
-
-    Raises: ConfigError if it is not there.
-    """
-    place = Path("data") / dataset
-    if not place.is_dir():
-        raise ConfigError(
-            f"dataset {dataset!r} must be given its place (--data-root DIR), or lie in {place}; got none "
-            f"(python study/data.py prepare {dataset} --root {place})"
-        )
-    return place.absolute()
-
-
-def _published(dataset: str, layout: Callable[[Path], Catalogue], root: Path | None, _: str) -> Catalogue:
-    """A data set in its publisher's layout, below ``root`` or below the folder of its name there."""
-    root = place_of(dataset) if root is None else root.expanduser().absolute()
+def _open_published(dataset: str, layout: Callable[[Path], Catalogue], root: Path | None, _: str) -> Catalogue:
+    root = default_root(dataset) if root is None else root.expanduser().absolute()
     return layout(root / dataset if (root / dataset).is_dir() else root)
 
 
-def _at(dataset: str, layout: Callable[[Path], Catalogue]) -> Callable[[Path | None, str], Catalogue]:
-    return partial(_published, dataset, layout)
+def _published(dataset: str, layout: Callable[[Path], Catalogue]) -> Callable[[Path | None, str], Catalogue]:
+    """A data set in its publisher's layout, in the data root itself or in the folder of its name there."""
+    return partial(_open_published, dataset, layout)
 
 
 def _archive(base: str, path: str, md5: str) -> Archive:
@@ -145,7 +57,7 @@ KAGGLE = "https://www.kaggle.com/datasets/"
 # and CUB, which torchvision lacks, the one on which published loaders agree. Where none is known, there is no archive.
 SOURCES: dict[str, Source] = {
     "fashion-mnist-sample": Source(
-        open=open_sample,
+        open=lambda *_: open_sample(),
         needs_root=False,
         licence="MIT",
         home="https://github.com/zalandoresearch/fashion-mnist",
@@ -155,8 +67,7 @@ SOURCES: dict[str, Source] = {
         label="the file's label arrays",
     ),
     "cifar10": Source(
-        open=_at("cifar10", layouts.cifar10),
-        needs_root=True,
+        open=_published("cifar10", layouts.cifar10),
         licence="not stated",
         home=f"{TORONTO[:-1]}/cifar.html",
         classes=10,
@@ -166,8 +77,7 @@ SOURCES: dict[str, Source] = {
         archives=(_archive(TORONTO, "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
     ),
     "cifar100": Source(
-        open=_at("cifar100", layouts.cifar100),
-        needs_root=True,
+        open=_published("cifar100", layouts.cifar100),
         licence="not stated",
         home=f"{TORONTO[:-1]}/cifar.html",
         classes=100,
@@ -177,8 +87,7 @@ SOURCES: dict[str, Source] = {
         archives=(_archive(TORONTO, "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
     ),
     "caltech101": Source(
-        open=_at("caltech101", layouts.caltech101),
-        needs_root=True,
+        open=_published("caltech101", layouts.caltech101),
         licence="CC BY 4.0",
         home=f"{CALTECH}mzrjq-6wc02",
         classes=101,
@@ -188,8 +97,7 @@ SOURCES: dict[str, Source] = {
         archives=(_archive(CALTECH, "mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0"),),
     ),
     "caltech256": Source(
-        open=_at("caltech256", layouts.caltech256),
-        needs_root=True,
+        open=_published("caltech256", layouts.caltech256),
         licence="not stated",
         home=f"{CALTECH}nyy15-4j048",
         classes=256,
@@ -200,8 +108,7 @@ SOURCES: dict[str, Source] = {
         beside=("RENAME2",),
     ),
     "places365": Source(
-        open=_at("places365", layouts.places365),
-        needs_root=True,
+        open=_published("places365", layouts.places365),
         licence="for non-commercial research and education",
         home="http://places2.csail.mit.edu",
         classes=365,
@@ -216,8 +123,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "stanford-dogs": Source(
-        open=_at("stanford-dogs", layouts.stanford_dogs),
-        needs_root=True,
+        open=_published("stanford-dogs", layouts.stanford_dogs),
         licence="not stated (the images are ImageNet's)",
         home="http://vision.stanford.edu/aditya86/ImageNetDogs",
         classes=120,
@@ -228,8 +134,7 @@ SOURCES: dict[str, Source] = {
         "Images/, train_list.mat, test_list.mat",
     ),
     "tsinghua-dogs": Source(
-        open=_at("tsinghua-dogs", layouts.tsinghua_dogs),
-        needs_root=True,
+        open=_published("tsinghua-dogs", layouts.tsinghua_dogs),
         licence="for academic purposes",
         home="https://cg.cs.tsinghua.edu.cn/ThuDogs",
         classes=130,
@@ -241,8 +146,7 @@ SOURCES: dict[str, Source] = {
         "into DIR: low-resolution/, TrainAndValList/",
     ),
     "oxford-iiit-pets": Source(
-        open=_at("oxford-iiit-pets", layouts.oxford_pets),
-        needs_root=True,
+        open=_published("oxford-iiit-pets", layouts.oxford_pets),
         licence="CC BY-SA 4.0",
         home=f"{OXFORD}pets",
         classes=37,
@@ -256,8 +160,7 @@ SOURCES: dict[str, Source] = {
         beside=("*.mat",),
     ),
     "imagenette": Source(
-        open=_at("imagenette", layouts.imagenette),
-        needs_root=True,
+        open=_published("imagenette", layouts.imagenette),
         licence="Apache-2.0 (the images are ImageNet's)",
         home="https://github.com/fastai/imagenette",
         classes=10,
@@ -271,8 +174,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "imagewoof": Source(
-        open=_at("imagewoof", layouts.imagewoof),
-        needs_root=True,
+        open=_published("imagewoof", layouts.imagewoof),
         licence="Apache-2.0 (the images are ImageNet's)",
         home="https://github.com/fastai/imagenette",
         classes=10,
@@ -283,8 +185,7 @@ SOURCES: dict[str, Source] = {
         "imagewoof2-320/{train,val}/",
     ),
     "tiny-imagenet": Source(
-        open=_at("tiny-imagenet", layouts.tiny_imagenet),
-        needs_root=True,
+        open=_published("tiny-imagenet", layouts.tiny_imagenet),
         licence="not stated (the images are ImageNet's)",
         home="http://cs231n.stanford.edu",
         classes=200,
@@ -297,8 +198,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "food101": Source(
-        open=_at("food101", layouts.food101),
-        needs_root=True,
+        open=_published("food101", layouts.food101),
         licence="for scientific fair use (the images belong to users of Foodspotting)",
         home="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101",
         classes=101,
@@ -310,8 +210,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "flowers102": Source(
-        open=_at("flowers102", layouts.flowers102),
-        needs_root=True,
+        open=_published("flowers102", layouts.flowers102),
         licence="not stated",
         home=f"{OXFORD}flowers/102",
         classes=102,
@@ -325,8 +224,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "asl-alphabet": Source(
-        open=_at("asl-alphabet", layouts.asl_alphabet),
-        needs_root=True,
+        open=_published("asl-alphabet", layouts.asl_alphabet),
         licence="GPL-2.0",
         home=f"{KAGGLE}grassknoted/asl-alphabet",
         classes=29,
@@ -337,8 +235,7 @@ SOURCES: dict[str, Source] = {
         "asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg",
     ),
     "plant-village": Source(
-        open=_at("plant-village", layouts.plant_village),
-        needs_root=True,
+        open=_published("plant-village", layouts.plant_village),
         licence="not stated",
         home="https://github.com/spMohanty/PlantVillage-Dataset",
         classes=38,
@@ -349,8 +246,7 @@ SOURCES: dict[str, Source] = {
         "raw/color/<class>/*",
     ),
     "fer2013": Source(
-        open=_at("fer2013", layouts.fer2013),
-        needs_root=True,
+        open=_published("fer2013", layouts.fer2013),
         licence="ODbL 1.0, contents DbCL 1.0 (as Kaggle says of the folders)",
         home=f"{KAGGLE}msambare/fer2013",
         classes=7,
@@ -361,8 +257,7 @@ SOURCES: dict[str, Source] = {
         "(or put fer2013.csv into DIR)",
     ),
     "cub200": Source(
-        open=_at("cub200", layouts.cub200),
-        needs_root=True,
+        open=_published("cub200", layouts.cub200),
         licence="not stated",
         home=f"{CALTECH}65de6-vp158",
         classes=200,
@@ -373,8 +268,7 @@ SOURCES: dict[str, Source] = {
         archives=(_archive(CALTECH, "65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
     ),
     "folder": Source(
-        open=open_folder,
-        needs_root=True,
+        open=_open_folder,
         licence="yours",
         home="--data-root DIR",
         classes=None,
@@ -391,10 +285,10 @@ def open_source(dataset: str, root: Path | None = None, label_function: str = "p
     """Open a data set without decoding an image.
 
     Args:
-        root: where it lies; without one, a named data set is looked for in ``data/<name>``.
-        label_function: of a folder of one's own only.
-    Raises: ConfigError for an unknown name, a place that is missing or not wanted, or a label function that is not
-        wanted; DataError for a folder that is not as the data set is published.
+        root: the data root; without one, a named data set is looked for in ``data/<name>``.
+        label_function: for ``folder`` only.
+    Raises: ConfigError for an unknown name, a data root that is missing or not wanted, or a label function that is
+        not wanted; DataError for a folder that is not as the data set is published.
     """
     if dataset not in SOURCES:
         raise unknown("dataset", dataset, SOURCES)
@@ -405,5 +299,5 @@ def open_source(dataset: str, root: Path | None = None, label_function: str = "p
             f"got {label_function!r}"
         )
     if root is not None and not source.needs_root:
-        raise ConfigError(f"--data-root must not be given with dataset {dataset!r}, which ships inside the package")
+        raise ConfigError(f"a data root must not be given with dataset {dataset!r}, which ships inside the package")
     return source.open(root, label_function)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy_attention.config import DEFAULTS
-from proxy_attention.data.registry import SOURCES, place_of
+from proxy_attention.data.registry import SOURCES, default_root
 from proxy_attention.errors import ConfigError, unknown
 from study.plan import ROOT, SEARCHES, Plan
 from study.planning.study_file import (
@@ -190,8 +190,20 @@ def _place(args: Namespace, study: Study) -> Path | None:
         raise ConfigError(
             f"a study's data sets must all lie in a data root or none; got {', '.join(apart)} and {', '.join(inside)}"
         )
-    places = [place_of(name) for name in apart]
+    places = [_default_root(name) for name in apart]
     return places[0] if len(places) == 1 else places[0].parent
+
+
+def _default_root(dataset: str) -> Path:
+    """Find a data set in its folder below ``data``.
+
+    Raises: ConfigError that names the command which prepares it.
+    """
+    try:
+        return default_root(dataset)
+    except ConfigError as error:
+        command = f"python study/data.py prepare {dataset} --root data/{dataset}"
+        raise ConfigError(f"{error} (--data-root DIR, or {command})") from error
 
 
 def _data_sets(study: Study) -> set[str]:

@@ -1,0 +1,1 @@
+"""The data that ships inside the package, and how it was drawn."""

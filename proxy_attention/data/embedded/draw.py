@@ -2,7 +2,7 @@
 
 Usage: python -m proxy_attention.data.embedded.draw FOLDER OUT.npz
 FOLDER holds the four official ``*-ubyte.gz`` files (Zalando Research, MIT licence). The draw is seeded, so the arrays
-are always the same; ``proxy_attention.data.registry`` holds the checksum of the file that ships.
+are always the same; ``proxy_attention.data.embedded.sample`` holds the checksum of the file that ships.
 """
 
 import argparse

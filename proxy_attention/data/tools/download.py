@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from proxy_attention.data.loading import Report
-from proxy_attention.data.registry import Archive
+from proxy_attention.data.source import Archive
 from proxy_attention.data.tools.unpacking import is_archive, unpack
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError
 from proxy_attention.locks import hold_lock

@@ -137,11 +137,11 @@ def test_a_missing_data_root_ends_in_one_line(refused, tmp_path):
 def test_no_data_root_for_a_folder_ends_in_one_line(refused, study_file, tmp_path):
     line = refused(*GRID, "--experiment", study_file(), "--storage", str(tmp_path / "storage"), study=False)
 
-    assert line == "run.py: dataset 'folder' must be given its place (--data-root DIR); got none\n"
+    assert line == "run.py: dataset 'folder' must be given a data root; got none\n"
 
 
 def test_a_data_root_for_a_data_set_that_is_embedded_ends_in_one_line(refused):
-    assert "--data-root must not be given with dataset" in refused(*GRID, "--set", "dataset=fashion-mnist-sample")
+    assert "a data root must not be given with dataset" in refused(*GRID, "--set", "dataset=fashion-mnist-sample")
 
 
 def test_an_empty_class_folder_ends_in_one_line(refused, own_images):

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.images import inspect, load
 from proxy_attention.data.pixels import Streamed
-from proxy_attention.data.registry import SOURCES, open_sample
+from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies
 from proxy_attention.errors import DataError
 from proxy_attention.evaluation import evaluate

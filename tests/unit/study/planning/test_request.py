@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from layout_trees import TREES
 
@@ -33,9 +35,11 @@ def test_without_a_place_a_named_data_set_is_taken_from_the_folder_data_by_its_w
 
 
 def test_a_named_data_set_that_is_not_in_the_folder_data_is_refused_in_one_line(asked):
-    with pytest.raises(
-        ConfigError, match=r"dataset 'cub200' must be given its place \(--data-root DIR\), or lie in data"
-    ):
+    expected = (
+        "dataset 'cub200' must be given a data root, or lie in data/cub200; got none "
+        "(--data-root DIR, or python study/data.py prepare cub200 --root data/cub200)"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
         asked('dataset = "cub200"\n')
 
 
@@ -75,7 +79,7 @@ def test_several_named_data_sets_are_taken_from_the_folder_above_them(asked, tmp
 
 def test_a_data_set_of_an_arm_is_looked_for_too(asked):
     faces = '[[arm]]\nname = "faces"\ndataset = "fer2013"\nschedule = "2"\n'
-    with pytest.raises(ConfigError, match="dataset 'fer2013' must be given its place"):
+    with pytest.raises(ConfigError, match="dataset 'fer2013' must be given a data root"):
         asked('dataset = "cifar10"\n', present=["cifar10"], arm=faces)
 
 

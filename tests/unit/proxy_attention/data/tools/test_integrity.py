@@ -5,8 +5,9 @@ import pytest
 from layout_trees import TREES
 from PIL import Image
 
+from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_all, list_folder
-from proxy_attention.data.registry import open_sample, open_source
+from proxy_attention.data.registry import open_source
 from proxy_attention.data.tools.integrity import (
     BROKEN,
     CONFLICT,
