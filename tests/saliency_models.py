@@ -17,7 +17,7 @@ from proxy_attention.saliency.maps import low_resolution_maps
 from proxy_attention.saliency.registry import METHODS
 
 TINY = ("test_resnet", "test_efficientnet", "test_vit")
-"""Every method runs on these whenever tests run: convolutions with ReLU, without, and attention."""
+"""Every method runs on these: convolutions with ReLU, without, and attention."""
 
 FAMILY = (
     "vgg11",
@@ -29,10 +29,10 @@ FAMILY = (
     "deit_tiny_distilled_patch16_224",
     "swin_tiny_patch4_window7_224",
 )
-"""Small models of other families. All methods run on these by ``make families``, a few always."""
+"""Small models of other families. A few methods run on these in ``make test``, all of them among the slow tests."""
 
 EVERYWHERE = ("gradcam", "layercam", "eigencam")
-"""Methods that run on all of them whenever tests run."""
+"""Methods that ``make test`` runs on all of them."""
 
 SIZE = 32
 CLASSES = 5

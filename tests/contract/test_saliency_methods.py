@@ -47,13 +47,13 @@ PAIRS = [
     pytest.param(
         name,
         saliency,
-        marks=() if name in ALWAYS or saliency in EVERYWHERE or ALSO.get(saliency) == name else pytest.mark.families,
+        marks=() if name in ALWAYS or saliency in EVERYWHERE or ALSO.get(saliency) == name else pytest.mark.slow,
     )
     for name in (*TINY, *FAMILY)
     for saliency in METHODS
 ]
 ON_TINY = [
-    pytest.param(name, saliency, marks=() if name in ALWAYS or saliency in EVERYWHERE else pytest.mark.families)
+    pytest.param(name, saliency, marks=() if name in ALWAYS or saliency in EVERYWHERE else pytest.mark.slow)
     for name in TINY
     for saliency in METHODS
 ]

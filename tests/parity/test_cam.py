@@ -40,7 +40,7 @@ MODELS += [("resnet18", 32), ("resnet18", 64), ("vgg11", 32), ("test_convnext", 
 LARGER = [(name, 32) for name in FAMILY if (name, 32) not in MODELS]
 LARGER += [("resnet18", 112), ("resnet50", 64), ("resnet50", 112), ("efficientnet_b0", 32), ("efficientnet_b0", 64)]
 LARGER += [("vgg16", 32), ("vit_base_patch16_224", 64)]
-EACH = [*MODELS, *(pytest.param(*model, marks=pytest.mark.families) for model in LARGER)]
+EACH = [*MODELS, *(pytest.param(*model, marks=pytest.mark.slow) for model in LARGER)]
 POOLED = [("test_resnet", 64), ("resnet18", 64), ("test_efficientnet", 32), ("regnetx_002", 32)]
 
 
@@ -176,7 +176,7 @@ ORACLES = {
 
 CAM_MODELS = [("test_resnet", 32), ("test_efficientnet", 32), ("test_vit", 32), ("test_convnext", 32)]
 CAM_LARGER = [("resnet18", 32), ("test_resnet", 64), *((name, 32) for name in FAMILY if name != "test_convnext")]
-CAM_EACH = [*CAM_MODELS, *(pytest.param(*model, marks=pytest.mark.families) for model in CAM_LARGER)]
+CAM_EACH = [*CAM_MODELS, *(pytest.param(*model, marks=pytest.mark.slow) for model in CAM_LARGER)]
 
 SMOOTH = ("test_resnet", "test_vit")
 """Whose smoothed maps are compared whenever tests run: their decomposition takes seconds where channels are many."""
@@ -186,7 +186,7 @@ ASKED = [
     pytest.param(
         *model,
         *asked,
-        marks=() if model in CAM_MODELS and (not asked[1] or model[0] in SMOOTH) else pytest.mark.families,
+        marks=() if model in CAM_MODELS and (not asked[1] or model[0] in SMOOTH) else pytest.mark.slow,
     )
     for model in (*CAM_MODELS, *CAM_LARGER)
     for asked in (*((saliency, False) for saliency in ORACLES), *SMOOTHED)
@@ -274,7 +274,7 @@ def test_a_map_is_what_grad_cam_computes(name, size, saliency, eigen, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("test_resnet", 64), pytest.param("resnet18", 64, marks=pytest.mark.families)]
+    ("name", "size"), [("test_resnet", 64), pytest.param("resnet18", 64, marks=pytest.mark.slow)]
 )
 @pytest.mark.filterwarnings("ignore")  # the oracle's own imports
 def test_ablationcam_is_what_grad_cam_computes_with_its_own_layer_behind_a_relu(name, size):

@@ -18,7 +18,7 @@ from proxy_attention.checkpoints import save_checkpoint
 from study.plan import Plan, folder_of, read_json
 from study.results import load_epochs, load_results
 
-pytestmark = [pytest.mark.fault, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def rows(run: Path) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from driving import ROOT, TIMEOUT, VOLATILE, end, left_over, start
 from study.plan import Plan, folder_of
 from study.results import load_epochs, load_results
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 
 def lasting(results):
@@ -78,7 +78,7 @@ def quick():
     )
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_sharing_caching_reuse_and_packing_change_no_number(command, quick):
     usual = ("--without", "cache,sharing,reuse,packing")
     plain, fast = (command("grid", *more, text=quick, data=()) for more in (usual, ()))
@@ -230,7 +230,7 @@ def drawn(command, study_text):
     return command("random", "--trials", "3", *RANGE, text=study_text.replace('mask = "random"', "lr = 1e30"))
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_a_random_search_completes_its_draws_and_confirms_the_best(drawn):
     rows = load_results(drawn.run)
 
@@ -239,7 +239,7 @@ def test_a_random_search_completes_its_draws_and_confirms_the_best(drawn):
     assert list(rows["status"]) == ["complete"] * 5 + ["failed"]
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_what_a_search_confirmed_is_kept_in_its_plan(drawn):
     assert [(trial.arm, trial.config.seed) for trial in Plan.read(drawn.run).confirmed] == [
         ("baseline", 1),
@@ -248,7 +248,7 @@ def test_what_a_search_confirmed_is_kept_in_its_plan(drawn):
     ]
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_a_trial_that_fails_is_named_with_its_reason_and_the_way_on(drawn):
     failed = load_results(drawn.run).iloc[-1]
 

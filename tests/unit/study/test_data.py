@@ -858,7 +858,7 @@ print(kill_at)
 """Prepares in processes that are killed: in the middle of a download, then at every so many changes of the disk."""
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_a_kill_at_any_point_loses_nothing_and_the_next_call_completes(server, image_folder, tmp_path):
     one_of_each = {Path(name).parent: (name, content) for name, content in tree(image_folder).items()}
     known = publish(server, dict(one_of_each.values()))

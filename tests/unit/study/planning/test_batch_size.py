@@ -73,7 +73,7 @@ def probe():
         yield open_probe
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_a_larger_budget_gives_a_larger_batch_of_which_a_step_stays_within_it(probe):
     least = probe.run(step_mb, need(), 2)
     mb = least + 40
@@ -96,7 +96,7 @@ def killed(need, size):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_a_step_whose_process_is_killed_has_not_fitted_and_the_next_is_taken_anew(probe):
     assert probe.run(killed, need(), 2) == math.inf
     assert probe.fits(need(), 2)
@@ -369,7 +369,7 @@ def test_threads_are_measured_first_and_precision_with_the_size_that_was_found(
     }
 
 
-@pytest.mark.fault
+@pytest.mark.slow
 def test_a_study_in_automatic_batches_has_one_size_in_all_rows_which_the_next_study_takes_over(
     prepared_run, run_one, auto, image_folder, tmp_path, capsys
 ):
