@@ -273,9 +273,7 @@ def test_a_map_is_what_grad_cam_computes(name, size, saliency, eigen, monkeypatc
     np.testing.assert_allclose(found, expected, atol=1e-4 if saliency == "ablationcam" else 1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), [("test_resnet", 64), pytest.param("resnet18", 64, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("name", "size"), [("test_resnet", 64), pytest.param("resnet18", 64, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")  # the oracle's own imports
 def test_ablationcam_is_what_grad_cam_computes_with_its_own_layer_behind_a_relu(name, size):
     pytest.importorskip("pytorch_grad_cam")

@@ -1,6 +1,8 @@
-"""The arrows of the house, read from the imports of every file."""
+"""Imports go down only, in both packages; read from the imports of every file."""
 
 import ast
+import functools
+import graphlib
 import importlib.util
 import subprocess
 import sys
@@ -30,15 +32,24 @@ STUDY_LEVELS = [
     {"plan", "provenance"},
     {"run_folder"},
     {"results", "planned_images"},
-    {"analysis", "console"},
-    {"planning", "progress", "reporting"},
+    {"analysis"},
+    {"console", "progress"},
+    {"planning", "reporting"},
     {"execution", "inference"},
     {"run", "analyse", "predict", "data", "reference"},
 ]
 """Parts of the study, lowest first: values, files, statistics, what is planned and shown, what runs, the commands."""
 
-LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+LEVEL_OF = {
+    f"{package}.{part}": level
+    for package, levels in (("proxy_attention", LEVELS), ("study", STUDY_LEVELS))
+    for level, parts in enumerate(levels)
+    for part in parts
+}
 OUTSIDE = {"ray", "optuna", "pandas", "study", "experiments"}
+
+OPTUNA = {"study.execution.tuner", "study.analysis.importance"}
+"""The modules that may import optuna."""
 
 
 def name_of(path):
@@ -47,6 +58,7 @@ def name_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def imports_of(path):
     """Every dotted name that the file imports, wherever in it; ``from a import b`` gives ``a`` and ``a.b``."""
     package = name_of(path).split(".")
@@ -63,15 +75,22 @@ def imports_of(path):
 
 
 def part_of(dotted):
-    """The part of the library that a dotted name lies in, or None."""
-    head, _, rest = dotted.partition(".")
-    return rest.partition(".")[0] or None if head == "proxy_attention" else None
+    """The first two words of a dotted name that lies in one of the packages: the part that has a level; else None."""
+    words = dotted.split(".")
+    return ".".join(words[:2]) if words[0] in ("proxy_attention", "study") and len(words) > 1 else None
 
 
 def arrows(path):
-    """(from, to) between parts of the library, without those inside one part."""
+    """(from, to) between the parts of the file's package, without those inside one part."""
     here = part_of(name_of(path))
-    return {(here, part_of(name)) for name in imports_of(path) if part_of(name) in LEVEL_OF} - {(here, here)}
+    package = name_of(path).partition(".")[0]
+    there = {part_of(name) for name in imports_of(path) if name.partition(".")[0] == package}
+    return {(here, part) for part in there if part in LEVEL_OF} - {(here, here)}
+
+
+def importers(library):
+    """The modules of both packages that import this library, wherever in the file."""
+    return {name_of(path) for path in LIBRARY + STUDY if library in {n.partition(".")[0] for n in imports_of(path)}}
 
 
 def test_there_are_files_to_read():
@@ -93,13 +112,14 @@ def test_imports_are_found_wherever_they_stand(tmp_path, monkeypatch):
 
     assert {"ray.tune", "proxy_attention.trial", "optuna", "proxy_attention.models.build"} <= found
     assert "proxy_attention.data.images" in found
-    assert arrows(folder / "bad.py") == {("data", "trial"), ("data", "models")}
+    here, trial, models = (f"proxy_attention.{part}" for part in ("data", "trial", "models"))
+    assert arrows(folder / "bad.py") == {(here, trial), (here, models)}
 
 
-def test_every_part_of_the_library_has_a_level():
-    parts = {part_of(name_of(path)) for path in LIBRARY} - {None}
+def test_every_part_of_both_packages_has_a_level():
+    parts = {part_of(name_of(path)) for path in LIBRARY + STUDY} - {None}
 
-    assert parts == set(LEVEL_OF)
+    assert parts <= set(LEVEL_OF)
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
@@ -107,11 +127,25 @@ def test_the_library_imports_nothing_that_is_built_around_it(path):
     assert not {name.partition(".")[0] for name in imports_of(path)} & OUTSIDE
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
+@pytest.mark.parametrize("path", LIBRARY + STUDY, ids=name_of)
 def test_imports_go_down_and_never_sideways(path):
     wrong = [(here, there) for here, there in arrows(path) if here is None or LEVEL_OF[there] >= LEVEL_OF[here]]
 
     assert not wrong
+
+
+@pytest.mark.parametrize("files", [LIBRARY, STUDY], ids=["proxy_attention", "study"])
+def test_no_module_imports_itself_through_others(files):
+    names = {name_of(path) for path in files}
+
+    order = graphlib.TopologicalSorter({name_of(path): imports_of(path) & names for path in files}).static_order()
+
+    assert set(order) == names  # a cycle is an error that names its modules
+
+
+def test_ray_is_imported_by_the_execution_alone_and_optuna_where_it_searches_and_weighs():
+    assert {part_of(name) for name in importers("ray")} == {"study.execution"}
+    assert importers("optuna") == OPTUNA
 
 
 def test_nothing_but_the_study_imports_ray_or_optuna():
