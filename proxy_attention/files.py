@@ -11,6 +11,11 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+EPOCHS_FILE, REPORT_FILE = "epochs.json", "report.json"
+WEIGHTS_FILE, RECIPES_FILE = "weights.safetensors", "recipes.safetensors"
+CHECKPOINTS_FOLDER = "checkpoints"
+"""What a trial writes into its folder; the report comes last."""
+
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to the disk, and rename it into place."""
@@ -40,6 +45,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole or not at all; a NaN is refused, because other readers would refuse it."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; None if there is no such file, or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 class BackgroundWriter:

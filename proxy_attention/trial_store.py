@@ -10,14 +10,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from proxy_attention.checkpoints import drop_checkpoints, newest_checkpoint, save_checkpoint
-from proxy_attention.files import BackgroundWriter, write_atomic, write_json
+from proxy_attention.files import (
+    CHECKPOINTS_FOLDER,
+    EPOCHS_FILE,
+    RECIPES_FILE,
+    REPORT_FILE,
+    WEIGHTS_FILE,
+    BackgroundWriter,
+    write_atomic,
+    write_json,
+)
 from proxy_attention.proxies.step import Recipe
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from proxy_attention.trial_state import FORMAT, TrialState
 
-EPOCHS, REPORT = "epochs.json", "report.json"
-WEIGHTS, RECIPES = "weights.safetensors", "recipes.safetensors"
-CHECKPOINTS = "checkpoints"
 PARTS = ("ids", "predicted", "maps")
 """The tensors of a recipe, each stored as ``<step>.<part>``."""
 
@@ -49,7 +55,7 @@ class TrialStore:
         """
         if self._directory is None:
             return
-        saved = newest_checkpoint(self._directory / CHECKPOINTS, identity=self._identity)
+        saved = newest_checkpoint(self._directory / CHECKPOINTS_FOLDER, identity=self._identity)
         if saved is None or saved.get("format") != FORMAT:
             return
         state.restore(saved)
@@ -68,16 +74,16 @@ class TrialStore:
         if self._directory is None:
             return
         weights = {name: tensor.contiguous() for name, tensor in state.training.model.module.state_dict().items()}
-        write_atomic(self._directory / WEIGHTS, lambda path: save_file(weights, path))
+        write_atomic(self._directory / WEIGHTS_FILE, lambda path: save_file(weights, path))
         if state.recipes:
-            write_atomic(self._directory / RECIPES, lambda path: save_file(_as_tensors(state.recipes), path))
-        write_json(self._directory / REPORT, {"identity": self._identity, **as_json(report)})
-        drop_checkpoints(self._directory / CHECKPOINTS)
+            write_atomic(self._directory / RECIPES_FILE, lambda path: save_file(_as_tensors(state.recipes), path))
+        write_json(self._directory / REPORT_FILE, {"identity": self._identity, **as_json(report)})
+        drop_checkpoints(self._directory / CHECKPOINTS_FOLDER)
 
 
 def _write(saved: dict[str, Any], records: list[EpochRecord], directory: Path) -> None:
-    save_checkpoint(directory / CHECKPOINTS, len(records), saved)
-    write_json(directory / EPOCHS, [as_json(record) for record in records])
+    save_checkpoint(directory / CHECKPOINTS_FOLDER, len(records), saved)
+    write_json(directory / EPOCHS_FILE, [as_json(record) for record in records])
 
 
 def _as_tensors(recipes: list[Recipe]) -> dict[str, torch.Tensor]:
@@ -86,8 +92,8 @@ def _as_tensors(recipes: list[Recipe]) -> dict[str, torch.Tensor]:
 
 def read_recipes(directory: Path) -> list[Recipe]:
     """Read the recipes of a complete trial, one a step that was not skipped; none if it made no proxy."""
-    if not (directory / RECIPES).exists():
+    if not (directory / RECIPES_FILE).exists():
         return []
-    tensors = load_file(directory / RECIPES)
+    tensors = load_file(directory / RECIPES_FILE)
     steps = sorted({int(name.partition(".")[0]) for name in tensors})
     return [Recipe(step, *(tensors[f"{step}.{part}"] for part in PARTS)) for step in steps]

@@ -13,14 +13,11 @@ from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.analysis.grouping import query
 from study.analysis.pairs import with_baselines
 from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, console, fail
-from study.plan import ROOT
+from study.provenance import ROOT
 from study.reporting.publish import publish
 from study.reporting.terminal_report import show
-from study.results import (
-    COMPLETE,
-    load_results,
-    runs_of,
-)
+from study.results import load_results
+from study.run_folder import COMPLETE, find_runs
 
 GALLERY = ROOT / "experiments" / "gallery"
 FORMATS = ("table", "csv", "latex")
@@ -69,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE
         if args.path is None:
             raise ConfigError("the following arguments are required: PATH")
-        runs = runs_of(Path(args.path))
+        runs = [run.path for run in find_runs(Path(args.path))]
         for run in runs:
             show(run, expression=args.query, columns=args.group_by, form=args.format)
             if args.publish:

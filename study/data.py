@@ -28,8 +28,8 @@ from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.integrity import FAULTS, KINDS, Finding, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
-from study.plan import ROOT
 from study.progress import ItemProgress
+from study.provenance import ROOT
 
 PROGRAM = "data.py"
 FORMATS = ("table", "csv")

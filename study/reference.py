@@ -21,7 +21,7 @@ from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.saliency.registry import METHODS
 from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, fail
-from study.plan import ROOT
+from study.provenance import ROOT
 
 KINDS = {
     "ResNet": "resnet18",

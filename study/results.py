@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from proxy_attention.config import PROXY_FIELDS, TrialConfig
-from proxy_attention.errors import ConfigError
 from proxy_attention.records import EpochRecord
-from study.plan import ROOT, SEARCHES, Plan, PlannedTrial, folder_of, read_json
+from study.plan import Plan, PlannedTrial
+from study.provenance import ROOT
+from study.run_folder import COMPLETE, MISSING, RunFolder, TrialFolder, find_runs
 
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrialConfig))
 JUDGED = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness", "pointing_game")
@@ -50,22 +51,6 @@ COLUMNS = (
 )
 """The columns of ``load_results``, in order; people and scripts rely on them."""
 
-COMPLETE, FAILED, INTERRUPTED, MISSING = "complete", "failed", "interrupted", "missing"
-
-
-def runs_of(path: Path) -> list[Path]:
-    """The runs at this path: itself, or those in the study folder.
-
-    Raises: ConfigError if there is none.
-    """
-    path = path.expanduser().absolute()
-    if (path / "plan.json").is_file():
-        return [path]
-    found = [path / search for search in SEARCHES if (path / search / "plan.json").is_file()]
-    if not found:
-        raise ConfigError(f"a run or study folder must hold a plan.json; got {str(path)!r}")
-    return found
-
 
 def load_results(path: str | Path) -> pd.DataFrame:
     """One row a planned trial, of a run or of all runs of a study folder; columns as ``COLUMNS``.
@@ -75,7 +60,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
     Raises: ConfigError if there is no run.
     """
-    rows = [row for run in runs_of(Path(path)) for row in _rows(run)]
+    rows = [row for run in find_runs(Path(path)) for row in _rows(run)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = ("epochs_done", "judged_images", "proxy_images", "flat_maps", "seed", "split_seed")
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(JUDGED, "float64")})
@@ -125,45 +110,16 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
     rows = []
     fields = dataclasses.fields(EpochRecord)
     later = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    for run in runs_of(Path(path)):
-        for trial in trials_of(Plan.read(run), run):
-            epochs = read_json(folder_of(run, trial.trial_id) / "epochs.json") or []
+    for run in find_runs(Path(path)):
+        for trial in run.known_trials(run.read_plan()):
             whose = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.config.seed}
-            rows += [{**whose, **later, **row} for row in epochs]
+            rows += [{**whose, **later, **row} for row in run.trial(trial.trial_id).epochs()]
     return pd.DataFrame(rows, columns=["trial_id", "arm", "seed", *(field.name for field in fields)])
 
 
-def trials_of(plan: Plan, run: Path) -> list[PlannedTrial]:
-    """Every trial of a run that is known: the planned, and those that its search has suggested."""
-    known = {trial.trial_id: trial for trial in plan.trials}
-    if plan.search == "optuna":
-        known |= {trial.trial_id: trial for trial in suggested_trials(run, plan.seeds[0])}
-    known |= {trial.trial_id: trial for trial in plan.confirmed}
-    return sorted(known.values(), key=lambda trial: trial.number)
-
-
-def suggested_trials(run: Path, seed: int) -> list[PlannedTrial]:
-    """The trials on the first seed that the search has suggested so far, read from their own folders, by number."""
-    values = [read_json(file) for file in sorted((run / "trials").glob("*/trial.json"))]
-    started = [PlannedTrial.of(value["planned"]) for value in values if value is not None]  # damaged: never begun
-    return [trial for trial in started if trial.config.seed == seed]
-
-
-def status_of(run: Path, trial_id: str) -> tuple[str, str]:
-    """(status, error) of a trial, from its own files."""
-    folder = folder_of(run, trial_id)
-    if read_json(folder / "report.json") is not None:
-        return COMPLETE, ""
-    failure = read_json(folder / "error.json")
-    if failure is not None:
-        return FAILED, str(failure["error"])
-    begun = (folder / "epochs.json").is_file() or (folder / "trial.json").is_file()
-    return (INTERRUPTED if begun else MISSING), ""
-
-
-def _rows(run: Path) -> list[dict[str, Any]]:
-    plan = Plan.read(run)
-    rows = [_row(plan, run, trial) for trial in trials_of(plan, run)]
+def _rows(run: RunFolder) -> list[dict[str, Any]]:
+    plan = run.read_plan()
+    rows = [_row(plan, trial, run.trial(trial.trial_id)) for trial in run.known_trials(plan)]
     if plan.search == "optuna":
         begun = sum(1 for row in rows if row["seed"] == plan.seeds[0])
         rows += [
@@ -173,13 +129,14 @@ def _rows(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(plan: Plan, run: Path, trial: PlannedTrial) -> dict[str, Any]:
-    folder = folder_of(run, trial.trial_id)
-    status, error = status_of(run, trial.trial_id)
+def _row(plan: Plan, trial: PlannedTrial, folder: TrialFolder) -> dict[str, Any]:
     fields = trial.config.as_dict()
     if not trial.config.has_proxies:
         fields |= dict.fromkeys(PROXY_FIELDS)
-    measured = read_json(folder / "report.json") or _so_far(folder)
+    report = folder.report()
+    status, error = folder.status() if report is None else (COMPLETE, "")
+    # a trial that is not complete shows how far it is, and no accuracy that could pass for a result
+    measured = {"epochs_done": len(folder.epochs())} if report is None else report
     return {
         "trial_id": trial.trial_id,
         "config_digest": trial.config_digest,
@@ -190,11 +147,5 @@ def _row(plan: Plan, run: Path, trial: PlannedTrial) -> dict[str, Any]:
         **fields,
         **{name: measured.get(name) for name in METRICS},
         "split_digest": trial.split_digest,
-        "commit": (read_json(folder / "trial.json") or {}).get("commit", ""),
+        "commit": folder.commit(),
     }
-
-
-def _so_far(folder: Path) -> dict[str, Any]:
-    """What a trial that is not complete has to show: its epochs, and no accuracy that could pass for a result."""
-    epochs = read_json(folder / "epochs.json") or []
-    return {"epochs_done": len(epochs)}

@@ -37,16 +37,18 @@ from study.execution.ray_session import cluster_machine, ray_session
 from study.execution.run_lock import sole_driver, storage_trouble
 from study.execution.runner import run_missing_trials
 from study.execution.status import Status, status
-from study.plan import ROOT, SEARCHES, Plan, is_complete
+from study.plan import SEARCHES
 from study.planning.cost import WRONG, Price
 from study.planning.plan_check import changes_since
 from study.planning.prepare import Prepared, begin, complete_trials, prepare, priced
 from study.planning.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.planning.resources import Machine, this_machine
 from study.progress import RunProgress
+from study.provenance import ROOT
 from study.reporting.report import finish
 from study.reporting.terminal_report import show
-from study.results import COMPLETE, load_results, runs_of
+from study.results import load_results
+from study.run_folder import COMPLETE, RunFolder, find_runs
 
 MOST_METHODS = 6
 """Methods whose price a dry run tells one by one; of more it tells the range."""
@@ -113,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             args = parser().read(argv)
             if args.status is not None:
-                for run in runs_of(Path(args.status)):
-                    _show_status(status(run), out)
+                for run in find_runs(Path(args.status)):
+                    _show_status(status(run.path), out)
                 return DONE
             joined = args.address or os.environ.get("RAY_ADDRESS") or None
             machine = _machine(joined, args)
@@ -208,7 +210,7 @@ def _conduct(prepared: Prepared, machine: Machine, args: Namespace, out: Console
     price = prepared.price
     beside: dict[str, float] = {}
     if price:
-        left = [trial for trial in prepared.plan.trials if not is_complete(prepared.request.run, trial.trial_id)]
+        left = RunFolder(prepared.request.run).missing_trials(prepared.plan.trials)
         passes, judging = prepared.planner.models.explanation_passes, prepared.planner.judge_passes
         beside = {
             trial.trial_id: price.epochs_worth(trial.config, passes(trial.config), judging=judging(trial.config))
@@ -287,8 +289,9 @@ def _show_plan(prepared: Prepared, out: Console, trials_done: int) -> None:
             out.print(f"measured     {name}: {value}")
     if prepared.batch is not None:
         out.print(f"batch size   {prepared.batch.size}, {prepared.batch.why}")
-    if (request.run / "plan.json").exists():
-        for change in changes_since(Plan.read(request.run), plan):
+    folder = RunFolder(request.run)
+    if folder.has_plan:
+        for change in changes_since(folder.read_plan(), plan):
             out.print(f"changed      since the plan was made: {change}", markup=False, soft_wrap=True)
     if trials_done:
         out.print(f"done before  {trials_done} of {prepared.trial_count} trials")
@@ -328,15 +331,16 @@ def _explaining(price: Price) -> str:
 
 
 def _show_places(prepared: Prepared, out: Console) -> None:
-    run = prepared.request.run
+    run = RunFolder(prepared.request.run)
     out.print()
-    if (run / "report.html").is_file():
-        out.print(f"report       {_short(run / 'report.html')}", soft_wrap=True)
-    out.print(f"rows         {_short(run / 'results.csv')}", soft_wrap=True)
-    out.print(f"tables       python {_short(ROOT / 'study' / 'analyse.py')} {shlex.quote(_short(run))}", soft_wrap=True)
-    out.print(f"curves       tensorboard --logdir {shlex.quote(_short(run / 'trials'))}", soft_wrap=True)
+    if run.report_html.is_file():
+        out.print(f"report       {_short(run.report_html)}", soft_wrap=True)
+    out.print(f"rows         {_short(run.results_csv)}", soft_wrap=True)
+    path = shlex.quote(_short(run.path))
+    out.print(f"tables       python {_short(ROOT / 'study' / 'analyse.py')} {path}", soft_wrap=True)
+    out.print(f"curves       tensorboard --logdir {shlex.quote(_short(run.trials))}", soft_wrap=True)
     if prepared.plan.search == "optuna":
-        out.print(f"search       optuna-dashboard sqlite:///{_short(run / 'optuna.db')}", soft_wrap=True)
+        out.print(f"search       optuna-dashboard sqlite:///{_short(run.optuna_db)}", soft_wrap=True)
 
 
 def _short(path: Path) -> str:

@@ -251,6 +251,7 @@ def prepared_run(image_folder: Path) -> Callable[..., Any]:
 def run_one() -> Callable[..., list[dict[str, Any]]]:
     """Run one planned trial of a prepared run in this process, without Ray; returns what it reported."""
     from study.execution.worker import WorkerSettings, run_planned
+    from study.run_folder import RunFolder
 
     def run(prepared: Any, number: int, *, stop_after: int | None = None) -> list[dict[str, Any]]:
         reports: list[dict[str, Any]] = []
@@ -260,7 +261,7 @@ def run_one() -> Callable[..., list[dict[str, Any]]]:
             if len(reports) == stop_after:
                 raise KeyboardInterrupt
 
-        workplace = WorkerSettings(prepared.request.run, prepared.request.data_root, "cpu", "abc123")
+        workplace = WorkerSettings(RunFolder(prepared.request.run), prepared.request.data_root, "cpu", "abc123")
         run_planned(prepared.plan.trials[number], workplace, report)
         return reports
 

@@ -29,7 +29,8 @@ from experiments.speed.measure import (
     slope,
     status_mb,
 )
-from study.plan import ROOT
+from study.provenance import ROOT
+from study.run_folder import RunFolder
 
 LINEAR = Target("at most", 1.1)
 REPEATS = 3
@@ -221,7 +222,6 @@ def grow_images(count: int) -> dict[str, Any]:
 
 def grow_trials(count: int) -> list[dict[str, float]]:
     """Plan a grid, write and read its plan, read its rows before any trial has begun."""
-    from study.plan import Plan
     from study.planning.planner import Planner
     from study.planning.search import grid_plan
     from study.planning.study_file import parse_study
@@ -240,8 +240,8 @@ def grow_trials(count: int) -> list[dict[str, float]]:
             trials = _timed(seconds, "plan", lambda s=study, d=planner: grid_plan(s, d))
             assert len(trials) == count
             plan = _plan(trials)
-            _timed(seconds, "write plan.json", lambda p=plan, r=run: p.write(r))
-            _timed(seconds, "read plan.json", lambda r=run: Plan.read(r))
+            _timed(seconds, "write plan.json", lambda p=plan, r=run: RunFolder(r).write_plan(p))
+            _timed(seconds, "read plan.json", lambda r=run: RunFolder(r).read_plan())
             _timed(seconds, "load_results", lambda r=run: load_results(r))
             seconds["all of the driver's work"] = sum(seconds.values())
             found.append(seconds)
@@ -285,7 +285,7 @@ def grow_worker(count: int) -> list[float]:
         study = parse_study(STUDY.format(seeds=", ".join(map(str, range(-(-count // 10)))), dataset="folder"))
         planner = Planner(study, data_root=storage / "images", device="cpu", auto=lambda config: {})
         run = storage / "run"
-        workplace = WorkerSettings(run, storage / "images", "cpu", "")
+        workplace = WorkerSettings(RunFolder(run), storage / "images", "cpu", "")
         freeze_imports()  # as a worker of a study does
         resident = []
         for trial in grid_plan(study, planner)[:count]:
@@ -316,7 +316,7 @@ def _write_results(run: Path, sizes: Sizes) -> list[str]:
         (folder / "report.json").write_text(_as_written(_report(sizes.epochs)))
         if number < sizes.sampled:
             _write_events(folder, records, sizes)
-    _plan(tuple(trials)).write(run)
+    RunFolder(run).write_plan(_plan(tuple(trials)))
     write_text(run / "study.toml", STUDY)
     return [trial.trial_id for trial in trials]
 

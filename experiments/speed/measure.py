@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from study.plan import commit
+from study.provenance import commit
 
 PACKAGES = ("torch", "torchvision", "timm", "grad-cam", "captum", "bnnr", "tensorboard", "pandas", "numpy", "pillow")
 AS_FAST, THE_TIME = "x as fast", "x the time"

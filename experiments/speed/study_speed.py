@@ -17,7 +17,8 @@ from study.planning.prepare import Prepared, begin, prepare, trial_costs
 from study.planning.request import Request
 from study.planning.resources import this_machine
 from study.planning.study_file import parse_study
-from study.results import COMPLETE, METRICS, load_results
+from study.results import METRICS, load_results
+from study.run_folder import COMPLETE
 
 ROUNDS = 3
 ONCE = ("fresh", "processes")
@@ -45,9 +46,10 @@ ONE_TRIAL = """
 import json, sys
 from pathlib import Path
 from study.plan import PlannedTrial
-from study.trainable import WorkerSettings, run_planned
+from study.run_folder import RunFolder
+from study.execution.worker import WorkerSettings, run_planned
 run, planned = Path(sys.argv[1]), PlannedTrial.of(json.loads(sys.argv[2]))
-run_planned(planned, WorkerSettings(run, None, "cpu", ""), lambda metrics: None)
+run_planned(planned, WorkerSettings(RunFolder(run), None, "cpu", ""), lambda metrics: None)
 """
 
 

@@ -23,7 +23,7 @@ from study.analysis.pairs import (
     twins,
 )
 from study.plan import PROXY
-from study.results import COMPLETE
+from study.run_folder import COMPLETE
 
 ENOUGH_SEEDS = 5
 ALPHA = 0.05

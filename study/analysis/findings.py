@@ -9,8 +9,9 @@ import pandas as pd
 from proxy_attention.config import LEAKING
 from study.analysis.claims import Claim, claims
 from study.analysis.pairs import with_baselines
-from study.plan import BASELINE, PROXY, Plan, folder_of, read_json
-from study.results import COMPLETE, load_epochs, load_results, with_weights_named
+from study.plan import BASELINE, PROXY, Plan
+from study.results import load_epochs, load_results, with_weights_named
+from study.run_folder import COMPLETE, RunFolder
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Run:
     @classmethod
     def read(cls, folder: Path) -> "Run":
         """Raises: ConfigError if there is no run."""
-        plan = Plan.read(folder)
+        run = RunFolder(folder)
+        plan = run.read_plan()
         rows = with_baselines(with_weights_named(load_results(folder)))
         chosen_on = None if plan.search == "grid" else plan.seeds[0]
         done, scope = rows[rows["status"] == COMPLETE], comparable(rows, chosen_on=chosen_on)
@@ -46,7 +48,7 @@ class Run:
             rows=rows,
             scope=scope,
             epochs=epochs[epochs["trial_id"].isin(scope["trial_id"])],
-            reports={name: read_json(folder_of(folder, name) / "report.json") or {} for name in done["trial_id"]},
+            reports={name: run.trial(name).report() or {} for name in done["trial_id"]},
             answers=claims(rows, chosen_on=chosen_on),
         )
 

@@ -14,7 +14,7 @@ from study.analysis.pairs import (
     difference,
 )
 from study.plan import BASELINE, PROXY
-from study.results import COMPLETE
+from study.run_folder import COMPLETE
 
 FACTORS = [*TRAINING, "schedule", *PROXY_FIELDS, "arm"]
 """What a table may be made by, in this order, where it varies."""

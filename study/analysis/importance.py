@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from study.plan import Plan
+from study.run_folder import RunFolder
 
 FEWEST_TRIALS = 4
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def importances(run: Path, plan: Plan) -> tuple[dict[str, float], int]:
 
     Source: fANOVA; Hutter et al., An Efficient Approach for Assessing Hyperparameter Importance, ICML 2014.
     """
-    file = run / "optuna.db"
+    file = RunFolder(run).optuna_db
     if plan.search != "optuna" or not file.is_file():
         return {}, 0
     import optuna  # here: only the report of a search needs it, and it takes a second

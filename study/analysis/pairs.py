@@ -11,7 +11,7 @@ import pandas as pd
 
 from proxy_attention.config import LEAKING, PROXY_FIELDS, TrialConfig
 from study.plan import BASELINE, PROXY
-from study.results import COMPLETE
+from study.run_folder import COMPLETE
 
 ACCURACIES = ("val_accuracy", "test_accuracy")
 OTHER = [f.name for f in dataclasses.fields(TrialConfig) if f.name not in (*PROXY_FIELDS, "schedule")]

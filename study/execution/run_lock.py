@@ -11,7 +11,7 @@ from pathlib import Path
 
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_text
-from study.plan import LOCK
+from study.run_folder import RunFolder
 
 ROOM_MIB = 64
 """A trial that fails with less free than this has failed for want of it: a checkpoint is tens of MiB."""
@@ -25,7 +25,7 @@ def sole_driver(run: Path) -> Iterator[None]:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(RunFolder(run).lock_file, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ConfigError(
             f"--storage must be a folder that can be written; got {str(run)!r}: {error.strerror}"

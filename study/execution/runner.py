@@ -8,8 +8,8 @@ from typing import Any
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.schedule import Schedule
 from proxy_attention.state_keys import branch_points
-from study.execution.worker import WorkerSettings, write_error
-from study.plan import Plan, PlannedTrial, folder_of, is_complete
+from study.execution.worker import WorkerSettings
+from study.plan import PlannedTrial
 from study.planning.benchmark import gpu_memory_mb
 from study.planning.prepare import Prepared
 from study.planning.request import Request
@@ -20,7 +20,8 @@ from study.planning.search import (
     schedules_of,
 )
 from study.planning.study_file import Study
-from study.results import COMPLETE, load_results, trials_of
+from study.results import load_results
+from study.run_folder import COMPLETE, RunFolder
 
 
 def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
@@ -35,12 +36,12 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
     from study.execution.tuner import Outcome, run_optuna, run_trials
 
     request, planner = prepared.request, prepared.planner
-    run = request.run
-    plan = Plan.read(run)
+    run = RunFolder(request.run)
+    plan = run.read_plan()
     resources = prepared.resources
 
     def run_missing(trials: tuple[PlannedTrial, ...], resources: Resources) -> Outcome:
-        missing = [trial for trial in trials if not is_complete(run, trial.trial_id)]
+        missing = run.missing_trials(trials)
         workplace = worker_settings(prepared, known=trials)
         shared = workplace.sharing.names if workplace.sharing is not None else frozenset()
         keys = [planner.state_keys(trial) for trial in missing]
@@ -63,21 +64,21 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
         outcome = search(1, resources)  # alone: its peak tells how many fit a GPU
         if outcome.interrupted:
             return True
-        resources = packed(resources, peak_mb=_peak_mb(run), memory_mb=gpu_memory_mb(), cpus=prepared.cpus)
+        resources = packed(resources, peak_mb=_peak_mb(run.path), memory_mb=gpu_memory_mb(), cpus=prepared.cpus)
     outcome = search(0, resources)
-    _write_down_errors(outcome.errors, trials_of(plan, run), run)
+    _write_down_errors(outcome.errors, run.known_trials(plan), run)
     if outcome.interrupted or plan.search == "grid" or len(plan.seeds) == 1:
         return outcome.interrupted
     if not plan.confirmed:
-        suggested = trials_of(plan, run)
-        rows = load_results(run)
+        suggested = run.known_trials(plan)
+        rows = load_results(run.path)
         done = rows[rows["status"] == COMPLETE]
         accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
         confirmed = confirmation_plan(request.study, planner, suggested, accuracies, confirm=plan.confirm)
         plan = dataclasses.replace(plan, confirmed=confirmed)
-        plan.write(run)
+        run.write_plan(plan)
     outcome = run_missing(plan.confirmed, resources)
-    _write_down_errors(outcome.errors, trials_of(plan, run), run)
+    _write_down_errors(outcome.errors, run.known_trials(plan), run)
     return outcome.interrupted
 
 
@@ -88,7 +89,7 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
         names = branch_points(map(prepared.planner.state_keys, known))
         sharing = dataclasses.replace(sharing, names=names, epochs=frozenset() if known else _partings(request.study))
     return WorkerSettings(
-        run=request.run,
+        run=RunFolder(request.run),
         data_root=request.data_root,
         device=prepared.resources.device,
         commit=prepared.plan.about["commit"],
@@ -117,10 +118,9 @@ def _peak_mb(run: Path) -> float:
     return float(peaks.max()) if len(peaks) else 0.0
 
 
-def _write_down_errors(errors: dict[str, str], trials: list[PlannedTrial], run: Path) -> None:
-    """A worker that was killed could not say so itself: what Ray says of it becomes the trial's error."""
+def _write_down_errors(errors: dict[str, str], trials: list[PlannedTrial], run: RunFolder) -> None:
+    """Write what Ray says of trials whose worker was killed: it could not write why."""
     for trial in trials:
-        folder = folder_of(run, trial.trial_id)
-        told = (folder / "error.json").exists() or is_complete(run, trial.trial_id)
-        if trial.trial_id in errors and not told:
-            write_error(folder, trial, errors[trial.trial_id])
+        folder = run.trial(trial.trial_id)
+        if trial.trial_id in errors and not folder.error_file.exists() and not folder.is_complete:
+            folder.write_error(trial, errors[trial.trial_id])

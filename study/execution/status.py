@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy_attention.state_keys import state_keys
-from study.plan import LOCK, Plan, PlannedTrial, folder_of, read_json
-from study.results import COMPLETE, FAILED, INTERRUPTED, status_of, trials_of
+from study.plan import PlannedTrial
+from study.run_folder import COMPLETE, FAILED, INTERRUPTED, RunFolder
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ def status(run: Path) -> Status:
 
     Raises: ConfigError if its plan cannot be read.
     """
-    plan = Plan.read(run)
-    known = trials_of(plan, run)
-    states = {trial.trial_id: status_of(run, trial.trial_id) for trial in known}
-    epochs = {trial.trial_id: read_json(folder_of(run, trial.trial_id) / "epochs.json") or [] for trial in known}
+    folder = RunFolder(run)
+    plan = folder.read_plan()
+    known = folder.known_trials(plan)
+    states = {trial.trial_id: folder.trial(trial.trial_id).status() for trial in known}
+    epochs = {trial.trial_id: folder.trial(trial.trial_id).epochs() for trial in known}
     total = known[0].config.planned.total_epochs if known else 0
     running = tuple(
         Running(trial_id, len(rows), total, float(rows[-1]["val_accuracy"]) if rows else math.nan)
@@ -95,7 +96,7 @@ def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknow
 def driver_of(run: Path) -> str:
     """The process that runs it, as it wrote itself into the lock; empty if it is gone. Of another host, as written."""
     try:
-        values = json.loads((run / LOCK).read_text(encoding="utf-8"))
+        values = json.loads(RunFolder(run).lock_file.read_text(encoding="utf-8"))
         pid, host = int(values["pid"]), str(values["host"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -3,7 +3,6 @@
 No scheduler, stopper, pruner or time budget is ever set: a trial ends when its schedule does.
 """
 
-import json
 import logging
 import os
 import pickle
@@ -11,7 +10,6 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
@@ -25,11 +23,11 @@ from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.execution.run_lock import storage_trouble
 from study.execution.worker import WorkerSettings, memory_came_back, run_planned
-from study.plan import PlannedTrial, folder_of, is_complete
+from study.plan import PlannedTrial
 from study.planning.planner import Planner
 from study.planning.resources import Resources
 from study.planning.study_file import Range, Study, arm_of
-from study.results import suggested_trials
+from study.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +65,7 @@ class Watcher(Protocol):
 class _Watch(tune.Callback):
     """Tune's interface to a watcher."""
 
-    def __init__(self, watcher: Watcher, run: Path) -> None:
+    def __init__(self, watcher: Watcher, run: RunFolder) -> None:
         self._watcher, self._run = watcher, run
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,7 +91,7 @@ class _Watch(tune.Callback):
 
     def _stop_if_starved(self) -> None:
         """Where the disk is the trouble, every other trial would fail of it, too: stop as for Ctrl-C."""
-        if storage_trouble(self._run):
+        if storage_trouble(self._run.path):
             signal.raise_signal(signal.SIGUSR1)  # Tune winds up on it while it runs trials
 
 
@@ -152,9 +150,9 @@ def run_trials(
     )
 
 
-def storage_of(run: Path) -> optuna.storages.RDBStorage:
+def storage_of(run: RunFolder) -> optuna.storages.RDBStorage:
     """The run's optuna.db, which optuna-dashboard opens."""
-    return optuna.storages.RDBStorage(f"sqlite:///{run / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
+    return optuna.storages.RDBStorage(f"sqlite:///{run.optuna_db}", engine_kwargs={"connect_args": {"timeout": 60}})
 
 
 def run_optuna(
@@ -177,16 +175,12 @@ def run_optuna(
     known = optuna.create_study(
         storage=storage_of(workplace.run), study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
     )
-    cut = [
-        trial
-        for trial in suggested_trials(workplace.run, study.seeds[0])
-        if not is_complete(workplace.run, trial.trial_id)
-    ]
+    cut = workplace.run.missing_trials(workplace.run.suggested_trials(study.seeds[0]))
     outcome = run_trials(cut, workplace, resources, watcher)
     if outcome.interrupted:
         return outcome
     _settle(known, workplace.run, study.seeds[0])
-    missing = suggestions - len(suggested_trials(workplace.run, study.seeds[0]))
+    missing = suggestions - len(workplace.run.suggested_trials(study.seeds[0]))
     if missing <= 0:
         return outcome
 
@@ -211,13 +205,13 @@ def run_optuna(
     return Outcome(further.interrupted, outcome.errors | further.errors)
 
 
-def _settle(known: optuna.Study, run: Path, seed: int) -> None:
+def _settle(known: optuna.Study, run: RunFolder, seed: int) -> None:
     """Tell Optuna how trials ended that it still believes running: their value, or that they failed."""
-    numbers = {trial.number: trial.trial_id for trial in suggested_trials(run, seed)}
+    numbers = {trial.number: trial.trial_id for trial in run.suggested_trials(seed)}
     for trial in known.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         trial_id = numbers.get(trial.number)
-        if trial_id is not None and is_complete(run, trial_id):
-            report = json.loads((folder_of(run, trial_id) / "report.json").read_text(encoding="utf-8"))
+        report = run.trial(trial_id).report() if trial_id is not None else None
+        if report is not None:
             known.tell(trial.number, report[METRIC])
         else:
             known.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -273,7 +267,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"{label}-{stamp}",
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            storage_path=str(workplace.run / "ray"),
+            storage_path=str(workplace.run.ray),
             verbose=0,
             callbacks=[_Watch(watcher, workplace.run)],
         ),
@@ -289,6 +283,6 @@ def _fit(
         trial_id = (result.config or {})["trial"]["trial_id"]
         if result.error is not None:
             errors[trial_id] = " ".join(str(result.error).split())[-300:]
-        elif not is_complete(workplace.run, trial_id):
+        elif not workplace.run.trial(trial_id).is_complete:
             interrupted = True
     return Outcome(interrupted=interrupted, errors=errors)

@@ -1,6 +1,5 @@
 """One Tune trial: run the library's trial in this worker, report every epoch, give the memory back."""
 
-import json
 import os
 import shutil
 import time
@@ -27,14 +26,12 @@ from proxy_attention.trial import run_trial
 from proxy_attention.trial_state import replay_steps
 from proxy_attention.trial_store import read_recipes
 from study.execution.tensorboard import PADDING, TensorBoardLog, sheet
-from study.plan import PlannedTrial, folder_of, is_complete, read_json
+from study.plan import PlannedTrial
 from study.planned_images import images_of
+from study.run_folder import RunFolder, TrialFolder
 
 SLACK_TENSORS, SLACK_MB = 64, 64.0
 """What a worker may hold beyond what it held after its first trial: other images, another method's tables."""
-
-SHEET = ("proxies.png", "proxies.json")
-"""A few proxies of a trial beside their originals, and what its rows show."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -54,7 +51,7 @@ class WorkerSettings:
         reuse: whether a worker trains one trial after another.
     """
 
-    run: Path
+    run: RunFolder
     data_root: Path | None
     device: str
     commit: str
@@ -85,12 +82,6 @@ def metrics(planned: PlannedTrial, record: EpochRecord, *, trained: bool = True)
     }
 
 
-def write_error(folder: Path, planned: PlannedTrial, error: str, trace: str = "") -> None:
-    """Write down why a trial failed."""
-    values = {"error": " ".join(error.split()), "traceback": trace, "config": planned.config.as_dict()}
-    write_json(folder / "error.json", values)
-
-
 def memory_came_back(device: str) -> bool:
     """Whether this worker holds no more than it did after its first trial; else it must not train another."""
     tensors, allocated_mb = _held(device)
@@ -116,12 +107,11 @@ def run_planned(planned: PlannedTrial, workplace: WorkerSettings, report: Report
     Raises: whatever stopped the trial, after it is written down in ``error.json``.
     """
     started = time.perf_counter()
-    folder = folder_of(workplace.run, planned.trial_id)
-    if is_complete(workplace.run, planned.trial_id):
+    folder = workplace.run.trial(planned.trial_id)
+    if folder.is_complete:
         report(metrics(planned, _epochs_of(folder)[-1], trained=False))
         return
-    write_json(folder / "trial.json", {"planned": planned.as_dict(), "commit": workplace.commit})
-    (folder / "error.json").unlink(missing_ok=True)
+    folder.begin(planned, workplace.commit)
     try:
         twin = _complete_twin(planned, workplace.run)
         if twin is not None:
@@ -130,22 +120,22 @@ def run_planned(planned: PlannedTrial, workplace: WorkerSettings, report: Report
             _train(planned, workplace, folder, report)
     except Exception as error:  # an interruption is no failure: the trial goes on later
         with suppress(OSError):  # a full disk is the error itself, and must not hide behind one of writing it down
-            write_error(folder, planned, f"{type(error).__name__}: {error}", traceback.format_exc())
+            folder.write_error(planned, f"{type(error).__name__}: {error}", traceback.format_exc())
         traceback.clear_frames(error.__traceback__)  # else the traceback keeps the model alive in a reused worker
         raise
     finally:
         clear_caches(torch.device(workplace.device))
 
 
-def _train(planned: PlannedTrial, workplace: WorkerSettings, folder: Path, report: Report) -> None:
+def _train(planned: PlannedTrial, workplace: WorkerSettings, folder: TrialFolder, report: Report) -> None:
     config = planned.config
     images = images_of(planned, workplace.data_root, cache=workplace.cache, cache_mb=workplace.cache_mb)
     reported = False
     if config.compile and workplace.cache is not None:  # else it writes to the system's temporary folder
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(workplace.cache / "compiled"))
-    trial = run_trial(config, images, device=workplace.device, directory=folder, sharing=workplace.sharing)
+    trial = run_trial(config, images, device=workplace.device, directory=folder.path, sharing=workplace.sharing)
     # closed even if interrupted: the traceback would keep the trial alive, and with it the locks that others wait for
-    with TensorBoardLog(folder) as scalars, closing(trial) as running:
+    with TensorBoardLog(folder.path) as scalars, closing(trial) as running:
         for progress in running:
             if progress.report is None:
                 for record in (*progress.earlier, progress.record):
@@ -162,7 +152,7 @@ def _train(planned: PlannedTrial, workplace: WorkerSettings, folder: Path, repor
                 reported = True
 
 
-def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images: ImageSet) -> None:
+def _keep_examples(folder: TrialFolder, record: EpochRecord, examples: Examples, images: ImageSet) -> None:
     """Write the sheet of the newest step that made any, and what its rows show."""
     if not len(examples.ids):
         return
@@ -173,47 +163,46 @@ def _keep_examples(folder: Path, record: EpochRecord, examples: Examples, images
         )
     ]
     picture = Image.fromarray(sheet(examples).transpose(1, 2, 0))
-    drawn, told = (folder / name for name in SHEET)
-    write_atomic(drawn, lambda path: picture.save(path, format="PNG"))
-    write_json(told, {"epoch": record.epoch, "padding": PADDING, "rows": rows})
+    write_atomic(folder.proxies_png, lambda path: picture.save(path, format="PNG"))
+    write_json(folder.proxies_file, {"epoch": record.epoch, "padding": PADDING, "rows": rows})
 
 
-def _make_missing_examples(planned: PlannedTrial, folder: Path, images: ImageSet, scalars: TensorBoardLog) -> None:
+def _make_missing_examples(
+    planned: PlannedTrial, folder: TrialFolder, images: ImageSet, scalars: TensorBoardLog
+) -> None:
     """Keep a complete trial's newest sheet where it has none: it took over an epoch beyond the step from another."""
     made = [record for record in _epochs_of(folder) if record.made_images]
-    if not made or (read_json(folder / SHEET[1]) or {}).get("epoch") == made[-1].epoch:
+    if not made or (folder.proxies() or {}).get("epoch") == made[-1].epoch:
         return
-    recipes = read_recipes(folder)
+    recipes = read_recipes(folder.path)
     newest = max(number for number, recipe in enumerate(recipes) if len(recipe.ids))
     step = next(islice(replay_steps(planned.config, images, recipes), newest, None))
     scalars.examples(made[-1], step.examples)
     _keep_examples(folder, made[-1], step.examples, images)
 
 
-def _complete_twin(planned: PlannedTrial, run: Path) -> Path | None:
-    """Another trial's folder with the same digest and a report: a search may suggest a setting twice."""
-    for folder in sorted((run / "trials").glob(f"*-{planned.config_digest[:8]}")):
-        other = read_json(folder / "trial.json")
-        same = other is not None and other["planned"]["config_digest"] == planned.config_digest
-        if same and folder.name != planned.trial_id and is_complete(run, folder.name):
+def _complete_twin(planned: PlannedTrial, run: RunFolder) -> TrialFolder | None:
+    """Find another complete trial with the same digest: a search may suggest a setting twice."""
+    for folder in run.trial_folders(f"*-{planned.config_digest[:8]}"):
+        if folder.trial_id == planned.trial_id:
+            continue
+        other = folder.planned()
+        if other is not None and other.config_digest == planned.config_digest and folder.is_complete:
             return folder
     return None
 
 
-def _epochs_of(folder: Path) -> list[EpochRecord]:
-    return [EpochRecord(**epoch) for epoch in json.loads((folder / "epochs.json").read_text(encoding="utf-8"))]
+def _epochs_of(folder: TrialFolder) -> list[EpochRecord]:
+    return [EpochRecord(**epoch) for epoch in folder.epochs()]
 
 
-def _take_over(twin: Path, folder: Path, planned: PlannedTrial, report: Report, started: float) -> None:
+def _take_over(twin: TrialFolder, folder: TrialFolder, planned: PlannedTrial, report: Report, started: float) -> None:
     """Report the twin's epochs, and its result with the little time that this took."""
     epochs = _epochs_of(twin)
-    result = json.loads((twin / "report.json").read_text(encoding="utf-8"))
-    write_json(folder / "epochs.json", [as_json(epoch) for epoch in epochs])
-    for name in SHEET:
-        if (twin / name).exists():
-            write_atomic(folder / name, partial(shutil.copyfile, twin / name))
+    write_json(folder.epochs_file, [as_json(epoch) for epoch in epochs])
+    for source, target in ((twin.proxies_png, folder.proxies_png), (twin.proxies_file, folder.proxies_file)):
+        if source.exists():
+            write_atomic(target, partial(shutil.copyfile, source))
     report(metrics(planned, epochs[-1], trained=False))
-    write_json(
-        folder / "report.json",
-        {**result, "wall_seconds": time.perf_counter() - started, "same_as": twin.name},
-    )
+    wall_seconds = time.perf_counter() - started
+    write_json(folder.report_file, {**(twin.report() or {}), "wall_seconds": wall_seconds, "same_as": twin.trial_id})

@@ -29,7 +29,7 @@ from proxy_attention.errors import ConfigError
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch, untrained
 from proxy_attention.models.weights import not_finite
 from study.inference.selection import Picked
-from study.plan import folder_of, read_json
+from study.run_folder import RunFolder
 
 NOT_FINITE = "the classifier's logits for it are not finite"
 
@@ -106,17 +106,19 @@ def load_model(picked: Picked, device: torch.device) -> Model:
     Raises: ConfigError if its report or its weights are missing, damaged, or of another model.
     """
     config, name = picked.planned.config, picked.name
-    folder = folder_of(picked.run, picked.planned.trial_id)
-    report = read_json(folder / "report.json")
+    run = RunFolder(picked.run)
+    report = run.trial(picked.planned.trial_id).report() or {}
     try:
         classes = tuple(str(known) for known in report["classes"])
-        twin = str(report.get("same_as", folder.name))  # a setting that was suggested twice was trained once
+        twin = str(
+            report.get("same_as", picked.planned.trial_id)
+        )  # a setting that was suggested twice was trained once
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"report.json of {name} must be one that a trial wrote; it cannot be used") from error
     classifier = untrained(  # the architecture does not depend on where its first weights came from
         config.model, classes=len(classes), image_size=config.image_size, weights=config.weights, seed=config.seed
     )
-    _fill(classifier, folder.parent / Path(twin).name / "weights.safetensors", name)
+    _fill(classifier, run.trial(Path(twin).name).weights_file, name)
     classifier.to(device).module.eval()
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True  # as in its trial
     fp16_on_cpu = config.precision == "fp16" and device.type == "cpu"

@@ -9,8 +9,9 @@ from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError
 from study.analysis.grouping import query
 from study.analysis.pairs import SETTING, pair_key, records, with_baselines
-from study.plan import PROXY, Plan, PlannedTrial
-from study.results import COMPLETE, load_results, runs_of, trials_of
+from study.plan import PROXY, PlannedTrial
+from study.results import load_results
+from study.run_folder import COMPLETE, find_runs
 
 MOST_MODELS, MOST_LISTED = 32, 6
 """Models that are held in memory at once, and trials that an error names."""
@@ -37,8 +38,8 @@ def complete_trials(path: Path) -> pd.DataFrame:
     Raises: ConfigError if there is no run, or no trial of it is complete.
     """
     frames = []
-    runs = runs_of(path)
-    for run in runs:
+    runs = find_runs(path)
+    for run in (found.path for found in runs):
         rows = with_baselines(load_results(run))
         shown = f"{run.name}/" + rows["trial_id"] if len(runs) > 1 else rows["trial_id"]
         frames.append(rows.assign(run=str(run), shown_id=shown)[rows["status"] == COMPLETE])
@@ -135,7 +136,9 @@ def _best_on_val(done: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _as_picked(path: Path, rows: pd.DataFrame) -> list[Picked]:
-    known = {(str(run), trial.trial_id): trial for run in runs_of(path) for trial in trials_of(Plan.read(run), run)}
+    known = {
+        (str(run.path), trial.trial_id): trial for run in find_runs(path) for trial in run.known_trials(run.read_plan())
+    }
     return [Picked(_id(row), Path(row["run"]), known[row["run"], row["trial_id"]]) for _, row in rows.iterrows()]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_text
 from study.plan import Plan
+from study.run_folder import RunFolder
 
 
 def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
@@ -13,11 +14,12 @@ def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
     Raises: ConfigError if the folder holds another plan.
     """
     check_plan(run, plan)
-    if (run / "plan.json").exists():
-        return Plan.read(run)
+    folder = RunFolder(run)
+    if folder.has_plan:
+        return folder.read_plan()
     try:
-        write_text(run / "study.toml", study_text)
-        plan.write(run)
+        write_text(folder.study_file, study_text)
+        folder.write_plan(plan)
     except OSError as error:
         raise ConfigError(f"--storage must have room and be writable; got {str(run)!r}: {error.strerror}") from error
     return plan
@@ -28,16 +30,17 @@ def check_plan(run: Path, plan: Plan) -> None:
 
     Raises: ConfigError if it does, or if it holds trials whose plan is gone.
     """
-    if not (run / "plan.json").exists():
+    folder = RunFolder(run)
+    if not folder.has_plan:
         planned = {trial.trial_id for trial in plan.trials}
-        orphans = sorted(folder.name for folder in (run / "trials").glob("*") if folder.name not in planned)
+        orphans = [trial.trial_id for trial in folder.trial_folders() if trial.trial_id not in planned]
         if orphans:  # trials of this very plan are taken up again: their names hold their digests
             raise ConfigError(
                 f"{str(run)!r} must hold the plan.json of its trials; it is gone, and this plan does not know "
                 f"{orphans[0]} (take another --name)"
             )
         return
-    kept = Plan.read(run)
+    kept = folder.read_plan()
     if kept.fingerprint != plan.fingerprint:
         raise ConfigError(
             f"--name must be new for another plan: {kept.name!r} already holds a {kept.search} of {_size(kept)} made "

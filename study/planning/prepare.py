@@ -4,12 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.shared_states import Sharing
-from study.plan import Plan, PlannedTrial, about, folder_of, is_complete, read_json
+from study.plan import Plan, PlannedTrial
 from study.planning.batch_size import Found, find
 from study.planning.benchmark import fastest_threads, is_open, measure, named_threads, without_auto
 from study.planning.cost import Price, TrialCost, work
@@ -25,7 +24,9 @@ from study.planning.search import (
     random_plan,
 )
 from study.planning.study_file import to_toml
-from study.results import COMPLETE, load_results, trials_of
+from study.provenance import about
+from study.results import load_results
+from study.run_folder import COMPLETE, RunFolder, TrialFolder
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Prepared:
         """Where the run's shared sharing lie; None if nothing is to be shared."""
         if "sharing" in self.request.without:
             return None
-        return Sharing(self.request.caches / "prefixes", limit_mb=self.request.cache_gb * 1024)
+        return Sharing(RunFolder(self.request.run).shared_states, limit_mb=self.request.cache_gb * 1024)
 
 
 def prepare(
@@ -101,8 +102,8 @@ def prepare(
     """
     study, grid = request.study, request.search == "grid"
     count = len(study.grid()) * len(study.seeds) if grid else request.suggestions
-    kept = Plan.read(request.run).measured if (request.run / "plan.json").exists() else {}
-    measured: dict[str, Any] = dict(kept)
+    folder = RunFolder(request.run)
+    measured: dict[str, Any] = dict(folder.read_plan().measured) if folder.has_plan else {}
     share = partial(
         decide,
         machine,
@@ -122,13 +123,12 @@ def prepare(
         device=resources.device,
         auto=partial(without_auto, measured=measured, resources=resources),
         progress=progress,
-        cache=request.caches if caching and "cache" not in request.without else None,
+        cache=folder.caches if caching and "cache" not in request.without else None,
         cache_mb=request.cache_gb * 1024,
     )
     batch = Found(measured["batch_size"], "as planned") if "batch_size" in measured else None
     if batch is None:  # before precision, which is measured at it
-        sizes = request.caches / "batch_sizes.json"
-        batch = find(study, planner, resources=resources, file=sizes, keep=caching, tell=tell)
+        batch = find(study, planner, resources=resources, file=folder.batch_sizes, keep=caching, tell=tell)
         measured |= {"batch_size": batch.size} if batch is not None else {}
     trials = _planned(request, planner)
     asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
@@ -176,9 +176,9 @@ def priced(prepared: Prepared) -> Prepared:
 
 def trial_costs(prepared: Prepared) -> list[TrialCost]:
     """Every trial of the run with what its files hold of it; of a search, what is not known yet is drawn at random."""
-    plan, run, planner = prepared.plan, prepared.request.run, prepared.planner
-    known = trials_of(Plan.read(run), run) if (run / "plan.json").exists() else list(plan.trials)
-    found = [_passage(trial, run, planner) for trial in known]
+    plan, run, planner = prepared.plan, RunFolder(prepared.request.run), prepared.planner
+    known = run.known_trials(run.read_plan()) if run.has_plan else list(plan.trials)
+    found = [_cost_of(trial, run.trial(trial.trial_id), planner) for trial in known]
     drawn = expected_configs(
         prepared.request.study, suggestions=plan.suggestions, confirm=plan.confirm, searched=plan.search != "grid"
     )
@@ -194,14 +194,13 @@ def trial_costs(prepared: Prepared) -> list[TrialCost]:
     ]
 
 
-def _passage(trial: PlannedTrial, run: Path, planner: Planner) -> TrialCost:
-    epochs = read_json(folder_of(run, trial.trial_id) / "epochs.json") or []
+def _cost_of(trial: PlannedTrial, folder: TrialFolder, planner: Planner) -> TrialCost:
     return TrialCost.of(
         trial.config,
         data=trial.data_digest,
         weights=planner.weights.digest(trial.config),
-        done=len(epochs),
-        complete=is_complete(run, trial.trial_id),
+        done=len(folder.epochs()),
+        complete=folder.is_complete,
         passes=planner.models.explanation_passes(trial.config),
         judging=planner.judge_passes(trial.config),
     )
@@ -225,6 +224,6 @@ def begin(prepared: Prepared) -> Plan:
 
 def complete_trials(prepared: Prepared) -> int:
     """Trials complete so far, from the run's own files."""
-    if not (prepared.request.run / "plan.json").exists():
+    if not RunFolder(prepared.request.run).has_plan:
         return 0
     return int((load_results(prepared.request.run)["status"] == COMPLETE).sum())

@@ -10,7 +10,7 @@ from typing import Any
 from proxy_attention.config import DEFAULTS
 from proxy_attention.data.registry import SOURCES, default_root
 from proxy_attention.errors import ConfigError, unknown
-from study.plan import ROOT, SEARCHES, Plan
+from study.plan import SEARCHES
 from study.planning.study_file import (
     SAFE_NAME,
     Study,
@@ -20,7 +20,8 @@ from study.planning.study_file import (
     parse_study,
     study_file,
 )
-from study.results import runs_of
+from study.provenance import ROOT
+from study.run_folder import STUDY_FILE, RunFolder, find_runs
 
 EXPERIMENTS = ROOT / "experiments"
 SUGGESTIONS, CONFIRM = 20, 1
@@ -67,9 +68,10 @@ class Request:
 
         Raises: ConfigError if plan.json or study.toml is missing or damaged.
         """
-        plan = Plan.read(run)
+        folder = RunFolder(run)
+        plan = folder.read_plan()
         try:
-            study = parse_study((run / "study.toml").read_text(encoding="utf-8"))
+            study = parse_study(folder.study_file.read_text(encoding="utf-8"))
             options = dict(plan.options)
             root = options.pop("data_root")
             options["without"] = tuple(options.get("without", ()))
@@ -98,7 +100,7 @@ class Request:
     @property
     def caches(self) -> Path:
         """What runs below one storage share: ``images`` and ``sharing``, always safe to delete."""
-        return self.run.parent.parent / ".cache"
+        return RunFolder(self.run).caches
 
 
 def requests(args: Namespace) -> list[Request]:
@@ -116,7 +118,7 @@ def requests(args: Namespace) -> list[Request]:
             if getattr(args, option) is not None:
                 name = "--" + option.replace("_", "-")
                 raise ConfigError(f"{name} must not be given with --restore, which runs the plan as it was made")
-        return [Request.of_run(run, command=command) for run in runs_of(Path(args.restore))]
+        return [Request.of_run(run.path, command=command) for run in find_runs(Path(args.restore))]
     if args.search is None:
         raise ConfigError(f"--search must be one of {', '.join(SEARCHES)}; got none (or give --restore PATH)")
     if args.search not in SEARCHES:
@@ -125,7 +127,7 @@ def requests(args: Namespace) -> list[Request]:
         if args.search == "grid" and getattr(args, option) is not None:
             raise ConfigError(f"--{option} must go with --search optuna or random; got it with grid")
     file = _experiment(args.experiment or "quick")
-    name = args.name or (file.parent.name if file.name == "study.toml" else file.stem)
+    name = args.name or (file.parent.name if file.name == STUDY_FILE else file.stem)
     if not SAFE_NAME.fullmatch(name):
         raise ConfigError(f"--name must be of letters, digits, '.', '_' and '-', at most 64; got {name!r}")
     study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied(args, file))

@@ -15,6 +15,7 @@ from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.schedule import Schedule
 from proxy_attention.validation import check
 from study.plan import BASELINE, PROXY
+from study.run_folder import STUDY_FILE
 
 TABLES = ("study", "fixed", "search", "arm")
 STUDY_KEYS = ("question", "seeds")
@@ -126,7 +127,7 @@ def study_file(path: Path) -> Path:
 
     Raises: ConfigError if there is none.
     """
-    file = path / "study.toml" if path.is_dir() else path
+    file = path / STUDY_FILE if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(
             f"--experiment must be a study.toml, its folder, or a name under experiments/; got {str(path)!r}"

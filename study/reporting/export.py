@@ -10,9 +10,9 @@ from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic, write_json
 from proxy_attention.trial_state import replay_steps
 from proxy_attention.trial_store import read_recipes
-from study.plan import Plan, PlannedTrial, folder_of
+from study.plan import PlannedTrial
 from study.planned_images import images_of
-from study.results import trials_of
+from study.run_folder import RunFolder
 
 
 def export_proxies(run: Path, trial_ids: Sequence[str], folder: Path) -> int:
@@ -23,13 +23,14 @@ def export_proxies(run: Path, trial_ids: Sequence[str], folder: Path) -> int:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--export-proxies must name a new or empty folder; got {str(folder)!r}")
-    plan = Plan.read(run)
+    kept = RunFolder(run)
+    plan = kept.read_plan()
     root = plan.options["data_root"]
     count = 0
-    for trial in trials_of(plan, run):
-        if trial.trial_id in trial_ids and (folder_of(run, trial.trial_id) / "report.json").exists():
+    for trial in kept.known_trials(plan):
+        if trial.trial_id in trial_ids and kept.trial(trial.trial_id).is_complete:
             images = images_of(trial, Path(root) if root else None)
-            count += _export(trial, images, folder_of(run, trial.trial_id), folder / trial.trial_id)
+            count += _export(trial, images, kept.trial(trial.trial_id).path, folder / trial.trial_id)
     if not count:
         raise ConfigError(f"--export-proxies must have a complete trial that made proxies; {str(run)!r} holds none")
     return count

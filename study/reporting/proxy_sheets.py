@@ -12,8 +12,8 @@ from PIL import Image
 from proxy_attention.config import DEFAULTS
 from proxy_attention.saliency.registry import METHODS
 from study.analysis.findings import Run
-from study.plan import PlannedTrial, folder_of, read_json
-from study.results import COMPLETE, trials_of
+from study.plan import PlannedTrial
+from study.run_folder import COMPLETE, RunFolder, TrialFolder
 
 LONGEST_NAME, LONGEST_LABEL = 48, 24
 CELL, GAP = 64, 2
@@ -54,11 +54,11 @@ class Sheet:
     padding: int
 
     @classmethod
-    def read(cls, folder: Path) -> "Sheet | None":
-        """The sheet in a trial's folder; None for an older trial, or a damaged file."""
-        values = read_json(folder / "proxies.json")
+    def read(cls, folder: TrialFolder) -> "Sheet | None":
+        """Read the sheet of a trial; None for an older trial, or a damaged file."""
+        values: Any = folder.proxies()
         try:
-            with Image.open(folder / "proxies.png") as opened:
+            with Image.open(folder.proxies_png) as opened:
                 picture = opened.convert("RGB")
             rows = tuple((str(row["image"]), str(row["true"]), str(row["predicted"])) for row in values["rows"])
             padding = int(values["padding"])
@@ -111,7 +111,7 @@ class LineUp:
 
 def rows_of(folder: Path, trial_id: str, arm: str) -> dict[str, Any] | None:
     """The sheet of one trial, row by row, with what each image is and was taken for."""
-    sheet = Sheet.read(folder_of(folder, trial_id))
+    sheet = Sheet.read(RunFolder(folder).trial(trial_id))
     if sheet is None:
         return None
     shown = [
@@ -136,12 +136,13 @@ def line_ups(run: Run) -> list[LineUp]:
     groups: dict[Any, dict[str, tuple[PlannedTrial, Sheet]]] = {}
     complete = set(run.rows["trial_id"][run.rows["status"] == COMPLETE])
     asked: dict[str, set[str]] = {}
-    for trial in trials_of(run.plan, run.folder):
+    folder = RunFolder(run.folder)
+    for trial in folder.known_trials(run.plan):
         config = trial.config
         if trial.trial_id not in complete or not config.has_proxies or config.mask != "saliency":
             continue  # a control's maps are not the method's
         asked.setdefault(config.model, set()).add(config.saliency)
-        sheet = Sheet.read(folder_of(run.folder, trial.trial_id))
+        sheet = Sheet.read(folder.trial(trial.trial_id))
         if sheet is not None:
             alike = dataclasses.replace(config, saliency=DEFAULTS["saliency"]), sheet.epoch, sheet.rows
             groups.setdefault(alike, {}).setdefault(config.saliency, (trial, sheet))

@@ -6,11 +6,8 @@ import pandas as pd
 
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_text
-from study.results import (
-    with_weights_named,
-)
-
-PUBLISHED = ("results.csv", "report.html", "arms.svg")
+from study.results import with_weights_named
+from study.run_folder import PUBLISHED, RunFolder
 
 
 def publish(run: Path, *, with_images: bool = False) -> None:
@@ -23,7 +20,7 @@ def publish(run: Path, *, with_images: bool = False) -> None:
     from proxy_attention.data.registry import SOURCES  # here: tables need no torch, and no drawing
     from study.reporting.report import write_report
 
-    file = run / "results.csv"
+    file = RunFolder(run).results_csv
     if not file.is_file():
         raise ConfigError(f"--publish must have results to copy; {str(run)!r} has none yet")
     rows = pd.read_csv(file, dtype=str, keep_default_na=False)  # as text: no digit of it changes

@@ -25,7 +25,8 @@ from study.reporting import summary as evidence
 from study.reporting.arm_tables import by_arm, explained
 from study.reporting.proxy_sheets import Picture, line_ups, rows_of
 from study.reporting.summary import Table
-from study.results import COMPLETE, load_results
+from study.results import load_results
+from study.run_folder import ARMS_SVG, COMPLETE, REPORT_HTML, RunFolder
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_SHEETS = 4
@@ -55,10 +56,10 @@ def write_report(folder: Path, *, to: Path | None = None, with_images: bool = Tr
     """
     to = to or folder
     run = Run.read(folder)
-    write_text(to / "report.html", _render(run, with_images=with_images))
+    write_text(to / REPORT_HTML, _render(run, with_images=with_images))
     if len(run.scope):  # the one picture that goes into a README
-        write_text(to / "arms.svg", _val_beside_test(run).decode())
-    return to / "report.html"
+        write_text(to / ARMS_SVG, _val_beside_test(run).decode())
+    return to / REPORT_HTML
 
 
 def render(folder: Path) -> str:
@@ -102,7 +103,7 @@ def _render(run: Run, *, with_images: bool = True) -> str:
         with_images=with_images,
         undone=evidence.undone(run),
         cost=evidence.cost(run),
-        study=_text_of(run.folder / "study.toml"),
+        study=_text_of(RunFolder(run.folder).study_file),
     )
     return text.encode("utf-8", "replace").decode("utf-8")  # a file name may hold bytes that are no text
 
@@ -220,10 +221,10 @@ def _text_of(file: Path) -> str:
 def finish(run: Path) -> pd.DataFrame:
     """The audit at the end of every run, however it ended: write results.csv and report.html, and return the rows."""
     results = load_results(run)
-    write_text(run / "results.csv", results.to_csv(index=False))
+    write_text(RunFolder(run).results_csv, results.to_csv(index=False))
     try:
         write_report(run)
     except NOT_DRAWN as error:  # the run is done and its rows are written: a picture must not take that away
-        (run / "report.html").unlink(missing_ok=True)  # an older one would be of other rows
+        RunFolder(run).report_html.unlink(missing_ok=True)  # an older one would be of other rows
         log.warning("report.html could not be written: %s: %s", type(error).__name__, error, exc_info=True)
     return results

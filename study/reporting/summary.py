@@ -15,7 +15,7 @@ from study.analysis.claims import ENOUGH_SEEDS, LEVEL, PRIMARY, SECONDARY, Claim
 from study.analysis.findings import Run
 from study.console import duration, interval, marked_val, points, spread
 from study.plan import BASELINE
-from study.results import COMPLETE
+from study.run_folder import COMPLETE
 
 TARGETS = (0.9, 0.95, 1.0)
 """Parts of the baseline's final val accuracy; the report tells how soon each arm reached them."""

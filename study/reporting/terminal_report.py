@@ -14,18 +14,10 @@ from study.analysis.findings import comparable
 from study.analysis.grouping import group, query, tables
 from study.analysis.pairs import with_baselines
 from study.console import claim_table, console, frame_table
-from study.plan import Plan
 from study.reporting.arm_tables import side_by_side
 from study.reporting.summary import Table, skipped
-from study.results import (
-    COMPLETE,
-    FAILED,
-    INTERRUPTED,
-    MISSING,
-    load_epochs,
-    load_results,
-    with_weights_named,
-)
+from study.results import load_epochs, load_results, with_weights_named
+from study.run_folder import COMPLETE, FAILED, INTERRUPTED, MISSING, RunFolder
 
 
 def show(run: Path, *, expression: str | None = None, columns: str | None = None, form: str = "table") -> None:
@@ -33,7 +25,7 @@ def show(run: Path, *, expression: str | None = None, columns: str | None = None
 
     Raises: ConfigError for a query or a column that does not fit.
     """
-    plan = Plan.read(run)
+    plan = RunFolder(run).read_plan()
     rows = with_baselines(load_results(run))
     everything = with_weights_named(rows)
     frame = everything.loc[query(rows, expression).index] if expression else everything

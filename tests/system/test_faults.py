@@ -15,8 +15,9 @@ import pytest
 from driving import VOLATILE, end, left_over, marked, start
 
 from proxy_attention.checkpoints import save_checkpoint
-from study.plan import Plan, folder_of, read_json
+from proxy_attention.files import read_json
 from study.results import load_epochs, load_results
+from study.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -50,7 +51,7 @@ def longest_cut(run: Path) -> int:
 
 
 INSTANTS = {
-    "the plan is written": lambda run: (run / "plan.json").exists(),
+    "the plan is written": lambda run: RunFolder(run).has_plan,
     "the first trial has begun": lambda run: any((run / "trials").glob("*/trial.json")),
     "a trial is in its middle": lambda run: longest_cut(run) >= 4,
     "the first trial is complete": lambda run: len(complete(run)) >= 1,
@@ -163,7 +164,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(whole, asked, home, t
 
 
 def foreign_checkpoint(run: Path, trial_id: str) -> Path:
-    folder = folder_of(run, trial_id) / "checkpoints"
+    folder = RunFolder(run).trial(trial_id).path / "checkpoints"
     save_checkpoint(folder, 1, {"identity": "another trial's"})
     return folder
 
@@ -171,7 +172,7 @@ def foreign_checkpoint(run: Path, trial_id: str) -> Path:
 @pytest.fixture
 def planned(whole):
     """The ids of the long study's trials, which do not depend on where it lies."""
-    return [trial.trial_id for trial in Plan.read(whole).trials]
+    return [trial.trial_id for trial in RunFolder(whole).read_plan().trials]
 
 
 def begun(run: Path, asked, home) -> None:
@@ -185,7 +186,7 @@ def test_a_trial_that_fails_once_is_tried_again(whole, planned, asked, home, tmp
     run = tmp_path / "long" / "grid"
     begun(run, asked, home)
     obstacle = foreign_checkpoint(run, planned[3])
-    error = folder_of(run, planned[3]) / "error.json"
+    error = RunFolder(run).trial(planned[3]).error_file
 
     def clear() -> None:
         while not error.exists():
@@ -247,7 +248,7 @@ def test_a_missing_plan_is_said_and_the_same_command_makes_it_again(whole, asked
     mark, process = start(tmp_path, home, *asked(tmp_path))
     assert end(process, mark, run).code == 0
     assert contents(complete(run)) == before
-    assert json.loads((run / "plan.json").read_text())["fingerprint"] == Plan.read(whole).fingerprint
+    assert json.loads((run / "plan.json").read_text())["fingerprint"] == RunFolder(whole).read_plan().fingerprint
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from driving import ROOT, TIMEOUT, VOLATILE, end, left_over, start
 
-from study.plan import Plan, folder_of
 from study.results import load_epochs, load_results
+from study.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 
@@ -62,8 +62,8 @@ def test_trials_under_ray_equal_trials_without_it_bit_for_bit(grid, finished_run
     clocks = ["train_seconds", "proxy_seconds", "eval_seconds", "peak_memory_mb"]
     one, two = (load_epochs(run).drop(columns=clocks) for run in (grid.run, finished_run))
     pd.testing.assert_frame_equal(one, two)
-    for trial in Plan.read(finished_run).trials:
-        one, two = (folder_of(run, trial.trial_id) / "weights.safetensors" for run in (grid.run, finished_run))
+    for trial in RunFolder(finished_run).read_plan().trials:
+        one, two = (RunFolder(run).trial(trial.trial_id).weights_file for run in (grid.run, finished_run))
         assert one.read_bytes() == two.read_bytes()
 
 
@@ -91,11 +91,11 @@ def test_sharing_caching_reuse_and_packing_change_no_number(command, quick):
     clocks = ["train_seconds", "proxy_seconds", "eval_seconds", "peak_memory_mb"]
     one, two = (load_epochs(run).drop(columns=clocks) for run in (plain.run, fast.run))
     pd.testing.assert_frame_equal(one, two)
-    trials = Plan.read(fast.run).trials
+    trials = RunFolder(fast.run).read_plan().trials
     assert len(trials) == 10
     for trial in trials:
         for kept in ("weights.safetensors", "recipes.safetensors"):
-            one, two = (folder_of(run, trial.trial_id) / kept for run in (plain.run, fast.run))
+            one, two = (RunFolder(run).trial(trial.trial_id).path / kept for run in (plain.run, fast.run))
             assert one.exists() == two.exists() == (kept.startswith("weights") or trial.config.has_proxies)
             assert not one.exists() or one.read_bytes() == two.read_bytes()
     seconds = load_epochs(fast.run).query("epoch < 4")["train_seconds"]
@@ -241,7 +241,7 @@ def test_a_random_search_completes_its_draws_and_confirms_the_best(drawn):
 
 @pytest.mark.slow
 def test_what_a_search_confirmed_is_kept_in_its_plan(drawn):
-    assert [(trial.arm, trial.config.seed) for trial in Plan.read(drawn.run).confirmed] == [
+    assert [(trial.arm, trial.config.seed) for trial in RunFolder(drawn.run).read_plan().confirmed] == [
         ("baseline", 1),
         ("proxy", 1),
         ("random-mask", 1),

@@ -7,7 +7,7 @@ import pytest
 
 from study.analyse import main
 from study.console import console
-from study.plan import ROOT
+from study.provenance import ROOT
 from study.reporting.summary import Table
 from study.reporting.terminal_report import text_table
 from study.results import load_results

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from proxy_attention.errors import ConfigError
+from proxy_attention.files import read_json
 from proxy_attention.models.classifier import as_float
 from proxy_attention.saliency.maps import classify_and_explain, scale, upsample
 from study.inference import compare_models as side_by_side
@@ -18,9 +19,9 @@ from study.inference.classify import NOT_FINITE, Answer, ask, decoded, find_imag
 from study.inference.compare_models import RIGHT, WRONG, pair_of
 from study.inference.predictions import as_csv, as_json, shown, summaries
 from study.inference.selection import MOST_MODELS, pick, pick_pair
-from study.plan import folder_of, read_json
 from study.predict import main
 from study.results import load_results
+from study.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 
@@ -77,7 +78,7 @@ def test_over_the_whole_test_folder_every_model_is_as_right_as_its_own_report_sa
     assert code == 0
     assert len(rows) == 16 * len(results) == 128
     for trial_id in results["trial_id"]:
-        report = read_json(folder_of(finished_run, trial_id) / "report.json")
+        report = RunFolder(finished_run).trial(trial_id).report()
         own = [row for row in rows if row["trial_id"] == trial_id]
         confusion = np.zeros((4, 4), dtype=int)
         for row in own:
@@ -303,7 +304,7 @@ def test_a_terminal_is_not_steered_by_a_name():
 
 def test_a_trial_that_took_over_anothers_result_answers_with_its_weights(own_run, ids):
     first, second = ids["proxy"]
-    folder = folder_of(own_run, first)
+    folder = RunFolder(own_run).trial(first).path
     report = read_json(folder / "report.json")
     (folder / "report.json").write_text(json.dumps({**report, "same_as": second}))
     (folder / "weights.safetensors").unlink()
@@ -532,7 +533,7 @@ def test_a_run_without_a_complete_trial_ends_in_one_line(predict, own_run, image
 
 
 def test_a_pair_lacking_its_baseline_ends_in_one_line(predict, own_run, image_folder, ids):
-    (folder_of(own_run, ids["baseline"][0]) / "report.json").unlink()
+    (RunFolder(own_run).trial(ids["baseline"][0]).report_file).unlink()
 
     code, _, err = predict(own_run, "--compare", "--query", "threshold == 0.6 and seed == 0", image_folder / "test")
 
@@ -589,7 +590,7 @@ def damage_of_another_model(file):
 )
 def test_weights_that_cannot_be_used_end_in_one_line(predict, own_run, image_folder, ids, damage, message):
     trial = ids["baseline"][0]
-    damage(folder_of(own_run, trial) / "weights.safetensors")
+    damage(RunFolder(own_run).trial(trial).weights_file)
 
     code, out, err = predict(own_run, "--query", f"trial_id == '{trial}'", image_folder / "test")
 
@@ -599,7 +600,7 @@ def test_weights_that_cannot_be_used_end_in_one_line(predict, own_run, image_fol
 
 
 def test_a_report_without_classes_ends_in_one_line(predict, own_run, image_folder, ids):
-    (folder_of(own_run, ids["baseline"][0]) / "report.json").write_text("{}")
+    (RunFolder(own_run).trial(ids["baseline"][0]).report_file).write_text("{}")
 
     code, _, err = predict(own_run, "--query", "arm == 'baseline' and seed == 0", image_folder / "test")
 

@@ -8,8 +8,9 @@ import pytest
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
 from proxy_attention.records import EpochRecord
-from study.plan import ROOT, Plan, folder_of
-from study.results import COLUMNS, JUDGED, load_epochs, load_results, runs_of, status_of, with_weights_named
+from study.provenance import ROOT
+from study.results import COLUMNS, JUDGED, load_epochs, load_results, with_weights_named
+from study.run_folder import RunFolder, find_runs
 
 PROMISED = [
     "trial_id",
@@ -122,15 +123,15 @@ def test_weights_files_are_told_by_no_folder_of_this_machine_and_unlike_each_oth
 def test_every_planned_trial_is_a_row_in_its_order(finished_run):
     results = load_results(finished_run)
 
-    assert list(results["trial_id"]) == [trial.trial_id for trial in Plan.read(finished_run).trials]
+    assert list(results["trial_id"]) == [trial.trial_id for trial in RunFolder(finished_run).read_plan().trials]
     assert set(results["status"]) == {"complete"}
     assert list(results["arm"]) == ["baseline", "proxy", "proxy", "random-mask"] * 2
     assert list(results["seed"]) == [0] * 4 + [1] * 4
 
 
 def test_a_row_holds_what_the_trial_was_and_what_it_measured(finished_run):
-    trial = Plan.read(finished_run).trials[1]
-    report = json.loads((folder_of(finished_run, trial.trial_id) / "report.json").read_text())
+    trial = RunFolder(finished_run).read_plan().trials[1]
+    report = json.loads((RunFolder(finished_run).trial(trial.trial_id).report_file).read_text())
 
     row = load_results(finished_run).iloc[1]
 
@@ -148,8 +149,8 @@ def test_a_row_holds_what_the_trial_was_and_what_it_measured(finished_run):
 
 
 def test_how_well_a_model_is_explained_is_a_number_in_every_row_and_missing_where_nobody_judged(copy):
-    trials = Plan.read(copy).trials
-    older = folder_of(copy, trials[0].trial_id) / "report.json"
+    trials = RunFolder(copy).read_plan().trials
+    older = RunFolder(copy).trial(trials[0].trial_id).report_file
     report = json.loads(older.read_text())
     older.write_text(json.dumps({name: value for name, value in report.items() if name not in (*JUDGED, "judged_by")}))
 
@@ -213,8 +214,8 @@ def test_a_trial_that_is_not_complete_shows_no_accuracy(broken_run):
 
 @pytest.mark.parametrize("damage", ["", "{", '{"val_accuracy": 9', "\x00\x00"])
 def test_a_damaged_report_is_no_result(copy, damage):
-    trial_id = Plan.read(copy).trials[1].trial_id
-    (folder_of(copy, trial_id) / "report.json").write_text(damage)
+    trial_id = RunFolder(copy).read_plan().trials[1].trial_id
+    (RunFolder(copy).trial(trial_id).report_file).write_text(damage)
 
     results = load_results(copy).set_index("trial_id")
 
@@ -227,23 +228,6 @@ def test_a_run_whose_trials_folder_is_gone_is_missing_every_trial(copy):
     shutil.rmtree(copy / "trials")
 
     assert list(load_results(copy)["status"]) == ["missing"] * 8
-
-
-def test_the_status_of_a_trial_is_read_from_its_own_files(copy):
-    trial_id = Plan.read(copy).trials[0].trial_id
-    folder = folder_of(copy, trial_id)
-    assert status_of(copy, trial_id) == ("complete", "")
-
-    (folder / "report.json").unlink()
-    (folder / "error.json").write_text('{"error": "OSError: no room"}')
-    assert status_of(copy, trial_id) == ("failed", "OSError: no room")
-
-    (folder / "error.json").unlink()
-    assert status_of(copy, trial_id) == ("interrupted", "")
-
-    (folder / "epochs.json").unlink()
-    (folder / "trial.json").unlink()
-    assert status_of(copy, trial_id) == ("missing", "")
 
 
 def test_every_epoch_is_a_row(finished_run):
@@ -288,7 +272,7 @@ def test_a_study_folder_holds_the_rows_of_all_its_runs(finished_run, prepared_ru
     prepared = prepared_run(tmp_path / "small" / "random", search="random", suggestions=2, confirm=1)
     run_one(prepared, 0)
 
-    assert runs_of(tmp_path / "small") == [tmp_path / "small" / "grid", tmp_path / "small" / "random"]
+    assert [run.path.name for run in find_runs(tmp_path / "small")] == ["grid", "random"]
     results = load_results(tmp_path / "small")
     assert list(results["search"]) == ["grid"] * 8 + ["random"] * 2
     assert list(results["status"]) == ["complete"] * 9 + ["missing"]

@@ -62,7 +62,7 @@ def test_a_driver_that_was_killed_is_not_taken_for_a_live_one(tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
-from study.guard import sole_driver
+from study.execution.run_lock import sole_driver
 with sole_driver(Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -10,13 +10,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, TrialReport
 from study.execution.tensorboard import TensorBoardLog, confusion_figure, sheet
-from study.plan import Plan, folder_of
+from study.run_folder import RunFolder
 
 CURVES = ["accuracy/train", "accuracy/val", "learning_rate", "loss/train", "loss/val", "proxies/in_use"]
 
 
 def folder_of_trial(run, number):
-    return folder_of(run, Plan.read(run).trials[number].trial_id)
+    return RunFolder(run).trial(RunFolder(run).read_plan().trials[number].trial_id).path
 
 
 def report_of(run, number):
@@ -68,7 +68,7 @@ def test_a_trial_with_proxies_also_has_their_counts_and_pictures(events):
 def test_a_curve_has_a_point_an_epoch_counted_from_1(events, tag, field):
     found, epochs = events(1)
 
-    points = found.TensorBoardLog(tag)
+    points = found.Scalars(tag)
     assert [point.step for point in points] == [1, 2]
     assert [point.value for point in points] == pytest.approx([epoch[field] for epoch in epochs], rel=1e-6)
 
@@ -78,7 +78,7 @@ def test_what_a_proxy_step_did_stands_at_its_epoch(events):
 
     told = {"proxies/made": "made_images", "proxies/wrong": "wrong_images", "proxies/subset": "step_subset"}
     for tag, field in told.items():
-        assert [(point.step, point.value) for point in found.TensorBoardLog(tag)] == [(2, epochs[1][field])]
+        assert [(point.step, point.value) for point in found.Scalars(tag)] == [(2, epochs[1][field])]
     assert [image.step for image in found.Images("proxies/original_map_proxy")] == [2]
 
 
@@ -86,7 +86,7 @@ def test_the_test_result_stands_once_at_the_end(events, finished_run):
     found, _ = events(1)
     report = report_of(finished_run, 1)
 
-    points = found.TensorBoardLog("accuracy/test")
+    points = found.Scalars("accuracy/test")
     assert [(point.step, point.value) for point in points] == [(2, pytest.approx(report.test_accuracy))]
     assert [image.step for image in found.Images("confusion/test")] == [2]
 

@@ -7,6 +7,7 @@ from study.execution.tuner import _Sampler, _settle, _Space
 from study.planning.planner import Planner
 from study.planning.study_file import parse_study
 from study.results import load_results
+from study.run_folder import RunFolder
 
 RUNNING = [optuna.trial.TrialState.RUNNING]
 
@@ -74,7 +75,7 @@ def test_trials_that_optuna_believes_running_are_told_how_they_ended(broken_run)
     trials = [known.ask() for _ in range(4)]
     known.tell(trials[3], 12.0)
 
-    _settle(known, broken_run, seed=0)
+    _settle(known, RunFolder(broken_run), seed=0)
 
     results = [(trial.state.name, trial.value) for trial in known.trials]
     accuracy = load_results(broken_run)["val_accuracy"].iloc[0]

@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 
 from proxy_attention.errors import DataError, DivergedError
 from proxy_attention.memory import live_tensors
+from study import planned_images
 from study.execution import worker as trainable
 from study.execution.runner import worker_settings
 from study.execution.worker import WorkerSettings, run_planned
-from study.plan import folder_of
+from study.run_folder import RunFolder
 
 KEYS = [
     "trial",
@@ -51,7 +52,7 @@ def prepared(prepared_run, tmp_path):
 
 
 def folder(prepared, number):
-    return folder_of(prepared.request.run, prepared.plan.trials[number].trial_id)
+    return RunFolder(prepared.request.run).trial(prepared.plan.trials[number].trial_id).path
 
 
 def read(prepared, number, name):
@@ -168,9 +169,7 @@ def test_a_trial_of_other_images_than_the_plans_fails_and_runs_when_they_are_bac
 
 def clear_kept_images():
     """As a new worker would begin."""
-    from study.execution import worker as trainable
-
-    trainable._images.cache_clear()
+    planned_images._images.cache_clear()
 
 
 def test_a_trial_that_is_complete_itself_only_says_so(prepared, run_one):
@@ -234,7 +233,7 @@ def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step
     assert [(report["trial"], report["epochs_done"] > 2) for report in borrowed] == [
         (shared.plan.trials[1].trial_id, True)
     ]
-    for name in trainable.SHEET:
+    for name in ("proxies.png", "proxies.json"):
         assert (folder(shared, 1) / name).read_bytes() == (folder(alone, 1) / name).read_bytes()
 
 
@@ -255,7 +254,7 @@ def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run,
     whose = {"trial": prepared.plan.trials[3].trial_id, "arm": "twin"}
     assert second == [{**first[-1], **whose, "trained": 0}]
     assert not (folder(prepared, 3) / "weights.safetensors").exists()
-    for name in trainable.SHEET:
+    for name in ("proxies.png", "proxies.json"):
         assert (folder(prepared, 3) / name).read_bytes() == (folder(prepared, 1) / name).read_bytes()
 
 
@@ -280,7 +279,7 @@ def test_a_trial_that_was_cut_goes_on_after_its_last_epoch_to_the_same_end(prepa
 
     assert [report["epochs_done"] for report in reports] == [2]
     assert read(prepared, 1, "epochs.json")[:1] == cut
-    whole = folder_of(finished_run, prepared.plan.trials[1].trial_id)
+    whole = RunFolder(finished_run).trial(prepared.plan.trials[1].trial_id).path
     assert lasting(read(prepared, 1, "report.json")) == lasting(json.loads((whole / "report.json").read_text()))
     assert (folder(prepared, 1) / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 
@@ -326,7 +325,9 @@ def test_a_trial_that_fails_frees_its_tensors_while_its_error_is_kept(hot, run_o
     before = live_tensors()
 
     with pytest.raises(DivergedError) as caught:
-        run_planned(hot.plan.trials[3], WorkerSettings(hot.request.run, hot.request.data_root, "cpu", ""), print)
+        run_planned(
+            hot.plan.trials[3], WorkerSettings(RunFolder(hot.request.run), hot.request.data_root, "cpu", ""), print
+        )
 
     assert caught.value is not None
     assert live_tensors() <= before + 2

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from study.inference.selection import _best_on_val, complete_trials, pick, pick_pair
-from study.plan import Plan, folder_of
+from study.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def two_runs(finished_run, tmp_path):
 
 def trial_of(run, arm):
     """The trial_id of this arm's first trial."""
-    return next(trial.trial_id for trial in Plan.read(run).trials if trial.arm == arm)
+    return next(trial.trial_id for trial in RunFolder(run).read_plan().trials if trial.arm == arm)
 
 
 def test_a_setting_that_was_suggested_twice_has_no_more_seeds_for_it(finished_run):
@@ -35,9 +35,9 @@ def test_a_setting_that_was_suggested_twice_has_no_more_seeds_for_it(finished_ru
 
 def test_a_setting_that_two_runs_have_counts_no_more_than_one_of_a_single_run(finished_run, two_runs):
     (best,), _ = pick(finished_run, None)
-    for trial in Plan.read(finished_run).trials:
+    for trial in RunFolder(finished_run).read_plan().trials:
         if (trial.arm, trial.config.threshold) == (best.planned.arm, best.planned.config.threshold):
-            (folder_of(two_runs / "random", trial.trial_id) / "report.json").unlink()
+            (RunFolder(two_runs / "random").trial(trial.trial_id).report_file).unlink()
 
     (found,), line = pick(two_runs, None)
 

@@ -9,7 +9,6 @@ import torch
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.errors import ConfigError
-from study.plan import Plan
 from study.planning import batch_size
 from study.planning.batch_size import STEPS, Need, Probe, budget, find, largest, memory_mb, step_mb
 from study.planning.planner import Planner
@@ -19,6 +18,7 @@ from study.planning.resources import Machine, Resources
 from study.planning.study_file import parse_study
 from study.reporting.report import finish
 from study.run import main
+from study.run_folder import RunFolder
 
 ONE_AT_A_TIME = Resources(cpus=1, gpus=0.0, concurrency=1, device="cpu")
 
@@ -324,7 +324,7 @@ def test_the_size_is_plain_in_every_trial_and_a_restore_takes_it_from_the_plan(p
     again = prepare(Request.of_run(run, command=""), Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0))
 
     assert {trial.config.batch_size for trial in first.plan.trials} == {9}
-    assert Plan.read(run).measured == {"batch_size": 9}
+    assert RunFolder(run).read_plan().measured == {"batch_size": 9}
     assert asked == []
     assert again.plan == dataclasses.replace(first.plan, about=again.plan.about)
     assert again.batch.why == "as planned"

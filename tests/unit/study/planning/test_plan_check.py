@@ -4,28 +4,28 @@ import shutil
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.plan import Plan
 from study.planning.plan_check import changes_since, check_plan, settle_plan
 from study.results import load_results
+from study.run_folder import RunFolder
 
 
 def test_a_plan_that_cannot_be_written_is_refused(finished_run, tmp_path):
     (tmp_path / "run").write_text("")  # a file in place of the folder
 
     with pytest.raises(ConfigError, match="--storage must have room and be writable; got "):
-        settle_plan(tmp_path / "run", Plan.read(finished_run), "")
+        settle_plan(tmp_path / "run", RunFolder(finished_run).read_plan(), "")
 
 
 def test_a_new_plan_is_written_beside_its_study(finished_run, tmp_path):
-    plan = Plan.read(finished_run)
+    plan = RunFolder(finished_run).read_plan()
 
     assert settle_plan(tmp_path, plan, "[study]\n") == plan
-    assert Plan.read(tmp_path) == plan
+    assert RunFolder(tmp_path).read_plan() == plan
     assert (tmp_path / "study.toml").read_text() == "[study]\n"
 
 
 def test_checking_a_plan_writes_nothing(finished_run, tmp_path):
-    check_plan(tmp_path / "run", Plan.read(finished_run))
+    check_plan(tmp_path / "run", RunFolder(finished_run).read_plan())
 
     assert list(tmp_path.iterdir()) == []
 
@@ -94,12 +94,12 @@ def test_trials_of_this_very_plan_are_taken_up_again_where_its_file_is_gone(fini
 
     prepared_run(run)
 
-    assert Plan.read(run).trials == Plan.read(finished_run).trials
+    assert RunFolder(run).read_plan().trials == RunFolder(finished_run).read_plan().trials
     assert set(load_results(run)["status"]) == {"complete"}
 
 
 def test_another_code_another_library_and_another_folder_are_said(finished_run):
-    kept = Plan.read(finished_run)
+    kept = RunFolder(finished_run).read_plan()
     versions = {**kept.about["versions"], "torch": "9.9"}
     now = dataclasses.replace(kept, about={**kept.about, "folder": "/else", "commit": "abc", "versions": versions})
 

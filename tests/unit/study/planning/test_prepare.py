@@ -3,12 +3,12 @@ import shutil
 import pandas as pd
 import pytest
 
-from study.plan import Plan
 from study.planning import benchmark as measure
 from study.planning.prepare import complete_trials, prepare, priced
 from study.planning.request import Request
 from study.planning.resources import Machine
 from study.reporting.report import finish
+from study.run_folder import RunFolder
 
 LAPTOP = Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0)
 
@@ -54,7 +54,7 @@ def test_what_is_auto_is_measured_once_and_plain_in_every_trial(prepared_run, au
 
 def test_what_was_measured_for_a_run_is_never_measured_again(prepared_run, auto, measured, tmp_path):
     prepared_run(tmp_path / "run", auto, cpus_per_trial=1)
-    plan = Plan.read(tmp_path / "run")
+    plan = RunFolder(tmp_path / "run").read_plan()
     measured.clear()
 
     again = prepare(Request.of_run(tmp_path / "run", command=""), LAPTOP)

@@ -7,6 +7,7 @@ from proxy_attention.errors import ConfigError
 from study.execution.worker import WorkerSettings, run_planned
 from study.planning.request import requests
 from study.run import main, parser
+from study.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ schedule = ["1"]
 
     run_planned(
         prepared.plan.trials[0],
-        WorkerSettings(prepared.request.run, prepared.request.data_root, "cpu", ""),
+        WorkerSettings(RunFolder(prepared.request.run), prepared.request.data_root, "cpu", ""),
         reports.append,
     )
 

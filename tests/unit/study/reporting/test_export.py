@@ -10,13 +10,13 @@ from proxy_attention.trial import run_trial
 from proxy_attention.trial_state import replay_steps
 from proxy_attention.trial_store import read_recipes
 from study.analyse import main
-from study.plan import Plan, folder_of
 from study.reporting.export import export_proxies
+from study.run_folder import RunFolder
 
 
 def proxied(run):
     """The complete trials of a run that made proxies."""
-    return [trial for trial in Plan.read(run).trials if trial.config.has_proxies]
+    return [trial for trial in RunFolder(run).read_plan().trials if trial.config.has_proxies]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_every_proxy_becomes_a_file_and_a_row_of_the_manifest(finished_run, tmp_
     count = export_proxies(finished_run, [trial.trial_id], tmp_path / "out")
 
     told = json.loads((tmp_path / "out" / trial.trial_id / "manifest.json").read_text())
-    report = json.loads((folder_of(finished_run, trial.trial_id) / "report.json").read_text())
+    report = json.loads((RunFolder(finished_run).trial(trial.trial_id).report_file).read_text())
     files = sorted((tmp_path / "out").rglob("*.png"))
     assert count == len(files) == len(told["proxies"]) == report["proxy_images"] > 0
     assert [tmp_path / "out" / trial.trial_id / row["file"] for row in told["proxies"]] == files
@@ -81,7 +81,7 @@ def test_a_folder_that_holds_something_is_left_alone(finished_run, tmp_path):
 
 
 def test_trials_without_proxies_are_named_as_the_trouble(finished_run, tmp_path):
-    plain = [trial.trial_id for trial in Plan.read(finished_run).trials if not trial.config.has_proxies]
+    plain = [trial.trial_id for trial in RunFolder(finished_run).read_plan().trials if not trial.config.has_proxies]
 
     with pytest.raises(ConfigError, match="must have a complete trial that made proxies"):
         export_proxies(finished_run, plain, tmp_path / "out")

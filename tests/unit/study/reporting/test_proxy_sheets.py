@@ -13,9 +13,9 @@ from proxy_attention.proxies.step import EXAMPLES, Examples
 from proxy_attention.saliency.registry import METHODS
 from study.analysis.findings import Run
 from study.execution.tensorboard import PADDING, sheet
-from study.plan import Plan, folder_of
 from study.reporting.proxy_sheets import CELL, GAP, line_ups
 from study.reporting.report import render
+from study.run_folder import RunFolder
 
 SWEEP = """
 [study]
@@ -61,7 +61,7 @@ def copy(swept, tmp_path):
 
 
 def folder(run, number):
-    return folder_of(run, Plan.read(run).trials[number].trial_id)
+    return RunFolder(run).trial(RunFolder(run).read_plan().trials[number].trial_id).path
 
 
 def found(run):

@@ -21,13 +21,12 @@ from study.analysis.estimates import estimate
 from study.analysis.findings import Run
 from study.analysis.importance import importances
 from study.analysis.pairs import with_baselines
-from study.execution.worker import write_error
-from study.plan import Plan, folder_of
 from study.reporting import summary as evidence
 from study.reporting.arm_tables import explained
 from study.reporting.report import finish, render, write_report
 from study.reporting.terminal_report import show
 from study.results import load_results
+from study.run_folder import RunFolder
 
 SCRIPT = "<script>alert(1)"
 LEAKY = '\n[[arm]]\nname = "audit"\nschedule = "2"\nsplit = "redrawn"\n'
@@ -93,7 +92,7 @@ def change(file, **values):
 
 
 def folders(run):
-    return [folder_of(run, trial.trial_id) for trial in Plan.read(run).trials]
+    return [RunFolder(run).trial(trial.trial_id).path for trial in RunFolder(run).read_plan().trials]
 
 
 def test_every_run_ends_with_its_report(finished_run, source):
@@ -233,7 +232,7 @@ def test_the_epochs_to_an_accuracy_are_the_median_over_trials_and_how_many_reach
         columns=["arm", "trial_id", "epoch", "val_accuracy"],
     )
 
-    table = evidence.epochs_to(small_run(Plan.read(finished_run), scope, epochs))
+    table = evidence.epochs_to(small_run(RunFolder(finished_run).read_plan(), scope, epochs))
 
     assert table.columns == ("arm", "val 90.0 %", "val 95.0 %", "val 100.0 %")
     assert table.rows == (
@@ -256,8 +255,8 @@ def test_steps_that_were_skipped_are_told_and_the_trials_that_took_none():
 def test_a_report_and_the_tables_tell_of_skipped_steps(copy, capsys):
     told = "1 of 6 proxy steps were skipped, because validation accuracy had not stalled; 1 of 6 trials took none."
     assert told not in render(copy)
-    trial = next(trial for trial in Plan.read(copy).trials if trial.config.has_proxies)
-    file = folder_of(copy, trial.trial_id) / "epochs.json"
+    trial = next(trial for trial in RunFolder(copy).read_plan().trials if trial.config.has_proxies)
+    file = RunFolder(copy).trial(trial.trial_id).epochs_file
     epochs = json.loads(file.read_text())
     file.write_text(
         json.dumps([{**epoch, "step_skipped": epoch["proxy_step"], "proxy_step": False} for epoch in epochs])
@@ -362,7 +361,8 @@ def hostile(prepared_run, run_one, own_images, study_text, tmp_path):
     prepared = prepared_run(tmp_path / "small" / "grid", text, data_root=own_images)
     for number in (0, 1):
         run_one(prepared, number)
-    write_error(folder_of(prepared.request.run, prepared.plan.trials[2].trial_id), prepared.plan.trials[2], SCRIPT)
+    failed = prepared.plan.trials[2]
+    RunFolder(prepared.request.run).trial(failed.trial_id).write_error(failed, SCRIPT)
     return prepared.request.run
 
 
@@ -622,7 +622,7 @@ def searched(finished_run, tmp_path):
                 )
             )
         storage.engine.dispose()
-        return tmp_path, dataclasses.replace(Plan.read(finished_run), search="optuna", name="small")
+        return tmp_path, dataclasses.replace(RunFolder(finished_run).read_plan(), search="optuna", name="small")
 
     return make
 
@@ -649,11 +649,11 @@ def test_a_few_trials_say_nothing_of_importance(searched):
 def test_a_damaged_optuna_db_says_nothing_of_importance_and_is_named(finished_run, tmp_path, caplog):
     (tmp_path / "optuna.db").write_bytes(b"no database" * 100)
 
-    found = importances(tmp_path, dataclasses.replace(Plan.read(finished_run), search="optuna"))
+    found = importances(tmp_path, dataclasses.replace(RunFolder(finished_run).read_plan(), search="optuna"))
 
     assert found == ({}, 0)
     assert "optuna.db" in caplog.text
 
 
 def test_a_grid_has_no_importance(finished_run):
-    assert importances(finished_run, Plan.read(finished_run)) == ({}, 0)
+    assert importances(finished_run, RunFolder(finished_run).read_plan()) == ({}, 0)

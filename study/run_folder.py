@@ -1,0 +1,246 @@
+"""A run on disk: every path, status and JSON file of it; plan.json and the trials' own files are the truth."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy_attention.errors import ConfigError, ProxyAttentionError
+from proxy_attention.files import EPOCHS_FILE, REPORT_FILE, WEIGHTS_FILE, read_json, write_json
+from study.plan import SEARCHES, Plan, PlannedTrial
+
+FORMAT = 1
+"""Of plan.json; a plan of another format is refused."""
+STUDY_FILE = "study.toml"
+RESULTS_CSV, REPORT_HTML, ARMS_SVG = PUBLISHED = ("results.csv", "report.html", "arms.svg")
+"""What a run shows; ``--publish`` copies it up to the study's folder."""
+COMPLETE, FAILED, INTERRUPTED, MISSING = "complete", "failed", "interrupted", "missing"
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """A trial on disk. A file that is absent or damaged reads as None, or as empty."""
+
+    path: Path
+
+    @property
+    def trial_id(self) -> str:
+        """The trial's name, which is its folder's."""
+        return self.path.name
+
+    @property
+    def trial_file(self) -> Path:
+        """What was planned, and the commit that ran it; written first."""
+        return self.path / "trial.json"
+
+    @property
+    def epochs_file(self) -> Path:
+        """One record an epoch, written after each."""
+        return self.path / EPOCHS_FILE
+
+    @property
+    def report_file(self) -> Path:
+        """The result; written last."""
+        return self.path / REPORT_FILE
+
+    @property
+    def error_file(self) -> Path:
+        """Why the trial failed."""
+        return self.path / "error.json"
+
+    @property
+    def weights_file(self) -> Path:
+        """The weights after the last epoch."""
+        return self.path / WEIGHTS_FILE
+
+    @property
+    def proxies_png(self) -> Path:
+        """A few proxies of the newest step beside their originals and maps, an image a row."""
+        return self.path / "proxies.png"
+
+    @property
+    def proxies_file(self) -> Path:
+        """What the rows of ``proxies_png`` show."""
+        return self.path / "proxies.json"
+
+    def report(self) -> dict[str, Any] | None:
+        """Read the result; None before the trial is complete."""
+        values: dict[str, Any] | None = read_json(self.report_file)
+        return values
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Read the records of the epochs so far."""
+        return read_json(self.epochs_file) or []
+
+    def planned(self) -> PlannedTrial | None:
+        """Read what was planned; None if the trial has not begun."""
+        values = read_json(self.trial_file)
+        return None if values is None else PlannedTrial.of(values["planned"])
+
+    def commit(self) -> str:
+        """Read which commit ran the trial; empty if it has not begun."""
+        return str((read_json(self.trial_file) or {}).get("commit", ""))
+
+    def error(self) -> str | None:
+        """Read why the trial failed; None if it did not."""
+        values = read_json(self.error_file)
+        return None if values is None else str(values["error"])
+
+    def proxies(self) -> dict[str, Any] | None:
+        """Read what the rows of ``proxies_png`` show; None if there is none."""
+        values: dict[str, Any] | None = read_json(self.proxies_file)
+        return values
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the report is there and can be read; it is written last."""
+        return self.report() is not None
+
+    def status(self) -> tuple[str, str]:
+        """Return the status of the trial and, if it failed, its error, from its own files."""
+        if self.is_complete:
+            return COMPLETE, ""
+        error = self.error()
+        if error is not None:
+            return FAILED, error
+        begun = self.epochs_file.is_file() or self.trial_file.is_file()
+        return (INTERRUPTED if begun else MISSING), ""
+
+    def begin(self, planned: PlannedTrial, commit: str) -> None:
+        """Write what is planned, and forget how an earlier attempt failed."""
+        write_json(self.trial_file, {"planned": planned.as_dict(), "commit": commit})
+        self.error_file.unlink(missing_ok=True)
+
+    def write_error(self, planned: PlannedTrial, error: str, trace: str = "") -> None:
+        """Write why the trial failed."""
+        values = {"error": " ".join(error.split()), "traceback": trace, "config": planned.config.as_dict()}
+        write_json(self.error_file, values)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk, at ``<storage>/<name>/<search>/``."""
+
+    path: Path
+
+    @property
+    def plan_file(self) -> Path:
+        """Every trial, what was asked, versions."""
+        return self.path / "plan.json"
+
+    @property
+    def study_file(self) -> Path:
+        """The study as it is run: what the command line changed is in it."""
+        return self.path / STUDY_FILE
+
+    @property
+    def results_csv(self) -> Path:
+        """One row a trial."""
+        return self.path / RESULTS_CSV
+
+    @property
+    def report_html(self) -> Path:
+        """The report."""
+        return self.path / REPORT_HTML
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that runs the run, whose pid and host stand in it."""
+        return self.path / ".lock"
+
+    @property
+    def optuna_db(self) -> Path:
+        """What Optuna suggested, and how it went."""
+        return self.path / "optuna.db"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own files, which may be lost."""
+        return self.path / "ray"
+
+    @property
+    def trials(self) -> Path:
+        """The folder that holds a folder a trial."""
+        return self.path / "trials"
+
+    @property
+    def caches(self) -> Path:
+        """What the runs of one storage share; always safe to delete."""
+        return self.path.parent.parent / ".cache"
+
+    @property
+    def shared_states(self) -> Path:
+        """Epochs that one trial trained for others."""
+        return self.caches / "prefixes"
+
+    @property
+    def batch_sizes(self) -> Path:
+        """Batch sizes that were found on this machine."""
+        return self.caches / "batch_sizes.json"
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        """Return the folder of a trial, which need not exist."""
+        return TrialFolder(self.trials / trial_id)
+
+    def trial_folders(self, pattern: str = "*") -> list[TrialFolder]:
+        """Return the folders of trials that exist, by name."""
+        return [TrialFolder(path) for path in sorted(self.trials.glob(pattern))]
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether the run is planned."""
+        return self.plan_file.exists()
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write plan.json, whole or not at all."""
+        write_json(self.plan_file, {"format": FORMAT, **plan.as_dict()})
+
+    def read_plan(self) -> Plan:
+        """Read plan.json.
+
+        Raises: ConfigError if there is none, or it cannot be read.
+        """
+        file = self.plan_file
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            if values.pop("format") != FORMAT:
+                raise ConfigError(f"{file} must be of format {FORMAT}; it was written by another version")
+            return Plan.of(values)
+        except FileNotFoundError as error:
+            raise ConfigError(f"a run must hold a plan.json; there is none in {str(self.path)!r}") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, ProxyAttentionError):
+                raise
+            raise ConfigError(f"{file} must be a plan that this project wrote; it cannot be read ({error})") from error
+
+    def known_trials(self, plan: Plan) -> list[PlannedTrial]:
+        """Return every trial that is known by now: those planned, and those that the search has suggested."""
+        known = {trial.trial_id: trial for trial in plan.trials}
+        if plan.search == "optuna":
+            known |= {trial.trial_id: trial for trial in self.suggested_trials(plan.seeds[0])}
+        known |= {trial.trial_id: trial for trial in plan.confirmed}
+        return sorted(known.values(), key=lambda trial: trial.number)
+
+    def suggested_trials(self, seed: int) -> list[PlannedTrial]:
+        """Read the trials on this seed that have begun, from their own folders, by number."""
+        planned = [folder.planned() for folder in self.trial_folders()]
+        return [trial for trial in planned if trial is not None and trial.config.seed == seed]
+
+    def missing_trials(self, trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+        """Return those of the trials that are not complete."""
+        return [trial for trial in trials if not self.trial(trial.trial_id).is_complete]
+
+
+def find_runs(path: Path) -> list[RunFolder]:
+    """Return the run at this path, or the runs of the study folder there.
+
+    Raises: ConfigError if there is none.
+    """
+    path = path.expanduser().absolute()
+    if RunFolder(path).plan_file.is_file():
+        return [RunFolder(path)]
+    found = [run for run in (RunFolder(path / search) for search in SEARCHES) if run.plan_file.is_file()]
+    if not found:
+        raise ConfigError(f"a run or study folder must hold a plan.json; got {str(path)!r}")
+    return found
