@@ -1,14 +1,12 @@
 """How far a run is, told from its files by another process; writes nothing and holds no lock."""
 
-import json
 import math
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy_attention.state_keys import state_keys
+from study.execution.run_lock import driver_of
 from study.plan import PlannedTrial
 from study.run_folder import COMPLETE, FAILED, INTERRUPTED, RunFolder
 
@@ -91,20 +89,3 @@ def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknow
     every = {name for names in roads.values() for name in names}
     seen = {name for trial_id, names in roads.items() for name in names[: done[trial_id]]}
     return len(every - seen) + unknown * len(every) / max(len(trials), 1)
-
-
-def driver_of(run: Path) -> str:
-    """The process that runs it, as it wrote itself into the lock; empty if it is gone. Of another host, as written."""
-    try:
-        values = json.loads(RunFolder(run).lock_file.read_text(encoding="utf-8"))
-        pid, host = int(values["pid"]), str(values["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    if host == platform.node():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return ""
-        except PermissionError:
-            pass  # it lives, under another user
-    return f"{pid} on {host}"

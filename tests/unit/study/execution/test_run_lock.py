@@ -1,4 +1,4 @@
-import re
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.execution.run_lock import sole_driver
+from proxy_attention.locks import LocksRefusedError
+from study.execution import run_lock
+from study.execution.run_lock import driver_of, sole_driver
+from study.run_folder import RunFolder
 
 HOLD = """
 import sys
@@ -36,10 +39,14 @@ def other_driver(tmp_path):
 
 def test_a_run_has_one_driver(other_driver, tmp_path):
     with (
-        pytest.raises(ConfigError, match=re.escape("a run must have one driver")),
+        pytest.raises(ConfigError) as refused,
         sole_driver(tmp_path / "run"),
     ):
         pass
+
+    who = f"pid {other_driver.pid} on {platform.node()}"
+    assert str(refused.value) == f"another process ({who}) is running {tmp_path / 'run'}"
+    assert driver_of(tmp_path / "run") == f"{other_driver.pid} on {platform.node()}"  # a refusal erases nothing
 
 
 def test_the_lock_goes_with_the_process_however_that_ends(other_driver, tmp_path):
@@ -74,4 +81,48 @@ def test_storage_that_cannot_be_written_is_refused():
         pytest.raises(ConfigError, match="--storage must be a folder that can be written; got '/proc/nowhere/run'"),
         sole_driver(Path("/proc/nowhere/run")),
     ):
+        pass
+
+
+def test_the_driver_is_named_while_it_lives_and_not_after(tmp_path):
+    with sole_driver(tmp_path):
+        assert driver_of(tmp_path).split()[0].isdigit()
+
+    assert driver_of(tmp_path) == ""
+
+
+def test_a_driver_that_was_killed_is_not_taken_for_a_live_one(tmp_path):
+    code = f"""
+import os, signal
+from pathlib import Path
+from study.execution.run_lock import sole_driver
+with sole_driver(Path({str(tmp_path)!r})):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+
+    assert (tmp_path / ".lock").read_bytes()
+    assert driver_of(tmp_path) == ""
+
+
+def test_a_driver_of_another_host_is_told_as_it_is_written(tmp_path):
+    RunFolder(tmp_path).lock_file.write_text('{"pid": 4711, "host": "host-a"}')
+
+    assert driver_of(tmp_path) == "4711 on host-a"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "7", '{"pid": "x", "host": "y"}', "[" * 100_000])
+def test_a_lock_file_that_says_nothing_names_no_driver(damage, tmp_path):
+    RunFolder(tmp_path).lock_file.write_text(damage)
+
+    assert driver_of(tmp_path) == ""
+
+
+def test_a_file_system_without_locks_is_refused(monkeypatch, tmp_path):
+    def refuse(path, *, wait):
+        raise LocksRefusedError(38, "its file system has no locks", str(path))
+
+    monkeypatch.setattr(run_lock, "hold_lock", refuse)
+
+    with pytest.raises(ConfigError, match="--storage must be on a file system with locks"), sole_driver(tmp_path):
         pass

@@ -1,15 +1,12 @@
 """How far a run is, seen from outside."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.execution.run_lock import sole_driver
-from study.execution.status import driver_of, status
+from study.execution.status import status
 from study.run import main
 
 
@@ -49,27 +46,6 @@ def test_looking_changes_no_file(broken_run):
     assert main(["--status", str(broken_run)]) == 0
 
     assert contents(broken_run) == before
-
-
-def test_the_driver_is_named_while_it_lives_and_not_after(tmp_path):
-    with sole_driver(tmp_path):
-        assert driver_of(tmp_path).split()[0].isdigit()
-
-    assert driver_of(tmp_path) == ""
-
-
-def test_a_driver_that_was_killed_is_not_taken_for_a_live_one(tmp_path):
-    code = f"""
-import os, signal
-from pathlib import Path
-from study.execution.run_lock import sole_driver
-with sole_driver(Path({str(tmp_path)!r})):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
-
-    assert (tmp_path / ".lock").read_bytes()
-    assert driver_of(tmp_path) == ""
 
 
 def test_the_command_line_says_what_stands_where(broken_run, capsys):
