@@ -1,56 +1,23 @@
-"""A trial from outside: what it may see, what it leaves behind, and that it can be cut anywhere."""
+"""A trial from outside: what it tells, when it makes proxies, and what it refuses."""
 
-import contextlib
 import dataclasses
-import json
-import shutil
-import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from trial_files import AT_CHANCE, FROZEN, MODELS, assert_equal_weights, checkpoint, course
 
 from proxy_attention.data.splits import draw_split
-from proxy_attention.errors import CheckpointError, ConfigError, DivergedError
+from proxy_attention.errors import ConfigError, DivergedError
 from proxy_attention.models.classifier import build_for
-from proxy_attention.records import EpochRecord
 from proxy_attention.schedule import has_stalled
 from proxy_attention.training import new_state, train_epoch
 from proxy_attention.trial import run_trial
 from proxy_attention.trial_store import read_recipes
 from proxy_attention.validation import CHOICES, check
 
-MODELS = ["test_resnet", "test_efficientnet", "test_vit"]
-TWO_STEPS = "2,p,1,p,1"
 OF_PROXIES = (
     "item", "proxy_step", "step_skipped", "step_subset", "wrong_images", "made_images", "flat_maps", "proxy_images",
 )  # fmt: skip
-
-
-def weights(directory):
-    return load_file(directory / "weights.safetensors")
-
-
-def assert_equal_weights(one, other):
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    assert len(first) > 10
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def checkpoint(directory, *, after):
-    """The checkpoint of a trial that runs, once it is written."""
-    written(directory, after)
-    return torch.load(directory / "checkpoints" / f"epoch-{after:06d}.pt", weights_only=True)
-
-
-def written(directory, epochs):
-    """Wait until everything of so many epochs is written: it is, beside the next epoch's training."""
-    while True:
-        with contextlib.suppress(OSError):
-            if len(json.loads((directory / "epochs.json").read_text())) == epochs:
-                return
-        time.sleep(0.005)
 
 
 # ---- what a name may be
@@ -227,21 +194,6 @@ def test_the_images_are_never_written_to(config, small, finish):
     assert torch.equal(small.labels, before[1])
 
 
-# ---- steps that wait for a stall, and steps that choose fewer
-
-
-def course(records):
-    """What came after each epoch: P a step, s one that was skipped, a dot where none was planned."""
-    return "".join("P" if record.proxy_step else "s" if record.step_skipped else "." for record in records)
-
-
-AT_CHANCE = {"patience": 1, "lr": 1e-3, "weight": 0.9, "threshold": 0.2}
-"""With these, the quick model's first epochs are all at chance, which is a stall, and then it learns."""
-
-FROZEN = {"model": "test_vit", "lr": 1e-12}
-"""With these, no epoch changes an answer: a trial has stalled as soon as it has had patience."""
-
-
 def test_a_step_that_never_finds_a_stall_leaves_the_plain_schedule_bit_for_bit(
     config, small, finish, metrics, tmp_path
 ):
@@ -318,254 +270,6 @@ def test_each_planned_step_chooses_its_part_of_the_wrong_images(config, small, f
     assert [record.step_subset for record in records] == [0.7, 0, 0.007, 0.0007]
     assert wrong == 144
     assert [record.made_images for record in records] == [101, 0, 2, 1]  # 100.8, none, 1.008, 0.1008
-
-
-# ---- what a trial may see
-
-
-def outcome(trial, images, directory):
-    """Everything that training, scoring, explaining and replacing decide: by epoch, and the final weights."""
-    seen = []
-    for progress in run_trial(trial, images, directory=directory):
-        record = progress.record
-        if progress.report is None:
-            recipes = checkpoint(directory, after=record.epoch + 1)["recipes"]
-            seen.append((
-                record.train_loss, record.train_accuracy, record.wrong_images, record.made_images, record.flat_maps,
-                record.proxy_images, [(recipe["ids"].tolist(), recipe["maps"].tolist()) for recipe in recipes],
-                progress.examples and progress.examples.proxies.tolist(),
-            ))  # fmt: skip
-    return seen, {name: tensor.numpy().tobytes() for name, tensor in weights(directory).items()}
-
-
-def unseen_replaced(images, trial):
-    """The same data set by digest, with every val and test image replaced by noise."""
-    split = draw_split(images.labels.numpy(), images.own_test.numpy(), dataclasses.replace(trial, split="fixed"))
-    pixels = images.images.clone()
-    for ids in (split.val, split.test):
-        noise = torch.randint(0, 256, pixels[ids].shape, generator=torch.Generator().manual_seed(1))
-        pixels[ids] = noise.to(torch.uint8)
-    return dataclasses.replace(images, images=pixels)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"scope": "dataset", "replacement": "mean", "mask": "other"},
-        {"scope": "batch", "replacement": "noise", "collect": "online", "substitute": "add", "compound": True},
-        {"augment": "flip-rotate+puzzlemix", "collect": "online"},
-    ],
-    ids=["defaults", "dataset", "batch", "puzzlemix"],
-)
-def test_no_val_or_test_image_reaches_training_or_a_proxy(config, small, tmp_path, fields):
-    trial = config(schedule=TWO_STEPS, threshold=0.3, weight=0.9, **fields)
-
-    real = outcome(trial, small, tmp_path / "real")
-    noisy = outcome(trial, unseen_replaced(small, trial), tmp_path / "noisy")
-
-    assert [entry[3] > 0 for entry in real[0]] == [False, False, True, False, True, False]
-    assert noisy == real
-
-
-@pytest.mark.parametrize("split", ["redrawn", "merged"])
-def test_that_check_sees_the_leak_of_an_audit_protocol(config, small, tmp_path, split):
-    trial = config(schedule=TWO_STEPS, threshold=0.3, weight=0.9, split=split)
-
-    real = outcome(trial, small, tmp_path / "real")
-    noisy = outcome(trial, unseen_replaced(small, trial), tmp_path / "noisy")
-
-    first_leak = {"redrawn": 2, "merged": 0}[split]
-    assert noisy[0][:first_leak] == real[0][:first_leak]
-    assert noisy[0][first_leak][0] != real[0][first_leak][0]
-    assert noisy[1] != real[1]
-
-
-def test_the_evaluation_does_look_at_val_and_test(config, small, finish):
-    trial = config(schedule="4")
-
-    (real, end), (noisy, noisy_end) = (finish(trial, images) for images in (small, unseen_replaced(small, trial)))
-
-    assert noisy[-1].val_loss != real[-1].val_loss
-    assert noisy_end.test_loss != end.test_loss
-    assert noisy[-1].train_loss == real[-1].train_loss
-
-
-def test_the_test_images_decide_nothing_of_an_epoch(config, small, finish, metrics):
-    trial = config(schedule="1,p,1")
-    other = dataclasses.replace(small, images=small.images.clone())
-    other.images[small.own_test] = 0
-
-    (real, end), (blind, blind_end) = (finish(trial, images) for images in (small, other))
-
-    assert [metrics(record) for record in blind] == [metrics(record) for record in real]
-    assert blind_end.test_loss != end.test_loss
-
-
-# ---- cut and resumed
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(config, small, tmp_path_factory):
-    """Run trials once, with a copy of the directory as it lay after every epoch: (records, report, folder, copies)."""
-    done = {}
-
-    def run(**fields):
-        key = tuple(sorted(fields.items()))
-        if key not in done:
-            folder = tmp_path_factory.mktemp("whole")
-            records, copies = [], []
-            for progress in run_trial(config(**fields), small, directory=folder / "trial"):
-                if progress.report is None:
-                    records.append(progress.record)
-                    written(folder / "trial", len(records))
-                    copies.append(shutil.copytree(folder / "trial", folder / f"after-{len(records)}"))
-            done[key] = records, progress.report, folder / "trial", copies
-        return done[key]
-
-    return run
-
-
-CUTS = [
-    *[{"schedule": TWO_STEPS, "model": model} for model in MODELS],
-    {"schedule": TWO_STEPS, "substitute": "add", "clear_every_step": False, "compound": True, "subset": 0.5},
-    {"schedule": TWO_STEPS, "split": "redrawn", "collect": "online"},
-    {"schedule": TWO_STEPS, "augment": "flip-rotate+snapmix", "substitute": "add", "collect": "online"},
-    {"schedule": TWO_STEPS, "saliency": "gradient-shap", "mask": "untrained", "smoothing": 1.0, "subset": 0.3},
-]
-
-
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
-@pytest.mark.parametrize("fields", CUTS, ids=lambda fields: "-".join(map(str, list(fields.values())[1:])))
-def test_a_trial_cut_after_any_epoch_ends_as_if_it_had_not_been(
-    config, small, finish, metrics, uninterrupted, tmp_path, fields, after
-):
-    records, report, whole, copies = uninterrupted(**fields)
-    cut = shutil.copytree(copies[after - 1], tmp_path / "cut")
-    assert [record.proxy_images > 0 for record in records][2:] == [True] * 4  # alive across the later cuts
-
-    rest, again = finish(config(**fields), small, cut)
-
-    assert [metrics(record) for record in rest] == [metrics(record) for record in records[after:]]
-    assert metrics(again) == metrics(report)
-    assert_equal_weights(cut, whole)
-    told = [EpochRecord(**row) for row in json.loads((cut / "epochs.json").read_text())]
-    assert [metrics(record) for record in told] == [metrics(record) for record in records]
-
-
-WITH_SKIPPED = {
-    ".P..s.": {**AT_CHANCE, "schedule": "1,p?,2,p?,1", "subset": 0.6, "subset_decay": 0.5},
-    ".s.PPP": {**FROZEN, "schedule": "1,p?,1,p?,p?,p", "patience": 3, "subset": 0.6, "substitute": "add",
-               "clear_every_step": False, "compound": True, "mask": "random"},
-    ".s.Ps.": {**FROZEN, "schedule": "1,p?,1,p?,p?,1", "patience": 1, "split": "redrawn", "collect": "online",
-               "clear_every_step": False},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6])
-@pytest.mark.parametrize("steps", WITH_SKIPPED)
-def test_a_trial_with_skipped_steps_cut_after_any_epoch_ends_as_if_it_had_not_been(
-    config, small, finish, metrics, uninterrupted, tmp_path, steps, after
-):
-    fields = WITH_SKIPPED[steps]
-    records, report, whole, copies = uninterrupted(**fields)
-    cut = shutil.copytree(copies[after - 1], tmp_path / "cut")
-    assert course(records) == steps
-
-    rest, again = finish(config(**fields), small, cut)
-
-    assert [metrics(record) for record in rest] == [metrics(record) for record in records[after:]]
-    assert metrics(again) == metrics(report)
-    assert_equal_weights(cut, whole)
-    pairs = list(zip(read_recipes(cut), read_recipes(whole), strict=True))
-    assert len(pairs) == steps.count("P")
-    assert all(torch.equal(one.ids, other.ids) and torch.equal(one.maps, other.maps) for one, other in pairs)
-
-
-def test_an_abandoned_trial_goes_on_in_its_own_directory(config, small, finish, metrics, uninterrupted, tmp_path):
-    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
-    _, report, _, _ = uninterrupted(**fields)
-
-    running = run_trial(config(**fields), small, directory=tmp_path)
-    for _ in range(4):
-        next(running)
-    running.close()
-    torch.rand(100)
-    rest, again = finish(config(**fields), small, tmp_path)
-
-    assert [record.epoch for record in rest] == [4, 5]
-    assert metrics(again) == metrics(report)
-    assert again.wall_seconds > again.train_seconds  # the seconds before the cut are in it
-
-
-@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
-def test_a_truncated_checkpoint_costs_one_epoch_and_nothing_else(
-    config, small, finish, metrics, uninterrupted, tmp_path, damage
-):
-    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
-    _, report, whole, copies = uninterrupted(**fields)
-    cut = shutil.copytree(copies[3], tmp_path / "cut")
-    newest = max((cut / "checkpoints").iterdir())
-    newest.write_bytes(damage(newest.read_bytes()))
-
-    rest, again = finish(config(**fields), small, cut)
-
-    assert [record.epoch for record in rest] == [3, 4, 5]
-    assert metrics(again) == metrics(report)
-    assert_equal_weights(cut, whole)
-
-
-def test_a_checkpoint_of_another_format_costs_its_epochs_and_nothing_else(
-    config, small, finish, metrics, uninterrupted, tmp_path
-):
-    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
-    _, report, _, copies = uninterrupted(**fields)
-    cut = shutil.copytree(copies[3], tmp_path / "cut")
-    for file in (cut / "checkpoints").iterdir():
-        torch.save({**torch.load(file, weights_only=True), "format": 1}, file)
-
-    rest, again = finish(config(**fields), small, cut)
-
-    assert [record.epoch for record in rest] == [0, 1, 2, 3, 4, 5]
-    assert metrics(again) == metrics(report)
-
-
-def test_a_checkpoint_of_another_trial_is_refused(config, small, uninterrupted, tmp_path):
-    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
-    cut = shutil.copytree(uninterrupted(**fields)[3][2], tmp_path / "cut")
-
-    with pytest.raises(CheckpointError, match="belongs to another trial"):
-        next(run_trial(config(**fields, lr=1e-3), small, directory=cut))
-
-
-def test_a_checkpoint_of_other_images_is_refused(config, small, uninterrupted, tmp_path):
-    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
-    cut = shutil.copytree(uninterrupted(**fields)[3][2], tmp_path / "cut")
-
-    with pytest.raises(CheckpointError, match="belongs to another trial"):
-        next(run_trial(config(**fields), dataclasses.replace(small, digest="other"), directory=cut))
-
-
-def test_the_newest_two_checkpoints_are_kept_and_none_after_the_end(uninterrupted):
-    _, _, whole, copies = uninterrupted(schedule=TWO_STEPS, model="test_efficientnet")
-
-    kept = [sorted(path.name for path in (copy / "checkpoints").iterdir()) for copy in copies]
-    assert kept[0] == ["epoch-000001.pt"]
-    assert kept[1:] == [[f"epoch-{n - 1:06d}.pt", f"epoch-{n:06d}.pt"] for n in range(2, 7)]
-    assert sorted(path.name for path in whole.iterdir()) == [
-        "epochs.json", "recipes.safetensors", "report.json", "weights.safetensors",
-    ]  # fmt: skip
-
-
-def test_the_report_on_disk_says_which_trial_it_is_of(config, small, uninterrupted):
-    fields = {"schedule": TWO_STEPS, "model": "test_efficientnet"}
-    _, report, whole, copies = uninterrupted(**fields)
-
-    told = json.loads((whole / "report.json").read_text())
-
-    assert told["identity"] == config(**fields).digest(data=small.digest, weights=None)
-    assert told["test_accuracy"] == report.test_accuracy
-    assert not any((copy / "report.json").exists() for copy in copies)
 
 
 # ---- at the edges
