@@ -13,7 +13,8 @@ from proxy_attention.data.splits import Split, draw_split, redraw
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.explanation_metrics import check_regions, judge_of, judged_ids
 from proxy_attention.memory import reset_peak
-from proxy_attention.models.classifier import Classifier, build_for
+from proxy_attention.models.build import build_for
+from proxy_attention.models.classifier import Classifier
 from proxy_attention.models.weights import weights_digest
 from proxy_attention.saliency.registry import check_method
 from proxy_attention.schedule import PlannedEpoch

@@ -15,7 +15,8 @@ from proxy_attention.augment.registry import AUGMENTATIONS
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from proxy_attention.files import write_text
-from proxy_attention.models.classifier import Classifier, build
+from proxy_attention.models.build import build
+from proxy_attention.models.classifier import Classifier
 from proxy_attention.models.input_size import ANY, FAMILIES, Family
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
@@ -87,7 +88,7 @@ def _example(family: str) -> str:
 
 
 def _fits(family: Family, model: str) -> list[str]:
-    return [", else ".join(fit.note for fit in family.fit(model, size, False)) for size in SIZES]
+    return [", else ".join(adaptation.note for adaptation in family(model, size, False)) for size in SIZES]
 
 
 def replacements() -> str:

@@ -16,7 +16,8 @@ from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.images import ImageSet, load
 from proxy_attention.data.splits import draw_split
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models.classifier import Classifier, build
+from proxy_attention.models.build import build
+from proxy_attention.models.classifier import Classifier
 from proxy_attention.records import EpochRecord, TrialReport
 from proxy_attention.training import new_state, train_epoch
 from proxy_attention.trial import run_trial

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from proxy_attention.models.classifier import Classifier, build
+from proxy_attention.models.build import build
+from proxy_attention.models.classifier import Classifier
 from proxy_attention.saliency import attributions, gradients, perturbation
 from proxy_attention.saliency.maps import low_resolution_maps
 from proxy_attention.saliency.registry import METHODS

@@ -178,7 +178,7 @@ def grow_images(count: int) -> dict[str, Any]:
     from proxy_attention.data.images import Catalogue, load
     from proxy_attention.data.splits import draw_split
     from proxy_attention.data.training_set import Proxies, TrainingSet
-    from proxy_attention.models.classifier import build
+    from proxy_attention.models.build import build
     from proxy_attention.proxies.scoring import clean_scores
 
     torch.set_num_threads(2)

@@ -18,7 +18,8 @@ from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.images import Catalogue, load
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.files import write_atomic
-from proxy_attention.models.classifier import Classifier, as_float, build
+from proxy_attention.models.build import build
+from proxy_attention.models.classifier import Classifier, as_float
 from proxy_attention.proxies.masks import changed_pixels
 from proxy_attention.proxies.replacement import replace
 from proxy_attention.proxies.scoring import clean_scores, online_scores

@@ -20,7 +20,8 @@ from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.images import ImageSet, load
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models.classifier import Classifier, as_float, build
+from proxy_attention.models.build import build
+from proxy_attention.models.classifier import Classifier, as_float
 from proxy_attention.training import new_state, train_epoch
 
 EPOCHS = 1000

@@ -1,9 +1,8 @@
-"""Which layer of a network holds its last map, and how it holds it: found by trying; knows no model by name.
+"""Finds the layer of a network whose output is its last map, by trying; knows no model by name.
 
-One pass writes down what each module gives, another asks which of the last ones the logits depend on.
+One pass records the output of each module; another differentiates the logits with respect to the last of them.
 """
 
-import math
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,53 +15,18 @@ import torch
 from torch import nn
 
 from proxy_attention.errors import ConfigError
+from proxy_attention.models.layout import MIN_SIDE, Layout, layout_of
 
-MIN_SIDE = 2
-"""A map of one position says nothing of where."""
 MIN_CHANNELS = 8
 """Fewer are a gate, such as spatial attention, and no features."""
 AT_A_TIME = 8
+"""Layers that one pass differentiates with respect to, from the last backwards."""
 SHOWN = 20
-HANDS_ON = (nn.Identity, nn.Dropout, nn.Softmax)
-"""Modules that make no feature: what only they give is a step in between, such as a matrix of attention."""
+"""Layers that an error lists."""
+NO_FEATURES = (nn.Identity, nn.Dropout, nn.Softmax)
+"""Modules that compute no feature: what they alone give is an intermediate result, such as a matrix of attention."""
 
 Hook = Callable[[nn.Module, Any, Any], Any]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a layer's output holds a map.
-
-    Attributes:
-        kind: ``nchw`` (B, K, h, w), ``nhwc`` (B, h, w, K) or ``tokens`` (B, prefix + h * w, K).
-        grid: (h, w).
-        channels: K.
-        prefix: tokens before those of the patches, such as a class token.
-    """
-
-    kind: str
-    grid: tuple[int, int]
-    channels: int
-    prefix: int = 0
-
-    def as_map(self, features: torch.Tensor) -> torch.Tensor:
-        """Features or their gradient as (B, K, h, w); of tokens, those of patches only."""
-        if self.kind == "nchw":
-            return features
-        if self.kind == "nhwc":
-            return features.permute(0, 3, 1, 2)
-        return features[:, self.prefix :].transpose(1, 2).reshape(len(features), -1, *self.grid)
-
-    def with_zeroed(self, features: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
-        """The layer's output with one channel (B,) int64 of each image set to zero at every position of the map."""
-        zeroed, image = features.clone(), torch.arange(len(features), device=features.device)
-        if self.kind == "nchw":
-            zeroed[image, channel] = 0
-        elif self.kind == "nhwc":
-            zeroed[image, :, :, channel] = 0
-        else:
-            zeroed[image, self.prefix :, channel] = 0
-        return zeroed
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +49,7 @@ class FeatureLayer:
 
 @dataclass(eq=False)
 class _Output:
-    """A tensor that modules gave: ``names`` are those that gave this very tensor, the first made it."""
+    """A tensor that modules returned: the first of ``names`` made it, the others passed it on."""
 
     layout: Layout
     names: list[str]
@@ -97,13 +61,13 @@ class _Output:
 
 
 def heads_of(module: nn.Module) -> tuple[nn.Module, ...]:
-    """The classifier head of a timm model; two where a distilled model has two."""
+    """Return the classifier head of a timm model; two where a distilled model has two."""
     head: Any = module.get_classifier()  # type: ignore[operator]
     return tuple(head) if isinstance(head, (tuple, list)) else (head,)
 
 
 def find_last(module: nn.Module, image_size: int, *, at_least: int) -> FeatureLayer | None:
-    """The last layer with a map of at least that side on whose positions the logits depend; None if there is none.
+    """Find the last layer with a map of at least that side on whose positions the logits depend; None without one.
 
     The module is left as it was, bit for bit: its weights, modes, gradients, hooks, and the global random stream.
 
@@ -119,7 +83,7 @@ def find_last(module: nn.Module, image_size: int, *, at_least: int) -> FeatureLa
         large = [output for output in eligible if min(output.layout.grid) >= at_least]
         last = end or eligible[-1].layout.grid
         if min(last) < at_least:
-            # the last stage is too small: the one before it as a whole, not what a branch of the last has begun with
+            # the last stage is too small: take the whole stage before it, not the first layers of a branch of the last
             large.sort(key=lambda output: (-output.layout.grid[0], -max(output.name.count("."), 1)))
         for stop in range(len(large), 0, -AT_A_TIME):
             tried = _try(module, pixels, large[max(stop - AT_A_TIME, 0) : stop], last=last)
@@ -129,7 +93,7 @@ def find_last(module: nn.Module, image_size: int, *, at_least: int) -> FeatureLa
 
 
 def find_named(module: nn.Module, image_size: int, name: str) -> FeatureLayer:
-    """The layer of that name, if its output is a map on whose positions the logits depend.
+    """Find the layer of that name, if its output is a map on whose positions the logits depend.
 
     Raises: ConfigError that names the layers that can be had and the nearest names.
     """
@@ -160,7 +124,7 @@ def _pixels(image_size: int) -> torch.Tensor:
 
 @contextmanager
 def _prepared(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode with random heads, for a head of zeros hides what it depends on; then as it was."""
+    """Put the module in eval mode with random heads, then restore it: a head of zeros would hide every dependence."""
     modes = [(each, each.training) for each in module.modules()]
     kept = [(each, each.detach().clone()) for head in heads_of(module) for each in head.parameters()]
     draws = torch.Generator().manual_seed(1)
@@ -199,7 +163,7 @@ def _watch(
     others: list[tuple[int, ...]] = []
     calls: Counter[str] = Counter()
     token_counts: set[int] = set()
-    # a tensor is known by itself, held by nobody here, and by its version: an in-place activation makes it another
+    # weak references: holding the tensors would fill memory. An in-place activation raises a tensor's version
     alive: dict[int, tuple[weakref.ref[torch.Tensor], int, _Output | None]] = {}
 
     def known(tensor: torch.Tensor) -> tuple[bool, _Output | None]:
@@ -245,43 +209,18 @@ def _watch(
 
 def _is_eligible(layout: Layout, makers: Sequence[nn.Module], *, widths: set[int], matrices: set[int]) -> bool:
     """Whether an output may be the last map."""
-    if layout.kind != "tokens":  # in a network of tokens, what has their number as its side is a matrix of attention
-        makes = not all(isinstance(maker, HANDS_ON) for maker in makers)
+    if layout.kind != "tokens":  # in a network of tokens, a map with their number as its side is an attention matrix
+        makes = not all(isinstance(maker, NO_FEATURES) for maker in makers)
         return makes and layout.channels >= MIN_CHANNELS and layout.grid[0] not in matrices
-    # After the last normalisation before an attention come its queries, keys and values, the projection of what it
-    # gathered, the hidden layer of an MLP. They are parts of a block on their way, and not the stream that a head
-    # reads, though the logits depend on some of them. Of tokens, only a normalised stream of the head's width is one.
+    # Queries, keys, values, projections and the hidden layer of an MLP are parts of a block, not the stream of tokens
+    # that a head reads, though the logits depend on some of them. Only a normalised stream of the head's width counts.
     return layout.channels in widths and any("norm" in type(maker).__name__.lower() for maker in makers)
-
-
-def layout_of(
-    shape: tuple[int, ...], *, prefix: int = 0, nhwc: bool = False, at_least: int = MIN_SIDE
-) -> Layout | None:
-    """How an output of this shape, for one square image, holds a map; None if it holds none.
-
-    Args:
-        prefix: tokens that the model says stand before those of the patches; a layer may be given others.
-        nhwc: how to read a shape of three equal sizes.
-        at_least: positions on a side.
-    """
-    if len(shape) == 4 and shape[0] == 1:
-        _, a, b, c = shape
-        if b == c >= at_least and not (a == b and nhwc):
-            return Layout("nchw", (b, c), a)
-        if a == b >= at_least:
-            return Layout("nhwc", (a, b), c)
-    if len(shape) == 3 and shape[0] == 1:
-        for before in dict.fromkeys((prefix, 0, 1, 2)):
-            side = math.isqrt(max(shape[1] - before, 0))
-            if side >= at_least and side**2 == shape[1] - before:
-                return Layout("tokens", (side, side), shape[2], before)
-    return None
 
 
 def _try(
     module: nn.Module, pixels: torch.Tensor, outputs: Sequence[_Output], *, last: tuple[int, int]
 ) -> list[FeatureLayer]:
-    """Those of the outputs on whose positions the logits depend, from one pass whose graph begins at the first."""
+    """Keep the outputs on whose positions the logits depend, by one pass whose graph begins at the first of them."""
     kept: dict[str, list[torch.Tensor]] = {output.name: [] for output in outputs}
 
     def begin_graph(name: str) -> Hook:
@@ -312,7 +251,7 @@ def _try(
 
 
 def _linear_head(module: nn.Module, layout: Layout, features: torch.Tensor, logits: torch.Tensor) -> nn.Linear | None:
-    """The head, if it gives these logits of the features' mean over their positions."""
+    """Return the head if these logits are it applied to the features' mean over positions; else None."""
     (head, *more) = heads_of(module)
     if more or not isinstance(head, nn.Linear) or head.in_features != layout.channels:
         return None

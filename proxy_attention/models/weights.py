@@ -1,4 +1,4 @@
-"""Trained weights of a timm model: where they lie, and whether a file really filled the model; builds nothing."""
+"""Finds trained weights of timm models, and checks that they filled the model; builds nothing."""
 
 import hashlib
 import logging
@@ -23,7 +23,7 @@ HUB_TIMEOUT_SECONDS = 5
 
 
 def weights_digest(weights: str) -> str | None:
-    """SHA-256 of a weights file; None for ``none`` and ``imagenet``, which are names."""
+    """Compute the SHA-256 of a weights file; None for ``none`` and ``imagenet``, which are names."""
     if weights in NAMES:
         return None
     with weights_file(weights).open("rb") as file:
@@ -31,7 +31,7 @@ def weights_digest(weights: str) -> str | None:
 
 
 def weights_file(weights: str) -> Path:
-    """The file of weights that are no name.
+    """Return the path of weights that are neither ``none`` nor ``imagenet``.
 
     Raises: ConfigError if there is none.
     """
@@ -42,9 +42,9 @@ def weights_file(weights: str) -> Path:
 
 
 def source_of(name: str, weights: str) -> dict[str, Any]:
-    """Where timm is to take weights from, as entries of a pretrained configuration; the head is never taken.
+    """Say where timm takes weights from, as entries of its pretrained configuration; the head is never taken.
 
-    Raises: ConfigError for a file that is not there, or a hub that does not answer and has left nothing here.
+    Raises: ConfigError for a file that is not there, or a hub that does not answer while its cache lacks them.
     """
     fresh_head = {"num_classes": -1}  # timm keeps a head if this is the number of classes that it is asked for
     if weights != "imagenet":
@@ -57,7 +57,7 @@ def source_of(name: str, weights: str) -> dict[str, Any]:
         cached = huggingface_hub.try_to_load_from_cache(known.hf_hub_id, filename)
         if isinstance(cached, str):
             return {"file": cached, **fresh_head}
-    reason = _silence(huggingface_hub.constants.ENDPOINT)
+    reason = _why_unreachable(huggingface_hub.constants.ENDPOINT)
     if reason is not None:  # the hub's own client would try again for most of a minute, file by file
         raise ConfigError(
             f"weights must be none or a file where there is no network; got 'imagenet' for {name}, "
@@ -66,8 +66,8 @@ def source_of(name: str, weights: str) -> dict[str, Any]:
     return fresh_head
 
 
-def _silence(address: str) -> str | None:
-    """Why a server does not answer; None if it does, whatever it says."""
+def _why_unreachable(address: str) -> str | None:
+    """Return why a server does not answer; None if it answers, be it with an error."""
     try:  # the hub's own address, as its client has it
         asked = urllib.request.Request(address, method="HEAD")  # noqa: S310
         with urllib.request.urlopen(asked, timeout=HUB_TIMEOUT_SECONDS):  # noqa: S310
@@ -79,7 +79,7 @@ def _silence(address: str) -> str | None:
 
 
 def not_loaded(module: nn.Module, path: str, heads: tuple[nn.Module, ...], fresh: Callable[[], nn.Module]) -> list[str]:
-    """Tensors of the trunk that the file did not fill; timm loads whatever fits, and is silent about the rest.
+    """List tensors of the trunk that the file did not fill; timm loads what fits and reports nothing of the rest.
 
     Args:
         fresh: gives the same model before anything was loaded.
@@ -99,13 +99,13 @@ def not_loaded(module: nn.Module, path: str, heads: tuple[nn.Module, ...], fresh
 
 
 def not_finite(module: nn.Module) -> list[str]:
-    """Parameters with a number that is not finite, as a training leaves them that diverged."""
+    """List parameters with a number that is not finite, as a diverged training leaves them."""
     return [key for key, parameter in module.named_parameters() if not parameter.isfinite().all()]
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """While timm loads it logs every tensor it has no use for, a page where the file is of another model."""
+    """Silence timm's loader, which logs every unused tensor: a page, for a file of another model."""
     logger = logging.getLogger("timm.models._builder")
     level = logger.level
     logger.setLevel(logging.ERROR)

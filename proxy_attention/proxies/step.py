@@ -15,7 +15,8 @@ import torch
 from proxy_attention import seeds
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch, untrained
+from proxy_attention.models.build import untrained
+from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
 from proxy_attention.proxies.masks import MASKS, UNTRAINED, changed_pixels, partners
 from proxy_attention.proxies.replacement import Statistics, replace, smooth, statistics
 from proxy_attention.proxies.scoring import Scores, choose

@@ -26,7 +26,8 @@ from proxy_attention.data.layouts import WORDNET
 from proxy_attention.data.loading import CHUNK, THREADS, Report
 from proxy_attention.data.pixels import ahead
 from proxy_attention.errors import ConfigError
-from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch, untrained
+from proxy_attention.models.build import untrained
+from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
 from proxy_attention.models.weights import not_finite
 from study.inference.selection import Picked
 from study.run_folder import RunFolder

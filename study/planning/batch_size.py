@@ -24,7 +24,7 @@ from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import read_json, write_json
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
-from proxy_attention.models.classifier import build_for
+from proxy_attention.models.build import build_for
 from proxy_attention.training import new_state, train_epoch
 from study.planning.planner import Planner
 from study.planning.resources import Resources

@@ -13,7 +13,8 @@ import torch
 
 from proxy_attention.config import AUTO, DEFAULTS, TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models.classifier import Classifier, build, build_for
+from proxy_attention.models.build import build, build_for
+from proxy_attention.models.classifier import Classifier
 from proxy_attention.proxies.scoring import clean_scores
 from proxy_attention.training import seconds_per_image
 from study.planning.request import Request

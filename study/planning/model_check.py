@@ -7,7 +7,7 @@ from typing import TypeAlias
 from proxy_attention.config import TrialConfig
 from proxy_attention.errors import ConfigError
 from proxy_attention.explanation_metrics import judge_of
-from proxy_attention.models.classifier import build_for
+from proxy_attention.models.build import build_for
 from proxy_attention.saliency.registry import METHODS, check_method, the_same
 from study.planning.study_data import StudyData
 

@@ -21,7 +21,8 @@ from proxy_attention.data.splits import draw_split
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic
-from proxy_attention.models.classifier import Classifier, build_for
+from proxy_attention.models.build import build_for
+from proxy_attention.models.classifier import Classifier
 from proxy_attention.proxies.masks import MASKS, changed_pixels
 from proxy_attention.proxies.replacement import NEED_STATISTICS, REPLACEMENTS, SCOPES
 from proxy_attention.proxies.scoring import Scores, clean_scores, scoring_key

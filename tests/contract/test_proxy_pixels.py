@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from proxy_attention import seeds
-from proxy_attention.models.classifier import build, untrained
+from proxy_attention.models.build import build, untrained
 from proxy_attention.proxies.masks import MASKS, UNTRAINED
 from proxy_attention.proxies.replacement import NEED_STATISTICS, REPLACEMENTS, SCOPES
 from proxy_attention.proxies.scoring import clean_scores, scoring_key

@@ -14,7 +14,8 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.data.splits import draw_split
 from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.explanation_metrics import ExplanationMetrics, judge_explanations, judge_of, judged_ids, trained_by
-from proxy_attention.models.classifier import as_float, build
+from proxy_attention.models.build import build
+from proxy_attention.models.classifier import as_float
 from proxy_attention.saliency.attributions import NOISES
 from proxy_attention.saliency.maps import low_resolution_maps, upsample
 from proxy_attention.saliency.registry import JUDGES, METHODS, judge, related

@@ -8,7 +8,7 @@ import torch
 
 from proxy_attention.data.training_set import Proxies
 from proxy_attention.errors import ConfigError, DivergedError
-from proxy_attention.models.classifier import build
+from proxy_attention.models.build import build
 from proxy_attention.training import new_state, seconds_per_image, train_epoch
 
 CPU = torch.device("cpu")

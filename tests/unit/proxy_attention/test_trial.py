@@ -8,7 +8,7 @@ from trial_files import AT_CHANCE, FROZEN, MODELS, assert_equal_weights, checkpo
 
 from proxy_attention.data.splits import draw_split
 from proxy_attention.errors import ConfigError, DivergedError
-from proxy_attention.models.classifier import build_for
+from proxy_attention.models.build import build_for
 from proxy_attention.schedule import has_stalled
 from proxy_attention.training import new_state, train_epoch
 from proxy_attention.trial import run_trial

@@ -8,7 +8,7 @@ from proxy_attention.augment.batch import Augmentation
 from proxy_attention.augment.registry import AUGMENTATIONS
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.errors import ConfigError
-from proxy_attention.models.classifier import build
+from proxy_attention.models.build import build
 from proxy_attention.models.input_size import FAMILIES
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES

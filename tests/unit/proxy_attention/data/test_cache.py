@@ -25,7 +25,7 @@ from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies
 from proxy_attention.errors import DataError
 from proxy_attention.evaluation import evaluate
-from proxy_attention.models.classifier import build
+from proxy_attention.models.build import build
 from proxy_attention.training import new_state, train_epoch
 
 SIZE = 32

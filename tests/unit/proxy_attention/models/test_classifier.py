@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.models.classifier import PRECISIONS, as_float, autocast, build, eval_batch
+from proxy_attention.models.build import build
+from proxy_attention.models.classifier import PRECISIONS, as_float, autocast, eval_batch
 from proxy_attention.models.input_size import ANY, FAMILIES, MIN_GRID, family_of
 from proxy_attention.models.weights import weights_digest
 

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.models.classifier import build, untrained
-from proxy_attention.models.feature_layers import Layout, find_last, find_named, heads_of, layout_of
+from proxy_attention.models.build import build, untrained
+from proxy_attention.models.feature_layers import find_last, find_named, heads_of
+from proxy_attention.models.layout import Layout, layout_of
 
 LAYERS = {
     "resnet18": "layer4",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from proxy_attention.models.classifier import build
+from proxy_attention.models.build import build
 from proxy_attention.training import new_state, train_epoch
 from proxy_attention.trial import run_trial
 

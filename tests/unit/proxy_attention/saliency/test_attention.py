@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.models.classifier import build
+from proxy_attention.models.build import build
 from proxy_attention.saliency.attention import ROLLOUTS
 from proxy_attention.saliency.maps import low_resolution_maps, scale
 from proxy_attention.saliency.registry import METHODS, check_method

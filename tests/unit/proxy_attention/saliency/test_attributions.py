@@ -577,8 +577,8 @@ def test_the_rules_that_are_taken_for_captums_are():
 def test_the_library_can_be_imported_and_asked_what_fits_where_captum_is_missing():
     code = (
         "import sys; sys.modules['captum'] = None\n"
-        "from proxy_attention.models import build\n"
-        "from proxy_attention.saliency.methods import METHODS\n"
+        "from proxy_attention.models.build import build\n"
+        "from proxy_attention.saliency.registry import METHODS\n"
         "model = build('test_resnet', classes=2, image_size=32, weights='none', seed=0)\n"
         "print(METHODS['deeplift'].lacks(model), METHODS['lrp'].lacks(model))"
     )

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.models.classifier import build_for
+from proxy_attention.models.build import build_for
 from proxy_attention.saliency.registry import METHODS
 from study.planning.planner import Planner
 from study.planning.search import grid_plan

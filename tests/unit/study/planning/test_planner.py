@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from proxy_attention.config import DEFAULTS, TrialConfig
 from proxy_attention.errors import ConfigError, DataError
-from proxy_attention.models.classifier import build
+from proxy_attention.models.build import build
 from proxy_attention.saliency.faithfulness import PASSES
 from proxy_attention.validation import CHOICES
 from study.planning.planner import Planner
