@@ -218,7 +218,7 @@ def own_images(sample: ImageSet, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def prepared_run(image_folder: Path) -> Callable[..., Any]:
     """Plan a run of a study's text on these images, write its plan.json, start nothing."""
-    from study.planning.prepare import begin, prepare
+    from study.planning.prepare import prepare, write_plan
     from study.planning.request import Request
     from study.planning.resources import Machine
     from study.planning.study_file import parse_study
@@ -242,7 +242,7 @@ def prepared_run(image_folder: Path) -> Callable[..., Any]:
         )
         prepared = prepare(request, Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0))
         if write:
-            begin(prepared)
+            write_plan(prepared)
         return prepared
 
     return make
@@ -252,7 +252,6 @@ def prepared_run(image_folder: Path) -> Callable[..., Any]:
 def run_one() -> Callable[..., list[dict[str, Any]]]:
     """Run one planned trial of a prepared run in this process, without Ray; returns what it reported."""
     from study.execution.worker import WorkerSettings, run_planned
-    from study.run_folder import RunFolder
 
     def run(prepared: Any, number: int, *, stop_after: int | None = None) -> list[dict[str, Any]]:
         reports: list[dict[str, Any]] = []
@@ -262,7 +261,7 @@ def run_one() -> Callable[..., list[dict[str, Any]]]:
             if len(reports) == stop_after:
                 raise KeyboardInterrupt
 
-        workplace = WorkerSettings(RunFolder(prepared.request.run), prepared.request.data_root, "cpu", "abc123")
+        workplace = WorkerSettings(prepared.run, prepared.settings.data_root, "cpu", "abc123")
         run_planned(prepared.plan.trials[number], workplace, report)
         return reports
 
@@ -277,8 +276,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, ru
     prepared = prepared_run(tmp_path_factory.mktemp("finished") / "small" / "grid")
     for number in range(len(prepared.plan.trials)):
         run_one(prepared, number)
-    finish(prepared.request.run)
-    return prepared.request.run
+    finish(prepared.run.path)
+    return prepared.run.path
 
 
 @pytest.fixture(scope="session")
@@ -294,7 +293,7 @@ def broken_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_
         run_one(prepared, 1, stop_after=1)
     with pytest.raises(DivergedError):
         run_one(prepared, 2)
-    return prepared.request.run
+    return prepared.run.path
 
 
 @pytest.fixture(scope="module")

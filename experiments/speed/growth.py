@@ -234,7 +234,7 @@ def grow_trials(count: int) -> list[dict[str, float]]:
             run = storage / str(number) / "grid"
             seconds: dict[str, float] = {}
             study = parse_study(text)
-            planner = Planner(study, data_root=None, device="cpu", auto=lambda config: {})
+            planner = Planner.of(study, data_root=None, device="cpu", auto=lambda config: {})
             # the data set is read and the model built once, whatever follows; of a seed that is not in the plan
             planner.trial(0, "proxy", study.config({"schedule": "1,p"}, count))
             trials = _timed(seconds, "plan", lambda s=study, d=planner: grid_plan(s, d))
@@ -283,7 +283,7 @@ def grow_worker(count: int) -> list[float]:
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.effect_noise((16, 16), 20 + number).save(file)
         study = parse_study(STUDY.format(seeds=", ".join(map(str, range(-(-count // 10)))), dataset="folder"))
-        planner = Planner(study, data_root=storage / "images", device="cpu", auto=lambda config: {})
+        planner = Planner.of(study, data_root=storage / "images", device="cpu", auto=lambda config: {})
         run = storage / "run"
         workplace = WorkerSettings(RunFolder(run), storage / "images", "cpu", "")
         freeze_imports()  # as a worker of a study does

@@ -12,11 +12,12 @@ from pathlib import Path
 from experiments.speed.measure import THE_TIME, Effort, Section, Target, row_of
 from study.execution.ray_session import ray_session
 from study.execution.runner import run_missing_trials
-from study.planning.cost import work
-from study.planning.prepare import Prepared, begin, prepare, trial_costs
+from study.planning.measure_cost import trial_costs
+from study.planning.prepare import Prepared, prepare, write_plan
 from study.planning.request import Request
 from study.planning.resources import this_machine
 from study.planning.study_file import parse_study
+from study.planning.work_left import work_left
 from study.results import METRICS, load_results
 from study.run_folder import COMPLETE
 
@@ -85,7 +86,7 @@ def study(effort: Effort) -> list[Section]:
                 if number and name in ONCE:
                     continue
                 prepared = _planned(Path(folder) / f"{number}-{name}", text, without)
-                todo = work(trial_costs(prepared), prepared.sharing, device="cpu")
+                todo = work_left(trial_costs(prepared), prepared.settings.sharing, device="cpu")
                 started = time.perf_counter()
                 trained = run(prepared)
                 seconds[name].append(time.perf_counter() - started)
@@ -94,7 +95,7 @@ def study(effort: Effort) -> list[Section]:
                     shared = todo
                     assert trained == shared.epochs, "each distinct epoch must be trained once"
             assert all(found == rows["shared"] for found in rows.values()), "the rows must not depend on the way"
-    part = shared.epochs / shared.nominal
+    part = shared.epochs / shared.nominal_epochs
     ours = seconds["shared"]
     found = []
     for name, words in WORDS.items():
@@ -105,7 +106,7 @@ def study(effort: Effort) -> list[Section]:
     notes = (
         (
             f"One baseline `{sizes[0]}` and 24 settings of `{sizes[1]}`, one seed, test_resnet at 64 px, one thread a "
-            f"trial, two at once: {shared.epochs} distinct of {shared.nominal} nominal epochs ({part:.3f}), all "
+            f"trial, two at once: {shared.epochs} distinct of {shared.nominal_epochs} nominal epochs ({part:.3f}), all "
             "counted as they were trained."
         ),
         "The last two ways were run once, the others three times.",
@@ -131,7 +132,7 @@ def _planned(storage: Path, text: str, without: tuple[str, ...]) -> Prepared:
         without=without,
     )
     prepared = prepare(request, this_machine())
-    begin(prepared)
+    write_plan(prepared)
     return prepared
 
 
@@ -145,7 +146,7 @@ def _one_process_a_trial(prepared: Prepared) -> int:
     """Plain processes, two at once: what a shell loop over the trials would do."""
 
     def run(values: str) -> None:
-        command = [sys.executable, "-c", ONE_TRIAL, str(prepared.request.run), values]
+        command = [sys.executable, "-c", ONE_TRIAL, str(prepared.run.path), values]
         subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
 
     with ThreadPoolExecutor(2) as pool:
@@ -155,7 +156,7 @@ def _one_process_a_trial(prepared: Prepared) -> int:
 
 def _metrics(prepared: Prepared) -> list[tuple[object, ...]]:
     """What a row says, but for times and memory."""
-    rows = load_results(prepared.request.run)
+    rows = load_results(prepared.run.path)
     assert (rows["status"] == COMPLETE).all()
     names = [name for name in METRICS if not name.endswith(("_seconds", "_mb"))]
     return [tuple(row) for row in rows[["config_digest", *names]].itertuples(index=False)]

@@ -5,21 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy_attention.config import PROXY_FIELDS
-from proxy_attention.schedule import Schedule
 from proxy_attention.state_keys import branch_points
 from study.execution.worker import WorkerSettings
 from study.plan import PlannedTrial
-from study.planning.benchmark import gpu_memory_mb
+from study.planning.device_memory import gpu_name_and_memory_mb
 from study.planning.prepare import Prepared
-from study.planning.request import Request
-from study.planning.resources import Resources, packed
+from study.planning.resources import Resources, pack_gpus
 from study.planning.search import (
     confirmation_plan,
+    first_proxy_epochs,
     leaders_first,
-    schedules_of,
 )
-from study.planning.study_file import Study
 from study.results import load_results
 from study.run_folder import COMPLETE, RunFolder
 
@@ -35,8 +31,7 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
     # here: ray must find its environment, which cluster.py sets, ready
     from study.execution.tuner import Outcome, run_optuna, run_trials
 
-    request, planner = prepared.request, prepared.planner
-    run = RunFolder(request.run)
+    planner, run = prepared.planner, prepared.run
     plan = run.read_plan()
     resources = prepared.resources
 
@@ -51,7 +46,7 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
         if plan.search != "optuna":
             return run_missing(plan.trials[:suggestions] if suggestions else plan.trials, resources)
         return run_optuna(
-            request.study,
+            prepared.study,
             planner,
             worker_settings(prepared, known=()),
             resources,
@@ -60,11 +55,13 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
             suggestions=suggestions or plan.suggestions,
         )
 
-    if _may_pack(request, resources):
+    if prepared.settings.may_pack and resources.device == "cuda":
         outcome = search(1, resources)  # alone: its peak tells how many fit a GPU
         if outcome.interrupted:
             return True
-        resources = packed(resources, peak_mb=_peak_mb(run.path), memory_mb=gpu_memory_mb(), cpus=prepared.cpus)
+        _, memory_mb = gpu_name_and_memory_mb()
+        cpus = prepared.settings.node_cpus
+        resources = pack_gpus(resources, peak_mb=_peak_mb(run.path), memory_mb=memory_mb, cpus=cpus)
     outcome = search(0, resources)
     _write_down_errors(outcome.errors, run.known_trials(plan), run)
     if outcome.interrupted or plan.search == "grid" or len(plan.seeds) == 1:
@@ -74,7 +71,7 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
         rows = load_results(run.path)
         done = rows[rows["status"] == COMPLETE]
         accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
-        confirmed = confirmation_plan(request.study, planner, suggested, accuracies, confirm=plan.confirm)
+        confirmed = confirmation_plan(prepared.study, planner, suggested, accuracies, confirm=plan.confirm)
         plan = dataclasses.replace(plan, confirmed=confirmed)
         run.write_plan(plan)
     outcome = run_missing(plan.confirmed, resources)
@@ -83,33 +80,26 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
 
 
 def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> WorkerSettings:
-    """Where trials run, and what they share: of known trials the forks of their roads, of others their schedules'."""
-    request, sharing = prepared.request, prepared.sharing
+    """Make the settings of workers, with the states that trials may share.
+
+    Args:
+        known: the trials that will run; empty where a search suggests them, which share by their schedules.
+    """
+    settings, sharing = prepared.settings, prepared.settings.sharing
     if sharing is not None:
         names = branch_points(map(prepared.planner.state_keys, known))
-        sharing = dataclasses.replace(sharing, names=names, epochs=frozenset() if known else _partings(request.study))
+        epochs = frozenset() if known else first_proxy_epochs(prepared.study)
+        sharing = dataclasses.replace(sharing, names=names, epochs=epochs)
     return WorkerSettings(
-        run=RunFolder(request.run),
-        data_root=request.data_root,
+        run=prepared.run,
+        data_root=settings.data_root,
         device=prepared.resources.device,
         commit=prepared.plan.about["commit"],
         sharing=sharing,
-        cache=None if "cache" in request.without else request.caches,
-        cache_mb=request.cache_gb * 1024,
-        reuse="reuse" not in request.without,
+        cache=settings.cache,
+        cache_mb=settings.cache_mb,
+        reuse=settings.reuse,
     )
-
-
-def _partings(study: Study) -> frozenset[int]:
-    """Epochs after which suggestions may part from the baseline; none if the search changes how they are trained."""
-    if set(study.search) - {"schedule", *PROXY_FIELDS}:
-        return frozenset()
-    steps = (Schedule.parse(text).steps for text in schedules_of(study))
-    return frozenset(found[0].index + 1 for found in steps if found)
-
-
-def _may_pack(request: Request, resources: Resources) -> bool:
-    return resources.device == "cuda" and request.gpus_per_trial is None and "packing" not in request.without
 
 
 def _peak_mb(run: Path) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy_attention.state_keys import state_keys
+from study.console import duration
 from study.execution.run_lock import driver_of
 from study.plan import PlannedTrial
 from study.run_folder import COMPLETE, FAILED, INTERRUPTED, RunFolder
@@ -79,6 +80,18 @@ def status(run: Path) -> Status:
         failed=tuple((trial_id, error) for trial_id, (state, error) in states.items() if state == FAILED),
         seconds_left=sum(seconds) / len(seconds) * left / at_once if seconds else math.nan,
     )
+
+
+def status_lines(found: Status) -> list[str]:
+    """Tell a status: a line for the run, and one for each trial that is under way or has failed."""
+    driver = f"run by process {found.driver}" if found.driver else "nobody runs it now"
+    left = f", {duration(found.seconds_left)} left" if found.driver and found.complete < found.planned else ""
+    lines = [f"{found.name} · {found.search} · {found.complete} of {found.planned} trials complete{left} · {driver}"]
+    for trial in found.running:
+        val = "" if math.isnan(trial.val_accuracy) else f", val {trial.val_accuracy:.1f} %"
+        word = "running" if found.driver else "interrupted"
+        lines.append(f"{trial.trial_id} {word}: epoch {trial.epochs_done}/{trial.epochs}{val}")
+    return lines + [f"{trial_id} failed: {error}" for trial_id, error in found.failed]
 
 
 def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknown: int, sharing: bool) -> float:

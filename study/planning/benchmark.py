@@ -1,4 +1,4 @@
-"""What is measured once per machine and study: speeds, and the plain values of what is ``auto``; plans nothing."""
+"""Measures speed here and now, and with it the plain values of fields that are ``auto``; plans nothing."""
 
 import dataclasses
 import multiprocessing
@@ -17,11 +17,7 @@ from proxy_attention.models.build import build, build_for
 from proxy_attention.models.classifier import Classifier
 from proxy_attention.proxies.scoring import clean_scores
 from proxy_attention.training import seconds_per_image
-from study.planning.request import Request
-from study.planning.resources import Resources
-from study.planning.study_file import Study
-
-MB = 2**20
+from study.planning.device_memory import MB
 
 
 @dataclass(frozen=True)
@@ -29,19 +25,19 @@ class Speed:
     """What was measured here and now.
 
     Attributes:
-        train_seconds: of training, an image.
-        look_seconds: of a pass that scores and explains, an image; an evaluation costs the same.
+        train_seconds: an image, of training.
+        pass_seconds: an image, of a pass that scores and explains; an evaluation costs the same.
         weights_mb: of the trained weights on disk.
-        peak_mb: of the GPU's memory while it was measured; 0 on a CPU.
+        peak_mb: of the GPU's memory meanwhile; 0 on a CPU.
     """
 
     train_seconds: float
-    look_seconds: float
+    pass_seconds: float
     weights_mb: float
     peak_mb: float = 0.0
 
 
-def measure(config: TrialConfig, classes: int, device: str) -> Speed:
+def measure_speed(config: TrialConfig, classes: int, device: str) -> Speed:
     """Measure a few real steps on random pixels; on a GPU in a process of its own, whose memory goes with it."""
     if device != "cuda":
         return _measure(config, classes, device)
@@ -58,15 +54,15 @@ def _measure(config: TrialConfig, classes: int, device: str) -> Speed:
         model = build_for(config, classes=classes)
         train = seconds_per_image(model, config, device=where)
         bytes_kept = sum(tensor.nbytes for tensor in model.module.state_dict().values())
-        look = _look_seconds(model, config, device=where)
+        passes = _pass_seconds(model, config, device=where)
         peak = torch.cuda.max_memory_allocated() / MB if device == "cuda" else 0.0
-        return Speed(train, look, bytes_kept / MB, peak)
+        return Speed(train, passes, bytes_kept / MB, peak)
     finally:
         torch.set_num_threads(before)
 
 
-def _look_seconds(model: Classifier, config: TrialConfig, *, device: torch.device, images: int = 64) -> float:
-    """Median seconds an image of three passes that score and explain."""
+def _pass_seconds(model: Classifier, config: TrialConfig, *, device: torch.device, images: int = 64) -> float:
+    """Return the median seconds an image of three passes that score and explain."""
     pixels = torch.randint(0, 256, (images, 3, config.image_size, config.image_size), dtype=torch.uint8)
     given = TrainingSet(
         pixels.to(device),
@@ -78,27 +74,18 @@ def _look_seconds(model: Classifier, config: TrialConfig, *, device: torch.devic
     return sorted(clean_scores(model, given, config).seconds for _ in range(4))[1] / images
 
 
-def gpu_memory_mb() -> float:
-    """Memory of the first GPU, asked in a process of its own: asking claims some."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_gpu_memory_mb).result()
-
-
-def _gpu_memory_mb() -> float:
-    return torch.cuda.get_device_properties(0).total_memory / MB
-
-
 def fastest_precision(config: TrialConfig, device: str) -> str:
-    """fp32, or the half precision of the device where it is at least a twentieth faster."""
+    """Return fp32, or the half precision of the device where it is at least a twentieth faster."""
     half = "bf16" if device != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
     seconds = {
-        name: measure(dataclasses.replace(config, precision=name), 10, device).train_seconds for name in ("fp32", half)
+        name: measure_speed(dataclasses.replace(config, precision=name), 10, device).train_seconds
+        for name in ("fp32", half)
     }
     return half if seconds[half] < 0.95 * seconds["fp32"] else "fp32"
 
 
 def fastest_threads(config: TrialConfig, cpus: int) -> int:
-    """Whether trials train faster one a core, or one after another on all cores: 1, or ``cpus``.
+    """Return the threads a trial with which trials train fastest: 1, a trial a core, or ``cpus``, one trial at a time.
 
     Both are measured as they would run: ``cpus`` processes of one thread at once against one of ``cpus`` threads.
     """
@@ -110,7 +97,7 @@ def fastest_threads(config: TrialConfig, cpus: int) -> int:
 
 
 def _images_per_second(configs: Sequence[TrialConfig]) -> float:
-    """Images that these trials train a second, all at once, each in a process of its own."""
+    """Measure the images a second that these trials train, all at once, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(configs))
     with ProcessPoolExecutor(len(configs), context, initializer=_meet_at, initargs=(barrier,)) as pool:
@@ -138,26 +125,16 @@ def _train_together(config: TrialConfig) -> float:
     return sorted(found)[len(found) // 2]
 
 
-def named_threads(study: Study) -> int | None:
-    """The most threads that any config of the study names; None if all are left ``auto``."""
-    dimension = study.search.get("threads", ())
-    named = [study.fixed.get("threads"), *(arm.values.get("threads") for arm in study.arms)]
-    named += list(dimension) if isinstance(dimension, tuple) else [int(dimension.high)]
-    return max((value for value in named if isinstance(value, int)), default=None)
+def plain_values(config: TrialConfig, *, measured: dict[str, Any], cpus: int, device: str) -> dict[str, Any]:
+    """Return plain values for the fields that are still ``auto``.
 
-
-def is_open(request: Request, resources: Resources, measured: dict[str, Any]) -> bool:
-    """Whether it is for us to decide between trials on one core each and one trial on all: nobody has said."""
-    said = (named_threads(request.study), request.cpus_per_trial, request.concurrency, measured.get("threads"))
-    cpus = resources.cpus * resources.concurrency
-    return resources.device == "cpu" and cpus > 1 and resources.concurrency > 1 and not any(said)
-
-
-def without_auto(config: TrialConfig, *, measured: dict[str, Any], resources: Resources) -> dict[str, Any]:
-    """Plain values for what is still ``auto``, measured at most once each; the batch size is the study's."""
+    Args:
+        measured: what was measured before, by name; what is measured now is added.
+        cpus: of a trial, which are its threads where none were measured.
+    """
     found: dict[str, Any] = {}
     if config.threads == AUTO:
-        found["threads"] = measured.setdefault("threads", resources.cpus)
+        found["threads"] = measured.setdefault("threads", cpus)
     if config.batch_size == AUTO and "batch_size" in measured:
         found["batch_size"] = measured["batch_size"]
     if config.precision == AUTO:
@@ -165,6 +142,6 @@ def without_auto(config: TrialConfig, *, measured: dict[str, Any], resources: Re
         plain = dataclasses.replace(config, compile=False, **found)
         key = f"precision of {config.model} at {config.image_size} px in batches of {plain.batch_size}{frozen}"
         if key not in measured:
-            measured[key] = fastest_precision(plain, resources.device)
+            measured[key] = fastest_precision(plain, device)
         found["precision"] = measured[key]
     return found

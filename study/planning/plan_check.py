@@ -1,4 +1,4 @@
-"""Keeps a run whole: one driver at a time, one plan a folder, a clear word where the disk refuses; trains nothing."""
+"""Keeps one plan a folder: writes the first, refuses another, tells what has changed since; trains nothing."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from study.run_folder import RunFolder
 
 
 def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
-    """The plan to follow: the folder's own, which must be of the same fingerprint, else this one, written down.
+    """Return the plan to follow: the folder's own, which must have the same fingerprint, else this one, once written.
 
     Raises: ConfigError if the folder holds another plan.
     """
@@ -26,7 +26,7 @@ def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
 
 
 def check_plan(run: Path, plan: Plan) -> None:
-    """See that the folder holds no other plan; writes nothing.
+    """Check that the folder holds no other plan; write nothing.
 
     Raises: ConfigError if it does, or if it holds trials whose plan is gone.
     """
@@ -49,7 +49,7 @@ def check_plan(run: Path, plan: Plan) -> None:
 
 
 def changes_since(kept: Plan, now: Plan) -> list[str]:
-    """What is no longer as it was when the plan was made, and may change numbers: a line each, for a person."""
+    """Tell what has changed since the plan was made and may change numbers: a line each, for a person."""
     found = []
     for what in ("folder", "commit", "machine", "device", "python"):
         before, here = kept.about.get(what, ""), now.about.get(what, "")
@@ -68,7 +68,7 @@ def _size(plan: Plan) -> str:
 
 
 def _difference(kept: Plan, plan: Plan) -> str:
-    """The first fields in which the two plans' trials differ, in words."""
+    """Name the first fields in which the two plans' trials differ."""
     if not kept.trials or not plan.trials:
         return ""
     data = {trial.data_digest for trial in kept.trials} != {trial.data_digest for trial in plan.trials}

@@ -1,85 +1,81 @@
-"""A run from request to end: plan it, start Ray, run its phases, audit what came out; parses and prints nothing."""
+"""From a request to a plan: every trial built and checked, what is auto made plain; starts nothing."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.shared_states import Sharing
 from study.plan import Plan, PlannedTrial
-from study.planning.batch_size import Found, find
-from study.planning.benchmark import fastest_threads, is_open, measure, named_threads, without_auto
-from study.planning.cost import Price, TrialCost, work
+from study.planning.batch_size import DATA_FIELDS, BatchSize, find_batch_size
+from study.planning.benchmark import fastest_threads, plain_values
+from study.planning.cost import RunCost
 from study.planning.fingerprint import fingerprint
 from study.planning.plan_check import check_plan, settle_plan
 from study.planning.planner import Planner
 from study.planning.request import Request
-from study.planning.resources import Machine, Resources, decide
+from study.planning.resources import Machine, Resources, share_machine
 from study.planning.search import (
-    expected_configs,
+    baseline_of,
     grid_plan,
     models_of,
+    named_threads,
     random_plan,
+    ways_to_train,
 )
-from study.planning.study_file import to_toml
+from study.planning.step_memory import STEP_FIELDS
+from study.planning.study_data import StudyData
+from study.planning.study_file import Study, to_toml
 from study.provenance import about
 from study.results import load_results
-from study.run_folder import COMPLETE, RunFolder, TrialFolder
+from study.run_folder import COMPLETE, RunFolder
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What workers are given beside their trials; no number depends on it.
+
+    Attributes:
+        sharing: where the run's shared states lie; None if nothing is to be shared.
+        cache: where decoded images lie; None to decode in each worker.
+        cache_mb: disk that they may take.
+        reuse: whether a worker trains one trial after another.
+        may_pack: whether several trials may share a GPU.
+        node_cpus: CPUs of the largest node.
+    """
+
+    data_root: Path | None
+    sharing: Sharing | None
+    cache: Path | None
+    cache_mb: int
+    reuse: bool
+    may_pack: bool
+    node_cpus: int
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request, planned and checked: what ``conduct`` needs.
+    """A run, planned and checked: what it takes to show it and to run it.
 
     Attributes:
-        cpus: of the largest node.
-        batch: what ``batch_size = auto`` became; None if every trial names its own.
-        price: of what is left to do; None until ``priced`` has measured it.
+        example: a typical config: of the first planned trial, or the baseline of a search.
+        trial_count: trials of the whole run, those of a search that are not yet known counted in.
+        batch_size: what ``batch_size = auto`` became; None if every trial names its own.
+        cost: of what is left to do; None until ``with_cost`` has measured it.
     """
 
-    request: Request
+    run: RunFolder
+    study: Study
     plan: Plan
     planner: Planner
     resources: Resources
-    cpus: int
-    batch: Found | None = None
-    price: Price | None = None
-
-    @property
-    def first(self) -> TrialConfig:
-        """A typical config: the first planned, or the baseline of a search."""
-        study = self.request.study
-        if self.plan.trials:
-            return self.plan.trials[0].config
-        return self.planner.resolved(study.config({"schedule": study.baseline_schedule}, study.seeds[0]))
-
-    @property
-    def trial_count(self) -> int:
-        """Trials of the whole run, those of a search that are not yet known counted in."""
-        if self.plan.search == "grid":
-            return len(self.plan.trials)
-        others = (self.plan.confirm + 1 + len(self.request.study.arms)) * (len(self.plan.seeds) - 1)
-        return self.plan.suggestions + others
-
-    @property
-    def epoch_count(self) -> int:
-        """Epochs of the whole run: every schedule of a study has the same total."""
-        return self.trial_count * self.first.planned.total_epochs
-
-    @property
-    def images_mb(self) -> float:
-        """Of the decoded images in memory and in the cache."""
-        data = self.planner.data.inspection(self.first)
-        return (data.train_pool + data.own_test) * 3 * self.first.image_size**2 / 2**20
-
-    @property
-    def sharing(self) -> Sharing | None:
-        """Where the run's shared sharing lie; None if nothing is to be shared."""
-        if "sharing" in self.request.without:
-            return None
-        return Sharing(RunFolder(self.request.run).shared_states, limit_mb=self.request.cache_gb * 1024)
+    settings: RunSettings
+    example: TrialConfig
+    trial_count: int
+    batch_size: BatchSize | None = None
+    cost: RunCost | None = None
 
 
 def prepare(
@@ -92,53 +88,94 @@ def prepare(
 ) -> Prepared:
     """Build and check every trial; all bad input ends here.
 
-    Args:
-        tell: called with what is tried, in words, while the batch size is found.
-        caching: whether the images that are decoded for it may be kept for the trials; a dry run writes nothing.
-
     What ``auto`` became in an existing plan of this run is taken from it, so that a restore never measures again.
 
+    Args:
+        progress: called with (what is being done, images read, images in all) while a data set is read.
+        tell: called with what is tried, in words, while the batch size is found.
+        caching: whether the images that are decoded for it may be kept for the trials; a dry run writes nothing.
     Raises: ConfigError, DataError.
     """
-    study, grid = request.study, request.search == "grid"
-    count = len(study.grid()) * len(study.seeds) if grid else request.suggestions
-    folder = RunFolder(request.run)
-    measured: dict[str, Any] = dict(folder.read_plan().measured) if folder.has_plan else {}
-    share = partial(
-        decide,
-        machine,
-        trials=count,
-        cpus_per_trial=request.cpus_per_trial,
-        gpus_per_trial=request.gpus_per_trial,
-        concurrency=request.concurrency,
-    )
-    resources = share(threads=named_threads(study) or measured.get("threads"))
-    if is_open(request, resources, measured):
-        example = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
-        measured["threads"] = fastest_threads(example, resources.cpus * resources.concurrency)
-        resources = share(threads=measured["threads"])
+    study, run = request.study, RunFolder(request.run)
+    measured = dict(run.read_plan().measured) if run.has_plan else {}
+    resources = _share_machine(request, machine, measured)
     planner = Planner.of(
         study,
         data_root=request.data_root,
         device=resources.device,
-        auto=partial(without_auto, measured=measured, resources=resources),
+        auto=partial(plain_values, measured=measured, cpus=resources.cpus, device=resources.device),
         progress=progress,
-        cache=folder.caches if caching and "cache" not in request.without else None,
+        cache=run.caches if caching and "cache" not in request.without else None,
         cache_mb=request.cache_gb * 1024,
     )
-    batch = Found(measured["batch_size"], "as planned") if "batch_size" in measured else None
-    if batch is None:  # before precision, which is measured at it
-        batch = find(study, planner, resources=resources, file=folder.batch_sizes, keep=caching, tell=tell)
-        measured |= {"batch_size": batch.size} if batch is not None else {}
-    trials = _planned(request, planner)
+    find = partial(find_batch_size, file=run.batch_sizes, keep=caching, tell=tell)
+    batch_size = _batch_size(
+        study, planner.data, resources, measured, find
+    )  # before precision, which is measured at it
+    plan, example = _make_plan(request, planner, resources.device, measured)
+    check_plan(run.path, plan)
+    return Prepared(
+        run=run,
+        study=study,
+        plan=plan,
+        planner=planner,
+        resources=resources,
+        settings=_run_settings(request, machine),
+        example=example,
+        trial_count=_trial_count(plan, arms=len(study.arms)),
+        batch_size=batch_size,
+    )
+
+
+def _share_machine(request: Request, machine: Machine, measured: dict[str, Any]) -> Resources:
+    """Share the machine among the trials; measure first how many threads are fastest if nobody has named a number."""
+    study, grid = request.study, request.search == "grid"
+    named = named_threads(study) or measured.get("threads")
+    share = partial(
+        share_machine,
+        machine,
+        trials=len(study.grid()) * len(study.seeds) if grid else request.suggestions,
+        cpus_per_trial=request.cpus_per_trial,
+        gpus_per_trial=request.gpus_per_trial,
+        concurrency=request.concurrency,
+    )
+    resources = share(threads=named)
+    cpus = resources.cpus * resources.concurrency
+    if named or request.cpus_per_trial or request.concurrency or resources.device != "cpu":
+        return resources
+    if cpus == 1 or resources.concurrency == 1:
+        return resources
+    measured["threads"] = fastest_threads(baseline_of(study), cpus)
+    return share(threads=measured["threads"])
+
+
+def _batch_size(
+    study: Study,
+    data: StudyData,
+    resources: Resources,
+    measured: dict[str, Any],
+    find: Callable[..., BatchSize | None],
+) -> BatchSize | None:
+    """Take the batch size from the plan, or find it and add it to what was measured."""
+    if "batch_size" in measured:
+        return BatchSize(measured["batch_size"], "as planned")
+    found = find(ways_to_train(study, (*DATA_FIELDS, *STEP_FIELDS)), data, resources=resources)
+    if found is not None:
+        measured["batch_size"] = found.size
+    return found
+
+
+def _make_plan(request: Request, planner: Planner, device: str, measured: dict[str, Any]) -> tuple[Plan, TrialConfig]:
+    """Plan the trials that are known in advance; returns the plan and a typical config."""
+    study = request.study
+    trials = _planned_trials(request, planner)
     asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
-    if not trials:  # a search: its data and model are checked by its baseline
-        baseline = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
-        asked["baseline"] = planner.trial(0, "baseline", baseline).config_digest
-        for arm in study.arms:
-            planner.trial(0, arm.name, study.config(arm.values, study.seeds[0]))
-        for config in models_of(study):  # what is suggested later must not fail then
-            planner.check_model(config)
+    if trials:
+        example = trials[0].config
+    else:
+        baseline = _check_search(study, planner)
+        asked["baseline"], example = baseline.config_digest, baseline.config
+    origin = {"folder": str(request.run), "skipped_images": planner.data.skipped}
     plan = Plan(
         search=request.search,
         name=request.name,
@@ -151,62 +188,12 @@ def prepare(
         measured=measured,
         options=request.options,
         fingerprint=fingerprint(study, request.search, trials, **asked),
-        about=about(request.command, resources.device)
-        | {"folder": str(request.run), "skipped_images": planner.data.skipped},
+        about=about(request.command, device) | origin,
     )
-    check_plan(request.run, plan)
-    return Prepared(request, plan, planner, resources, machine.cpus, batch)
+    return plan, example
 
 
-def priced(prepared: Prepared) -> Prepared:
-    """The same with the price of what is left, measured here and now."""
-    first, planner, device = prepared.first, prepared.planner, prepared.resources.device
-    data = planner.data.inspection(first)
-    train, val = planner.data.train_and_val_images(first)
-    price = Price(
-        work=work(trial_costs(prepared), prepared.sharing, device=device),
-        speed=measure(first, len(data.classes), device),
-        train=train,
-        val=val,
-        test=data.own_test or round(first.test_fraction * data.train_pool),
-        concurrency=prepared.resources.concurrency,
-    )
-    return dataclasses.replace(prepared, price=price)
-
-
-def trial_costs(prepared: Prepared) -> list[TrialCost]:
-    """Every trial of the run with what its files hold of it; of a search, what is not known yet is drawn at random."""
-    plan, run, planner = prepared.plan, RunFolder(prepared.request.run), prepared.planner
-    known = run.known_trials(run.read_plan()) if run.has_plan else list(plan.trials)
-    found = [_cost_of(trial, run.trial(trial.trial_id), planner) for trial in known]
-    drawn = expected_configs(
-        prepared.request.study, suggestions=plan.suggestions, confirm=plan.confirm, searched=plan.search != "grid"
-    )
-    return found + [
-        TrialCost.of(
-            config,
-            data=planner.data.inspection(config).digest,
-            weights=planner.weights.digest(config),
-            passes=planner.models.explanation_passes(config),
-            judging=planner.judge_passes(config),
-        )
-        for config in map(planner.resolved, drawn[len(known) : prepared.trial_count])
-    ]
-
-
-def _cost_of(trial: PlannedTrial, folder: TrialFolder, planner: Planner) -> TrialCost:
-    return TrialCost.of(
-        trial.config,
-        data=trial.data_digest,
-        weights=planner.weights.digest(trial.config),
-        done=len(folder.epochs()),
-        complete=folder.is_complete,
-        passes=planner.models.explanation_passes(trial.config),
-        judging=planner.judge_passes(trial.config),
-    )
-
-
-def _planned(request: Request, planner: Planner) -> tuple[PlannedTrial, ...]:
+def _planned_trials(request: Request, planner: Planner) -> tuple[PlannedTrial, ...]:
     if request.search == "grid":
         return grid_plan(request.study, planner)
     if request.search == "random":
@@ -214,16 +201,48 @@ def _planned(request: Request, planner: Planner) -> tuple[PlannedTrial, ...]:
     return ()
 
 
-def begin(prepared: Prepared) -> Plan:
-    """Write the plan down, or find that it is there already.
+def _check_search(study: Study, planner: Planner) -> PlannedTrial:
+    """Check data, arms and every model of a search, so that what is suggested later does not fail; plan its baseline.
+
+    Raises: ConfigError, DataError.
+    """
+    baseline = planner.trial(0, "baseline", baseline_of(study))
+    for arm in study.arms:
+        planner.trial(0, arm.name, study.config(arm.values, study.seeds[0]))
+    for config in models_of(study):
+        planner.check_model(config)
+    return baseline
+
+
+def _run_settings(request: Request, machine: Machine) -> RunSettings:
+    run, cache_mb = RunFolder(request.run), request.cache_gb * 1024
+    return RunSettings(
+        data_root=request.data_root,
+        sharing=None if "sharing" in request.without else Sharing(run.shared_states, limit_mb=cache_mb),
+        cache=None if "cache" in request.without else run.caches,
+        cache_mb=cache_mb,
+        reuse="reuse" not in request.without,
+        may_pack=request.gpus_per_trial is None and "packing" not in request.without,
+        node_cpus=machine.cpus,
+    )
+
+
+def _trial_count(plan: Plan, *, arms: int) -> int:
+    if plan.search == "grid":
+        return len(plan.trials)
+    return plan.suggestions + (plan.confirm + 1 + arms) * (len(plan.seeds) - 1)
+
+
+def write_plan(prepared: Prepared) -> Plan:
+    """Write the plan, or find that it is there already.
 
     Raises: ConfigError if the folder holds another.
     """
-    return settle_plan(prepared.request.run, prepared.plan, to_toml(prepared.request.study))
+    return settle_plan(prepared.run.path, prepared.plan, to_toml(prepared.study))
 
 
-def complete_trials(prepared: Prepared) -> int:
-    """Trials complete so far, from the run's own files."""
-    if not RunFolder(prepared.request.run).has_plan:
+def count_complete(prepared: Prepared) -> int:
+    """Count the trials that are complete, from the run's own files."""
+    if not prepared.run.has_plan:
         return 0
-    return int((load_results(prepared.request.run)["status"] == COMPLETE).sum())
+    return int((load_results(prepared.run.path)["status"] == COMPLETE).sum())

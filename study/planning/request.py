@@ -45,7 +45,7 @@ class Request:
         confirm: how many of the best to run on the other seeds.
         cpus_per_trial, gpus_per_trial, concurrency: None is for us to decide.
         without: keys of ``SPARED``.
-        cache_gb: disk that decoded images, and shared sharing, may each take.
+        cache_gb: disk that decoded images, and shared states, may each take.
     """
 
     study: Study
@@ -99,7 +99,7 @@ class Request:
 
     @property
     def caches(self) -> Path:
-        """What runs below one storage share: ``images`` and ``sharing``, always safe to delete."""
+        """What runs below one storage share: decoded images, shared states and batch sizes, always safe to delete."""
         return RunFolder(self.run).caches
 
 

@@ -9,7 +9,7 @@ from proxy_attention.errors import ConfigError
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to give: of this machine, or of a cluster.
+    """The CPUs and GPUs of this machine, or of a cluster.
 
     Attributes:
         cpus, gpus: of the largest node, which one trial cannot exceed.
@@ -33,7 +33,7 @@ class Resources:
 
 
 def this_machine() -> Machine:
-    """The CPUs that this process may use, and its GPUs."""
+    """Count the CPUs that this process may use, and its GPUs."""
     import torch
 
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -41,7 +41,7 @@ def this_machine() -> Machine:
     return Machine(cpus=cpus, gpus=gpus, total_cpus=cpus, total_gpus=gpus)
 
 
-def decide(
+def share_machine(
     machine: Machine,
     *,
     trials: int,
@@ -55,7 +55,7 @@ def decide(
     Args:
         trials: how many there are to run.
         threads: the most that any config names; None if all leave it ``auto``.
-        cpus_per_trial, gpus_per_trial, concurrency: what the user asked for; None is for us to decide.
+        cpus_per_trial, gpus_per_trial, concurrency: what the user asked for; None where the user did not say.
     Raises: ConfigError if more is asked for than there is.
     """
     gpus = float(gpus_per_trial if gpus_per_trial is not None else min(machine.gpus, 1))
@@ -76,8 +76,8 @@ CONTEXT_MB = 600
 """What a process takes of a GPU beside its tensors: the CUDA context and its kernels."""
 
 
-def packed(resources: Resources, *, peak_mb: float, memory_mb: float, cpus: int) -> Resources:
-    """Several trials on one GPU, as many as fit: nine tenths of its memory, and no more than there are CPUs for.
+def pack_gpus(resources: Resources, *, peak_mb: float, memory_mb: float, cpus: int) -> Resources:
+    """Put as many trials on one GPU as fit in nine tenths of its memory, and as there are CPUs for.
 
     Args:
         peak_mb: of a trial's tensors, measured; 0 if unknown, and then nothing is packed.

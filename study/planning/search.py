@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proxy_attention.config import TrialConfig
+from proxy_attention.config import PROXY_FIELDS, TrialConfig
 from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.plan import BASELINE, PlannedTrial
@@ -16,17 +16,16 @@ from study.planning.study_file import Range, Study, arm_of, choices_of
 
 
 def grid_plan(study: Study, planner: Planner) -> tuple[PlannedTrial, ...]:
-    """Every setting and arm on every seed; seed by seed, so that pairs are complete early."""
+    """Plan every setting and arm on every seed; seed by seed, so that pairs are complete early."""
     settings = study.grid()
     planned = [(arm, study.config(values, seed)) for seed in study.seeds for arm, values in settings]
     return tuple(planner.trial(number, arm, config) for number, (arm, config) in enumerate(planned))
 
 
 def random_plan(study: Study, planner: Planner, *, suggestions: int) -> tuple[PlannedTrial, ...]:
-    """The baseline and ``suggestions - 1`` draws on the first seed, none twice while new ones can be found."""
+    """Plan the baseline and ``suggestions - 1`` draws on the first seed, none twice while new ones can be found."""
     rng = np.random.default_rng(derive_seed(study.seeds[0], "random-search"))
-    first = study.config({"schedule": study.baseline_schedule}, study.seeds[0])
-    configs = [first]
+    configs = [baseline_of(study)]
     while len(configs) < suggestions:
         for _ in range(100):
             config = study.config({field: _draw(value, rng) for field, value in study.search.items()}, study.seeds[0])
@@ -37,7 +36,7 @@ def random_plan(study: Study, planner: Planner, *, suggestions: int) -> tuple[Pl
 
 
 def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: bool) -> list[TrialConfig]:
-    """What a run is going to try, as far as that can be said beforehand: of a search, random draws stand for it.
+    """Return the configs that a run is going to try; random draws stand for what a search has not suggested yet.
 
     Args:
         searched: whether settings are suggested; a grid is known in full.
@@ -64,19 +63,46 @@ MODEL_FIELDS = ("dataset", "model", "image_size", "weights", "feature_layer", "s
 
 
 def models_of(study: Study) -> list[TrialConfig]:
-    """A config for each model, and each method that it is to be explained by, that a search may suggest."""
+    """Return a config for each model that a search may suggest, and each method that explains it there."""
     return variants_of(study, MODEL_FIELDS)
 
 
 def variants_of(study: Study, fields: Collection[str]) -> list[TrialConfig]:
-    """A config for each combination of these fields that a search may suggest; of a range both ends."""
+    """Return a config for each combination of these fields that a search may suggest; of a range both ends."""
     choices = {field: choices_of(dimension) for field, dimension in study.search.items() if field in fields}
     every = (dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values()))
     return list(dict.fromkeys(study.config(values, study.seeds[0]) for values in every))
 
 
+def ways_to_train(study: Study, fields: Collection[str]) -> list[TrialConfig]:
+    """Return a config for each combination of these fields that a search may suggest, and one for each arm."""
+    arms = [study.config(arm.values, study.seeds[0]) for arm in study.arms]
+    return list(dict.fromkeys([*variants_of(study, fields), *arms]))
+
+
+def baseline_of(study: Study) -> TrialConfig:
+    """Return the baseline of a search, on the first seed."""
+    return study.config({"schedule": study.baseline_schedule}, study.seeds[0])
+
+
+def named_threads(study: Study) -> int | None:
+    """Return the most threads that any config of the study names; None if all are left ``auto``."""
+    return max((value for value in study.values_of("threads") if isinstance(value, int)), default=None)
+
+
+def first_proxy_epochs(study: Study) -> frozenset[int]:
+    """Return the epochs after which suggestions may part from the baseline, counted from 1.
+
+    None if the search changes how the epochs before are trained.
+    """
+    if set(study.search) - {"schedule", *PROXY_FIELDS}:
+        return frozenset()
+    steps = (Schedule.parse(text).steps for text in schedules_of(study))
+    return frozenset(found[0].index + 1 for found in steps if found)
+
+
 def schedules_of(study: Study) -> list[str]:
-    """The schedules that a search may suggest."""
+    """Return the schedules that a search may suggest."""
     dimension = study.search.get("schedule", ())
     return list(dimension) if isinstance(dimension, tuple) and dimension else [study.baseline_schedule]
 
@@ -101,7 +127,7 @@ def leaders_first(
 
 
 def _draw(dimension: Any, rng: np.random.Generator) -> Any:
-    """A plain value, never numpy's: it goes into JSON."""
+    """Draw a plain value, never numpy's: it goes into JSON."""
     if not isinstance(dimension, Range):
         return dimension[int(rng.integers(len(dimension)))]
     if dimension.log:
@@ -115,7 +141,7 @@ def _draw(dimension: Any, rng: np.random.Generator) -> Any:
 def confirmation_plan(
     study: Study, planner: Planner, suggested: Sequence[PlannedTrial], accuracies: dict[str, float], *, confirm: int
 ) -> tuple[PlannedTrial, ...]:
-    """The best settings by val accuracy on the first seed, the baseline and the arms, on the other seeds.
+    """Plan the best settings by val accuracy on the first seed, the baseline and the arms, on the other seeds.
 
     Args:
         suggested: the trials of the first seed.

@@ -133,13 +133,16 @@ def test_a_trial_that_looks_and_mixes_runs_at_half_precision(small: ImageSet, au
 
 def test_the_largest_batch_on_cuda_is_found_by_running_out_of_memory() -> None:
     pytest.importorskip("pandas")  # the library's tests run where it is missing
-    from study.planning.batch_size import Need, Probe, largest, step_mb
+    from study.planning.batch_size import largest_that_fits
+    from study.planning.step_memory import StepProcess, TrainingStep, step_mb
 
-    some, more = (Need(CONFIG, classes=10, device="cuda", budget_mb=mb) for mb in (600.0, 1200.0))
+    some, more = (TrainingStep(CONFIG, classes=10, device="cuda", budget_mb=mb) for mb in (600.0, 1200.0))
 
-    with Probe() as probe:
-        found = [largest(lambda size, need=need: probe.fits(need, size), at_most=4096) for need in (some, more)]
+    with StepProcess() as process:
+        found = [
+            largest_that_fits(lambda size, step=step: process.fits(step, size), at_most=4096) for step in (some, more)
+        ]
 
         assert 0 < found[0] < found[1] < 4096
-        assert probe.run(step_mb, some, 4096) == float("inf")
-        assert probe.run(step_mb, some, found[0]) <= 600  # nothing of the step that was too large is left
+        assert process.run(step_mb, some, 4096) == float("inf")
+        assert process.run(step_mb, some, found[0]) <= 600  # nothing of the step that was too large is left

@@ -293,7 +293,7 @@ def test_a_place_without_a_run_is_refused(tmp_path):
 def test_suggestions_that_never_came_are_missing_rows(prepared_run, tmp_path):
     prepared = prepared_run(tmp_path / "optuna", search="optuna", suggestions=3, confirm=1)
 
-    results = load_results(prepared.request.run)
+    results = load_results(prepared.run.path)
 
     assert list(results["status"]) == ["missing"] * 3
     assert list(results["trial_id"]) == [f"000{number}-not-suggested" for number in range(3)]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from study import run
-from study.planning import prepare as conductor
+from study.planning import prepare
 from study.results import COLUMNS
 from study.run import main
 
@@ -400,7 +400,7 @@ def test_an_interruption_before_any_trial_began_says_so(capsys, monkeypatch, stu
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conductor, "grid_plan", interrupted)
+    monkeypatch.setattr(prepare, "grid_plan", interrupted)
 
     code = main([*GRID, *asked(study_file, image_folder, tmp_path / "storage")])
 
@@ -412,7 +412,7 @@ def test_an_interruption_ends_all_the_runs_of_a_restore(capsys, monkeypatch, pre
     for search in ("grid", "random"):
         prepared_run(tmp_path / "small" / search, search=search, suggestions=2 * (search == "random"))
     begun = []
-    monkeypatch.setattr(run, "_conduct", lambda prepared, *_: begun.append(prepared.plan.search) or True)
+    monkeypatch.setattr(run, "run_in_session", lambda prepared, *_, **__: begun.append(prepared.plan.search) or True)
 
     code = main(["--restore", str(tmp_path / "small")])
 

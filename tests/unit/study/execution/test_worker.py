@@ -52,7 +52,7 @@ def prepared(prepared_run, tmp_path):
 
 
 def folder(prepared, number):
-    return RunFolder(prepared.request.run).trial(prepared.plan.trials[number].trial_id).path
+    return prepared.run.trial(prepared.plan.trials[number].trial_id).path
 
 
 def read(prepared, number, name):
@@ -102,8 +102,8 @@ def test_a_trial_writes_into_its_own_folder_alone(prepared, run_one, image_folde
     images = {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")}
     run_one(prepared, 1)
 
-    assert {path.name for path in prepared.request.run.iterdir()} == {"plan.json", "study.toml", "trials"}
-    assert [path.name for path in (prepared.request.run / "trials").iterdir()] == [prepared.plan.trials[1].trial_id]
+    assert {path.name for path in prepared.run.path.iterdir()} == {"plan.json", "study.toml", "trials"}
+    assert [path.name for path in (prepared.run.path / "trials").iterdir()] == [prepared.plan.trials[1].trial_id]
     assert {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")} == images
 
 
@@ -325,9 +325,7 @@ def test_a_trial_that_fails_frees_its_tensors_while_its_error_is_kept(hot, run_o
     before = live_tensors()
 
     with pytest.raises(DivergedError) as caught:
-        run_planned(
-            hot.plan.trials[3], WorkerSettings(RunFolder(hot.request.run), hot.request.data_root, "cpu", ""), print
-        )
+        run_planned(hot.plan.trials[3], WorkerSettings(hot.run, hot.settings.data_root, "cpu", ""), print)
 
     assert caught.value is not None
     assert live_tensors() <= before + 2

@@ -1,20 +1,17 @@
 import dataclasses
 import json
-import math
-import os
-import signal
 
 import pytest
-import torch
 
-from proxy_attention.config import TrialConfig
 from proxy_attention.errors import ConfigError
 from study.planning import batch_size
-from study.planning.batch_size import STEPS, Need, Probe, budget, find, largest, memory_mb, step_mb
-from study.planning.planner import Planner
+from study.planning.batch_size import DATA_FIELDS, STEPS, find_batch_size, largest_that_fits, step_budget_mb
 from study.planning.prepare import prepare
 from study.planning.request import Request
 from study.planning.resources import Machine, Resources
+from study.planning.search import ways_to_train
+from study.planning.step_memory import STEP_FIELDS, StepProcess
+from study.planning.study_data import StudyData
 from study.planning.study_file import parse_study
 from study.reporting.report import finish
 from study.run import main
@@ -26,7 +23,7 @@ ONE_AT_A_TIME = Resources(cpus=1, gpus=0.0, concurrency=1, device="cpu")
 @pytest.mark.parametrize("at_most", [1, 2, 3, 7, 8, 9, 100])
 def test_the_largest_that_fits_is_found_wherever_it_lies(at_most):
     for true in range(at_most + 20):
-        assert largest(lambda size, true=true: size <= true, at_most=at_most) == min(true, at_most)
+        assert largest_that_fits(lambda size, true=true: size <= true, at_most=at_most) == min(true, at_most)
 
 
 ASKED = {
@@ -45,7 +42,7 @@ def test_sizes_are_doubled_and_then_bisected(case, asked):
     true, at_most = case
     seen = []
 
-    largest(lambda size: seen.append(size) or size <= true, at_most=at_most)
+    largest_that_fits(lambda size: seen.append(size) or size <= true, at_most=at_most)
 
     assert seen == asked
 
@@ -54,63 +51,9 @@ def test_sizes_are_doubled_and_then_bisected(case, asked):
 def test_no_size_is_asked_about_twice_and_there_is_an_end(true):
     seen = []
 
-    largest(lambda size: seen.append(size) or size <= true, at_most=65_536)
+    largest_that_fits(lambda size: seen.append(size) or size <= true, at_most=65_536)
 
     assert len(set(seen)) == len(seen) <= 2 * 16 + 1
-
-
-# ---- real steps
-
-
-def need(budget_mb=math.inf, **changes):
-    fields = {"model": "test_resnet", "image_size": 32, "precision": "fp32", "threads": 1, **changes}
-    return Need(TrialConfig(**fields), classes=10, device="cpu", budget_mb=budget_mb)
-
-
-@pytest.fixture(scope="module")
-def probe():
-    with Probe() as open_probe:
-        yield open_probe
-
-
-@pytest.mark.slow
-def test_a_larger_budget_gives_a_larger_batch_of_which_a_step_stays_within_it(probe):
-    least = probe.run(step_mb, need(), 2)
-    mb = least + 40
-
-    found = largest(lambda size: probe.fits(need(mb), size), at_most=96)
-
-    assert 2 < found < 96
-    assert probe.fits(need(mb + 80), found + 1)
-    assert probe.run(step_mb, need(), found) <= mb + 40  # the system hands out a little more at times
-
-
-def test_a_frozen_trunk_and_a_smaller_image_leave_room_for_more(probe):
-    trained = probe.run(step_mb, need(), 256)
-
-    assert probe.run(step_mb, need(freeze_trunk=True), 256) < trained - 100
-    assert probe.run(step_mb, need(image_size=16), 256) < trained - 100
-
-
-def killed(need, size):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.slow
-def test_a_step_whose_process_is_killed_has_not_fitted_and_the_next_is_taken_anew(probe):
-    assert probe.run(killed, need(), 2) == math.inf
-    assert probe.fits(need(), 2)
-
-
-def test_memory_that_the_system_refuses_is_a_step_that_has_not_fitted(monkeypatch):
-    monkeypatch.setattr(batch_size, "_take_a_step", lambda *given: torch.empty(2**48, dtype=torch.uint8))
-
-    assert step_mb(need(), 8) == math.inf
-
-
-def test_what_is_no_want_of_memory_is_an_error(probe):
-    with pytest.raises(ConfigError, match="precision must be fp32 or bf16 on a cpu; got 'fp16'"):
-        probe.fits(need(precision="fp16"), 2)
 
 
 # ---- the memory that there is
@@ -118,28 +61,15 @@ def test_what_is_no_want_of_memory_is_an_error(probe):
 
 @pytest.mark.parametrize(("at_once", "each"), [(1, 250), (2, 250), (4, 125), (16, 31.25)])
 def test_trials_at_once_share_half_of_the_memory_and_none_has_more_than_a_quarter(at_once, each):
-    assert budget(dataclasses.replace(ONE_AT_A_TIME, concurrency=at_once), 1000.0, images_mb=70.0) == each
+    assert step_budget_mb(dataclasses.replace(ONE_AT_A_TIME, concurrency=at_once), 1000.0, images_mb=70.0) == each
 
 
 def test_a_gpu_holds_the_images_and_their_proxies_beside_a_step():
     gpu = Resources(cpus=1, gpus=1.0, concurrency=1, device="cuda")
 
-    assert budget(gpu, 1000.0, images_mb=70.0) == 760
-    assert budget(dataclasses.replace(gpu, gpus=0.5, concurrency=2), 1000.0, images_mb=70.0) == 310
-    assert budget(gpu, 1000.0, images_mb=5000.0) == 250  # they are streamed
-
-
-@pytest.mark.parametrize("limit", ["max\n", f"{2**63 - 1}"])
-def test_the_memory_is_that_of_the_machine_where_a_container_has_no_limit(tmp_path, limit):
-    (tmp_path / "limit").write_text(limit)
-
-    assert memory_mb((tmp_path / "nowhere", tmp_path / "limit")) == memory_mb(()) > 64
-
-
-def test_the_memory_is_that_of_the_container_if_it_has_a_limit(tmp_path):
-    (tmp_path / "limit").write_text(f"{64 * 2**20}\n")
-
-    assert memory_mb((tmp_path / "nowhere", tmp_path / "limit")) == 64
+    assert step_budget_mb(gpu, 1000.0, images_mb=70.0) == 760
+    assert step_budget_mb(dataclasses.replace(gpu, gpus=0.5, concurrency=2), 1000.0, images_mb=70.0) == 310
+    assert step_budget_mb(gpu, 1000.0, images_mb=5000.0) == 250  # they are streamed
 
 
 # ---- one size for a study
@@ -156,11 +86,11 @@ def fitting(monkeypatch):
     asked = []
 
     def fake(largest_of):
-        def fits(self, need, size):
-            asked.append(need.config.model)
-            return size <= largest_of[need.config.model]
+        def fits(self, step, size):
+            asked.append(step.config.model)
+            return size <= largest_of[step.config.model]
 
-        monkeypatch.setattr(Probe, "fits", fits)
+        monkeypatch.setattr(StepProcess, "fits", fits)
         monkeypatch.setattr(batch_size, "STEPS", 1)
         return asked
 
@@ -173,8 +103,10 @@ def found(image_folder, tmp_path):
 
     def run(text, *settings, resources=ONE_AT_A_TIME, **rest):
         study = parse_study(text, settings=settings)
-        planner = Planner.of(study, data_root=image_folder, device="cpu", auto=lambda config: {})
-        return find(study, planner, resources=resources, file=tmp_path / "sizes.json", **rest)
+        configs = ways_to_train(study, (*DATA_FIELDS, *STEP_FIELDS))
+        return find_batch_size(
+            configs, StudyData(image_folder), resources=resources, file=tmp_path / "sizes.json", **rest
+        )
 
     return run
 
@@ -207,16 +139,16 @@ def test_an_epoch_keeps_its_steps_whatever_would_fit(found, auto, fitting, monke
     result = found(auto)
 
     assert (STEPS, result.size) == (10, 3)  # of 32 training images
-    assert result.why == "which leaves an epoch 10 steps: found now"
+    assert result.reason == "which leaves an epoch 10 steps: found now"
     assert found(auto, "train_fraction=[0.5, 1.0]").size == 1
 
 
 def test_what_was_found_is_not_searched_again(found, auto, fitting):
     asked = fitting({"test_resnet": 9})
-    assert found(auto).why == "the largest that trains here: found now"
+    assert found(auto).reason == "the largest that trains here: found now"
     asked.clear()
 
-    assert found(auto).why == "the largest that trains here: found before"
+    assert found(auto).reason == "the largest that trains here: found before"
     assert (found(auto).size, asked) == (9, [])
 
 
@@ -229,7 +161,7 @@ def test_another_way_to_train_is_searched_for_itself(found, auto, fitting, chang
     found(auto)
     asked.clear()
 
-    assert found(auto, change).why.endswith("found now")
+    assert found(auto, change).reason.endswith("found now")
     assert asked
 
 
@@ -237,7 +169,7 @@ def test_another_budget_is_searched_for_itself(found, auto, fitting):
     fitting({"test_resnet": 9})
     found(auto)
 
-    assert found(auto, resources=dataclasses.replace(ONE_AT_A_TIME, concurrency=4)).why.endswith("found now")
+    assert found(auto, resources=dataclasses.replace(ONE_AT_A_TIME, concurrency=4)).reason.endswith("found now")
 
 
 def test_a_search_that_ended_at_its_bound_serves_only_where_there_is_no_more_to_find(found, auto, fitting):
@@ -246,7 +178,7 @@ def test_a_search_that_ended_at_its_bound_serves_only_where_there_is_no_more_to_
 
     assert found(auto).size == 20
     again = found(auto, "train_fraction=0.5")
-    assert (again.size, again.why) == (16, "which leaves an epoch 1 steps: found before")
+    assert (again.size, again.reason) == (16, "which leaves an epoch 1 steps: found before")
 
 
 @pytest.mark.parametrize("damage", ["", "no JSON", "[]", '"text"', "null"])
@@ -254,8 +186,8 @@ def test_a_damaged_cache_is_as_if_it_were_not_there(found, auto, fitting, tmp_pa
     fitting({"test_resnet": 9})
     (tmp_path / "sizes.json").write_text(damage)
 
-    assert found(auto).why.endswith("found now")
-    assert found(auto).why.endswith("found before")
+    assert found(auto).reason.endswith("found now")
+    assert found(auto).reason.endswith("found before")
 
 
 @pytest.mark.parametrize("entry", [None, 9, [9], [9, 8], [0, 8], [-1, 8], [True, 8], [9.0, 32], ["9", 32], [9, 10**6]])
@@ -265,7 +197,7 @@ def test_an_entry_that_cannot_be_is_as_if_it_were_not_there(found, auto, fitting
     (key,) = json.loads((tmp_path / "sizes.json").read_text())
     (tmp_path / "sizes.json").write_text(json.dumps({key: entry, "other": 1}))
 
-    assert found(auto).why.endswith("found now")
+    assert found(auto).reason.endswith("found now")
     assert json.loads((tmp_path / "sizes.json").read_text()) == {key: [9, 32], "other": 1}
 
 
@@ -327,7 +259,7 @@ def test_the_size_is_plain_in_every_trial_and_a_restore_takes_it_from_the_plan(p
     assert RunFolder(run).read_plan().measured == {"batch_size": 9}
     assert asked == []
     assert again.plan == dataclasses.replace(first.plan, about=again.plan.about)
-    assert again.batch.why == "as planned"
+    assert again.batch_size.reason == "as planned"
 
 
 @pytest.mark.parametrize("search", ["optuna", "random"])
@@ -336,11 +268,11 @@ def test_what_a_search_suggests_and_confirms_has_the_size_of_the_baseline(
 ):
     fitting({"test_resnet": 9})
     prepared = prepared_run(tmp_path / "small" / search, auto, search=search, suggestions=3, confirm=1)
-    study = prepared.request.study
+    study = prepared.study
 
     suggested = prepared.planner.trial(7, "proxy", study.config({"schedule": "1,p", "threshold": 0.6}, 4))
 
-    assert {prepared.first.batch_size, suggested.config.batch_size} == {9}
+    assert {prepared.example.batch_size, suggested.config.batch_size} == {9}
     assert {trial.config.batch_size for trial in prepared.plan.trials} <= {9}
 
 
@@ -378,13 +310,13 @@ def test_a_study_in_automatic_batches_has_one_size_in_all_rows_which_the_next_st
     prepared = prepared_run(tmp_path / "small" / "grid", auto)
     for number in range(len(prepared.plan.trials)):
         run_one(prepared, number)
-    rows = finish(prepared.request.run)
+    rows = finish(prepared.run.path)
     (tmp_path / "asked").mkdir()
     (tmp_path / "asked" / "study.toml").write_text(auto)
     usual = ["--experiment", str(tmp_path / "asked"), "--data-root", str(image_folder), "--storage", str(tmp_path)]
     code = main(["--search", "grid", *usual, "--name", "second", "--concurrency", "2", "--dry-run"])
 
-    assert prepared.batch.why == "which leaves an epoch 10 steps: found now"
+    assert prepared.batch_size.reason == "which leaves an epoch 10 steps: found now"
     assert list(rows["arm"]) == ["baseline", "proxy", "random-mask"]
     assert set(rows["batch_size"]) == {3}
     assert set(rows["status"]) == {"complete"}

@@ -1,17 +1,36 @@
-import io
-
-from rich.console import Console
-
-from study.run import _show_plan
+from study.planning.plan_text import cost_lines, plan_lines, shown_path
 
 
 def test_a_plan_says_in_one_line_which_methods_are_one(prepared_run, study_text, tmp_path):
     text = study_text.replace("threshold = [0.3, 0.6]", 'saliency = ["gradcam", "layercam", "hirescam"]')
-    written = io.StringIO()
 
-    _show_plan(prepared_run(tmp_path / "small" / "grid", text), Console(file=written, width=60), 0)
+    lines = plan_lines(prepared_run(tmp_path / "small" / "grid", text), 0)
 
-    told = [line for line in written.getvalue().splitlines() if line.startswith("the same")]
+    told = [str(line) for line in lines if str(line).startswith("the same")]
     assert told == [
         "the same     gradcam, hirescam are one method under test_resnet's linear head: their rows will be equal"
     ]
+
+
+def test_a_plan_opens_with_its_name_and_its_question_and_ends_with_its_folder(prepared_run, tmp_path):
+    lines = [str(line) for line in plan_lines(prepared_run(tmp_path / "small" / "grid", write=False), 3)]
+
+    assert lines[:2] == ["small · grid · seeds 0, 1", "Does a small thing work?"]
+    assert lines[-2:] == ["done before  3 of 8 trials", f"run          {tmp_path / 'small' / 'grid'}"]
+
+
+def test_words_of_a_study_are_told_as_they_are(prepared_run, study_text, tmp_path):
+    text = study_text.replace("Does a small thing work?", "Is [bold]this[/bold] it?")
+
+    assert str(plan_lines(prepared_run(tmp_path / "run", text, write=False), 0)[1]) == "Is [bold]this[/bold] it?"
+
+
+def test_nothing_left_costs_no_line():
+    assert cost_lines(None) == []
+
+
+def test_a_path_below_the_working_directory_is_shown_from_there(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    assert shown_path(tmp_path / "a" / "b") == "a/b"
+    assert shown_path(tmp_path.parent / "c") == str(tmp_path.parent / "c")

@@ -3,8 +3,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from study.planning import benchmark as measure
-from study.planning.prepare import complete_trials, prepare, priced
+from study.planning import benchmark
+from study.planning.prepare import count_complete, prepare
 from study.planning.request import Request
 from study.planning.resources import Machine
 from study.reporting.report import finish
@@ -17,13 +17,13 @@ LAPTOP = Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0)
 def measured(monkeypatch):
     """What was measured, in order: (precision, threads)."""
     calls = []
-    real = measure._measure
+    real = benchmark._measure
 
     def counted(config, classes, device):
         calls.append((config.precision, config.threads))
         return real(config, classes, device)
 
-    monkeypatch.setattr(measure, "_measure", counted)
+    monkeypatch.setattr(benchmark, "_measure", counted)
     return calls
 
 
@@ -77,20 +77,21 @@ def test_each_model_is_measured_for_itself(prepared_run, auto, measured, tmp_pat
 
 
 def test_a_restore_asks_for_what_was_asked_for(prepared_run, tmp_path, image_folder):
-    prepared = prepared_run(
-        tmp_path / "small" / "random",
+    run = tmp_path / "small" / "random"
+    resources = {"cpus_per_trial": 2, "gpus_per_trial": 0.0, "concurrency": 1}
+    prepared = prepared_run(run, search="random", suggestions=3, confirm=2, **resources)
+
+    assert Request.of_run(run, command="python study/run.py") == Request(
+        study=prepared.study,
         search="random",
+        name="small",
+        run=run,
         suggestions=3,
         confirm=2,
-        cpus_per_trial=2,
-        gpus_per_trial=0.0,
-        concurrency=1,
+        data_root=image_folder,
+        command="python study/run.py",
+        **resources,
     )
-
-    again = Request.of_run(tmp_path / "small" / "random", command="python study/run.py")
-
-    assert again == prepared.request
-    assert again.data_root == image_folder
 
 
 @pytest.mark.parametrize(
@@ -102,24 +103,16 @@ def test_a_restore_asks_for_what_was_asked_for(prepared_run, tmp_path, image_fol
         ({"search": "optuna", "suggestions": 5, "confirm": 0}, 7),
     ],
 )
-def test_trials_and_epochs_of_the_whole_run_are_counted(prepared_run, tmp_path, asked, trials):
+def test_the_trials_of_the_whole_run_are_counted(prepared_run, tmp_path, asked, trials):
     prepared = prepared_run(tmp_path / "run", write=False, **asked)
 
-    assert (prepared.trial_count, prepared.epoch_count) == (trials, 2 * trials)
+    assert prepared.trial_count == trials
     assert not (tmp_path / "run").exists()
 
 
-def test_the_price_of_a_run_is_measured(prepared_run, tmp_path):
-    price = priced(prepared_run(tmp_path / "run", write=False)).price
-
-    assert 0 < price.speed.look_seconds < price.speed.train_seconds < 1
-    assert (price.train, price.val, price.test, price.concurrency) == (32, 8, 16, 2)
-    assert price.work.trials == 8
-
-
 def test_what_is_done_is_counted_from_the_files(prepared_run, broken_run, finished_run, study_text, tmp_path):
-    assert complete_trials(prepared_run(finished_run, write=False)) == 8
-    assert complete_trials(prepared_run(tmp_path / "run", write=False)) == 0
+    assert count_complete(prepared_run(finished_run, write=False)) == 8
+    assert count_complete(prepared_run(tmp_path / "run", write=False)) == 0
 
 
 def test_the_audit_writes_every_row(finished_run, tmp_path):

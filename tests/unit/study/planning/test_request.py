@@ -7,7 +7,6 @@ from proxy_attention.errors import ConfigError
 from study.execution.worker import WorkerSettings, run_planned
 from study.planning.request import requests
 from study.run import main, parser
-from study.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ schedule = ["1"]
 
     run_planned(
         prepared.plan.trials[0],
-        WorkerSettings(RunFolder(prepared.request.run), prepared.request.data_root, "cpu", ""),
+        WorkerSettings(prepared.run, prepared.settings.data_root, "cpu", ""),
         reports.append,
     )
 

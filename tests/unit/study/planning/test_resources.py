@@ -4,7 +4,7 @@ import os
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.planning.resources import Machine, Resources, decide, packed, this_machine
+from study.planning.resources import Machine, Resources, pack_gpus, share_machine, this_machine
 
 LAPTOP = Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0)
 SERVER = Machine(cpus=16, gpus=1, total_cpus=16, total_gpus=1)
@@ -14,7 +14,7 @@ CLUSTER = Machine(cpus=8, gpus=2, total_cpus=24, total_gpus=4)
 def shared(machine, **asked):
     """(CPUs, GPUs, at once, device)."""
     nothing = dict.fromkeys(("threads", "cpus_per_trial", "gpus_per_trial", "concurrency"))
-    found = decide(machine, **{"trials": 20, **nothing, **asked})
+    found = share_machine(machine, **{"trials": 20, **nothing, **asked})
     return found.cpus, found.gpus, found.concurrency, found.device
 
 
@@ -85,7 +85,7 @@ ALONE = Resources(cpus=1, gpus=1.0, concurrency=2, device="cuda")
     ],
 )
 def test_as_many_trials_share_a_gpu_as_fit(peak_mb, memory_mb, cpus, expected):
-    found = packed(ALONE, peak_mb=peak_mb, memory_mb=memory_mb, cpus=cpus)
+    found = pack_gpus(ALONE, peak_mb=peak_mb, memory_mb=memory_mb, cpus=cpus)
 
     assert (found.gpus, found.concurrency) == expected
 
@@ -93,4 +93,4 @@ def test_as_many_trials_share_a_gpu_as_fit(peak_mb, memory_mb, cpus, expected):
 def test_a_share_that_the_user_has_set_is_left_as_it_is():
     half = dataclasses.replace(ALONE, gpus=0.5)
 
-    assert packed(half, peak_mb=10, memory_mb=80_000, cpus=64) == half
+    assert pack_gpus(half, peak_mb=10, memory_mb=80_000, cpus=64) == half

@@ -51,7 +51,7 @@ def swept(prepared_run, run_one, tmp_path_factory):
     prepared = prepared_run(tmp_path_factory.mktemp("swept") / "sweep" / "grid", SWEEP)
     for number in range(len(prepared.plan.trials)):
         run_one(prepared, number)
-    return prepared.request.run
+    return prepared.run.path
 
 
 @pytest.fixture

@@ -291,7 +291,7 @@ def test_what_is_not_complete_is_counted_and_named_with_its_error(broken_run):
 def test_a_run_in_which_nothing_ran_has_a_report(prepared_run, tmp_path):
     prepared = prepared_run(tmp_path / "small" / "grid")
 
-    text = Page(write_report(prepared.request.run).read_text(encoding="utf-8")).text
+    text = Page(write_report(prepared.run.path).read_text(encoding="utf-8")).text
 
     assert "0 of 8 trials are complete" in text
     assert "No verdict" in text
@@ -362,8 +362,8 @@ def hostile(prepared_run, run_one, own_images, study_text, tmp_path):
     for number in (0, 1):
         run_one(prepared, number)
     failed = prepared.plan.trials[2]
-    RunFolder(prepared.request.run).trial(failed.trial_id).write_error(failed, SCRIPT)
-    return prepared.request.run
+    prepared.run.trial(failed.trial_id).write_error(failed, SCRIPT)
+    return prepared.run.path
 
 
 def test_scripts_in_names_questions_and_errors_are_shown_and_never_run(hostile):
@@ -405,7 +405,7 @@ def test_an_arm_that_trains_on_validation_images_is_marked_wherever_its_val_stan
     for number in (0, 1, 4):  # the baseline, a proxy, the audit
         run_one(prepared, number)
 
-    page = Page(render(prepared.request.run))
+    page = Page(render(prepared.run.path))
 
     assert "LEAKING: audit trained on validation images" in page.text
     assert "audit (LEAKING)" in page.drawn_words  # the curves
@@ -448,7 +448,7 @@ def rivals(prepared_run, run_one, study_text, tmp_path_factory):
     prepared = prepared_run(tmp_path_factory.mktemp("rivals") / "small" / "grid", text)
     for number in range(5):
         run_one(prepared, number)
-    return prepared.request.run
+    return prepared.run.path
 
 
 def minus(value):

@@ -1,0 +1,154 @@
+"""Measures the memory of real training steps, in a process of its own; knows no study and no file."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from proxy_attention.config import DEFAULTS, TrialConfig
+from proxy_attention.data.training_set import Proxies, TrainingSet
+from proxy_attention.memory import clear_caches, peak_mb, reset_peak
+from proxy_attention.models.build import build_for
+from proxy_attention.training import new_state, train_epoch
+from study.planning.device_memory import MB
+
+STEP_FIELDS = ("model", "weights", "image_size", "augment", "precision", "freeze_trunk", "threads")
+"""The fields that decide what a step needs; a compiled one is taken to need no more than one that is not."""
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A training step whose memory depends on the batch size alone.
+
+    Attributes:
+        config: at a plain precision.
+        classes: of its data set.
+        device: ``cpu`` or ``cuda``.
+        budget_mb: memory that the step may take: on a CPU with the process around it, on a GPU its tensors alone.
+    """
+
+    config: TrialConfig
+    classes: int
+    device: str
+    budget_mb: float
+
+    def key(self, machine: str) -> str:
+        """Return the key under which a batch size is kept: everything that it may depend on."""
+        step = {name: getattr(self.config, name) for name in STEP_FIELDS}
+        step["weights"] = "none" if self.config.weights == "none" else "some"  # which fit a model to images otherwise
+        place = {"machine": machine, "torch": torch.__version__, "budget_mb": round(self.budget_mb)}
+        return json.dumps({**step, **place, "classes": self.classes})
+
+
+class StepProcess:
+    """Trains real steps in a process of its own; a step whose process is killed has not fitted.
+
+    Where the peak of memory cannot be reset, each step has a process of its own.
+    """
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._close()
+
+    def fits(self, step: TrainingStep, size: int) -> bool:
+        """Whether a step with so many images stays within the budget."""
+        return self.run(step_mb, step, size) <= step.budget_mb
+
+    def run(self, job: Callable[..., float], step: TrainingStep, size: int) -> float:
+        """Run the job in that process; return infinity if the system killed it."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                max_tasks_per_child=None if step.device == "cuda" or _resettable() else 1,
+            )
+        try:
+            return self._pool.submit(job, step, size).result()
+        except BrokenProcessPool:
+            self._close()
+            return float("inf")
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+
+
+def _resettable() -> bool:
+    return os.access("/proc/self/clear_refs", os.W_OK)
+
+
+def step_mb(step: TrainingStep, size: int) -> float:
+    """Measure the peak of memory of one real step with so many images, in MiB; infinite if the device has too little.
+
+    On a CPU it is the peak of a process that takes this step and no other, with all that it has imported. What earlier
+    sizes left behind, such as kernels that were made for them, is not counted.
+    """
+    device = torch.device(step.device)
+    torch.set_num_threads(int(step.config.threads))
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory / MB
+        torch.cuda.set_per_process_memory_fraction(min(step.budget_mb / total, 1.0))
+    try:
+        at_first = 0.0 if device.type == "cuda" else _first_resident_mb(step.config, step.classes)
+        clear_caches(device)
+        reset_peak(device)
+        before = peak_mb(device)
+        _train_step(step.config, step.classes, device, size)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # else it keeps the step's tensors
+        return float("inf")
+    finally:
+        clear_caches(device)
+    return at_first + peak_mb(device) - before
+
+
+@cache
+def _first_resident_mb(config: TrialConfig, classes: int) -> float:
+    """Return what the process holds, in MiB, once it has trained a little on the CPU."""
+    device = torch.device("cpu")
+    _train_step(config, classes, device, 2)
+    clear_caches(device)
+    reset_peak(device)
+    return peak_mb(device)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device had too little memory; some libraries say so in words, not by the type of the error."""
+    words = ("allocate memory", "ALLOC_FAILED", "bad_alloc")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
+def _train_step(config: TrialConfig, classes: int, device: torch.device, size: int) -> None:
+    """Train on two images, after which AdamW has its averages, and then on a batch of so many.
+
+    A batch of one image is measured as one of two: some models refuse a single image.
+    """
+    count = max(size, 2)
+    plain = {"compile": False, "schedule": "2", "lr": DEFAULTS["lr"], "weight_decay": DEFAULTS["weight_decay"]}
+    config = dataclasses.replace(config, batch_size=count, **plain)
+    state = new_state(build_for(config, classes=classes).to(device), config, images=count, device=device)
+    for epoch, images in enumerate((2, count)):
+        pixels = torch.randint(0, 256, (images, 3, config.image_size, config.image_size), dtype=torch.uint8).to(device)
+        labels = torch.arange(images, device=device) % classes
+        none = Proxies.none(pixels)
+        given = TrainingSet(pixels, labels, train=np.arange(images), proxies=none, substitute="replace")
+        train_epoch(state, given, config, epoch=epoch)

@@ -1,0 +1,200 @@
+"""Counts what is left to do of a run, each shared epoch, pass and explanation once; knows no speed and no time."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.proxies.scoring import explains_while_scoring, scoring_key
+from proxy_attention.proxies.step import maps_key
+from proxy_attention.shared_states import Sharing
+from proxy_attention.state_keys import branch_points, state_keys
+
+
+@dataclass(frozen=True)
+class TrialCost:
+    """What decides the cost of one trial.
+
+    Attributes:
+        config: with no field left ``auto``.
+        state_keys: of the trial's state after each epoch; trials with equal keys share the state.
+        trial_id: empty for a trial that a search has not suggested yet.
+        epochs_done: epochs that its own files hold.
+        complete: whether nothing is left of it.
+        explanation_passes: forward passes an image that its method of explanation takes.
+        judge_passes: forward passes, of all images together, that judging the trained model takes.
+    """
+
+    config: TrialConfig
+    state_keys: tuple[str, ...]
+    trial_id: str = ""
+    epochs_done: int = 0
+    complete: bool = False
+    explanation_passes: int = 1
+    judge_passes: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        config: TrialConfig,
+        *,
+        data: str,
+        weights: str | None,
+        trial_id: str = "",
+        epochs_done: int = 0,
+        complete: bool = False,
+        explanation_passes: int = 1,
+        judge_passes: int = 0,
+    ) -> "TrialCost":
+        """Make the cost of a trial over data and weights with these content digests."""
+        keys = state_keys(config, data=data, weights=weights)
+        return cls(config, keys, trial_id, epochs_done, complete, explanation_passes, judge_passes)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Maps of a step's chosen images, made by passes of their own.
+
+    Attributes:
+        saliency: the method.
+        passes: forward passes that it takes an image.
+        subset: the fraction of the wrong images that is chosen.
+        images: the trial's training images, as a fraction of the first trial's.
+    """
+
+    saliency: str
+    passes: int
+    subset: float
+    images: float = 1.0
+
+
+@dataclass(frozen=True)
+class WorkLeft:
+    """What is left to do of some trials.
+
+    Attributes:
+        trials: that are not complete.
+        epochs: to train, each once however many trials share it.
+        nominal_epochs: epochs that those trials would train without sharing.
+        full_epochs: the same as ``epochs``, in epochs of the first trial: one over half of its images counts half.
+        longest: epochs of the first trial that one trial must train one after another: no number of machines makes it
+            shorter.
+        steps: proxy steps; those that may be skipped are counted as if they were not.
+        may_skip: whether there are such.
+        scorings: scoring passes over the training set that the steps need: settings of one step share one.
+        full_scorings: the same, in passes over the first trial's training images.
+        states: shared states to be kept.
+        explanations: maps that do not come with the scores; settings of one step may share one.
+        judge_passes: forward passes that judging the trained models takes; they share none.
+    """
+
+    trials: int
+    epochs: int
+    nominal_epochs: int
+    longest: float
+    steps: int
+    scorings: int
+    states: int
+    full_epochs: float
+    full_scorings: float
+    may_skip: bool = False
+    explanations: tuple[Explanation, ...] = ()
+    judge_passes: int = 0
+
+
+@dataclass
+class _Counts:
+    """What was counted so far; what trials share has one key and is counted once."""
+
+    epochs: dict[tuple[str, int], float] = field(default_factory=dict)
+    scorings: dict[tuple[str, ...], float] = field(default_factory=dict)
+    explanations: dict[tuple[Hashable, ...], Explanation] = field(default_factory=dict)
+    steps: int = 0
+    may_skip: bool = False
+
+
+def work_left(trials: Sequence[TrialCost], sharing: Sharing | None, *, device: str) -> WorkLeft:
+    """Count what is left.
+
+    Args:
+        trials: of the whole run, at least one.
+        sharing: where shared states lie, of which some may be there already; None shares nothing.
+    """
+    left = [trial for trial in trials if not trial.complete]
+    shared = branch_points(trial.state_keys for trial in trials) if sharing is not None else frozenset()
+    counts, longest = _Counts(), 0.0
+    for number, trial in enumerate(left):
+        images = trial.config.train_fraction / trials[0].config.train_fraction
+        start = max(trial.epochs_done, _epochs_published(trial, shared, sharing, device))
+        todo = range(start, len(trial.state_keys))
+        longest = max(longest, len(todo) * images)
+        own = 0 if sharing is not None else number + 1  # without sharing, every trial has epochs of its own
+        counts.epochs |= {(trial.state_keys[epoch], own): images for epoch in todo}
+        _count_steps(counts, trial, todo, shared if sharing is not None else frozenset(), number, images)
+    return WorkLeft(
+        trials=len(left),
+        epochs=len(counts.epochs),
+        nominal_epochs=sum(len(trial.state_keys) - trial.epochs_done for trial in left),
+        longest=longest,
+        steps=counts.steps,
+        scorings=len(counts.scorings),
+        states=len(shared),
+        full_epochs=sum(counts.epochs.values()),
+        full_scorings=sum(counts.scorings.values()),
+        may_skip=counts.may_skip,
+        explanations=tuple(counts.explanations.values()),
+        judge_passes=sum(trial.judge_passes for trial in left),
+    )
+
+
+def own_explanation_passes(trial: TrialCost) -> float:
+    """Count passes over all wrong images that the explanations of one trial take, beside the passes that score."""
+    config = trial.config
+    own = (step for step in range(config.planned.proxy_steps) if not _explained_by_scoring(config, step))
+    return trial.explanation_passes * sum(float(config.subset_at(step)) for step in own)
+
+
+def _count_steps(
+    counts: _Counts, trial: TrialCost, todo: range, shared: frozenset[str], number: int, images: float
+) -> None:
+    config = trial.config
+    for step, planned in enumerate(config.planned.steps):
+        if planned.index not in todo:
+            continue
+        counts.steps += 1
+        counts.may_skip = counts.may_skip or planned.only_if_stalled
+        key = trial.state_keys[planned.index]
+        owner = "" if key in shared else f"trial {number}"
+        if config.collect == "clean":
+            counts.scorings[key, scoring_key(config), owner] = images
+        if not _explained_by_scoring(config, step):
+            subset = float(config.subset_at(step))
+            explanation = Explanation(config.saliency, trial.explanation_passes, subset, images)
+            counts.explanations[key, _explained_part(config, step), owner] = explanation
+
+
+def _explained_by_scoring(config: TrialConfig, step: int) -> bool:
+    """Whether a step's maps come with its scores.
+
+    They do not where scores are collected in training, nor for proxies of proxies.
+    """
+    return config.collect == "clean" and explains_while_scoring(config) and not (config.compound and step)
+
+
+def _explained_part(config: TrialConfig, step: int) -> tuple[Hashable, ...]:
+    """Return what a step's maps depend on beside the state: that of ``maps_key``, and how images are chosen."""
+    subset = config.subset_at(step)
+    order = config.order if subset < 1 else ""
+    return maps_key(config, torch.empty(0, dtype=torch.int64), step=step), order, subset
+
+
+def _epochs_published(trial: TrialCost, shared: frozenset[str], sharing: Sharing | None, device: str) -> int:
+    """Return the epochs of the furthest shared state of this trial that lies on disk already."""
+    if sharing is None or device != "cpu":  # naming a GPU's states would claim its memory here
+        return 0
+    for epochs in range(len(trial.state_keys), 0, -1):
+        key = trial.state_keys[epochs - 1]
+        if key in shared and sharing.path(key, device=device).exists():
+            return epochs
+    return 0
