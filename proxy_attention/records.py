@@ -1,4 +1,4 @@
-"""What a trial says about itself, as frozen values that JSON holds; knows nothing of how they were made."""
+"""Records of a trial as frozen values that JSON holds: one an epoch, and the report at the end."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ class EpochRecord:
 
     Attributes:
         proxy_step: a proxy step followed this epoch.
-        step_skipped: none did, because it was to follow a stall, and validation accuracy had not stalled.
-        step_subset: the part of the wrong images that the step chose; 0 where there was none, and in older records.
+        step_skipped: the proxy step was skipped, because validation accuracy had not stalled (schedule item ``p?``).
+        step_subset: the part of the wrong images that the step chose; 0 without a step, and in older records.
         train_images: how many images the epoch trained on (more than the split's with ``substitute = add``).
         wrong_images, made_images, flat_maps: of this epoch's proxy step; 0 where there was none.
         proxy_images: proxies in the training set after this epoch.
@@ -53,10 +53,10 @@ class TrialReport:
         train_seconds, proxy_seconds: what the trial's epochs cost, wherever they were trained.
         wall_seconds: what this trial took from its start, set-up and evaluation included.
         image_digest: content digest of the images it really read.
-        skipped_images: images left out under ``on_bad_image = skip``.
+        skipped_images: unreadable images left out under ``on_bad_image = skip``.
         insertion_auc, deletion_auc, average_drop, average_increase, sparseness, pointing_game: how well explanations of
             the trained model say what it looks at, means over some test images, each in [0, 1]; see
-            ``evaluation.ExplanationMetrics``. None in an old report, and where nothing was judged.
+            ``explanation_metrics.ExplanationMetrics``. None in an old report, and where nothing was judged.
         judged_by, judged_images, judge_seconds: by which method, on how many images, and what it took.
     """
 

@@ -1,7 +1,6 @@
-"""Sharing that trials share: what each state of a trial depends on, and where a state lies once one has trained it.
+"""States that trials share: two trials with equal state keys train an epoch once; one writes the state, others read it.
 
-A trial is a road of epochs. Two trials whose roads agree up to an epoch are in the same state there, bit for bit, so
-one trains it and the others branch from it. Knows no model and no image; says nothing of how a state is made.
+Knows no model and no image, and not how a state is made; ``state_keys`` says what a state depends on.
 """
 
 import logging
@@ -19,7 +18,7 @@ from proxy_attention.checkpoints import read_state
 from proxy_attention.config import TrialConfig
 from proxy_attention.files import write_atomic
 from proxy_attention.locks import try_lock
-from proxy_attention.state_keys import _name, environment, state_keys
+from proxy_attention.state_keys import environment, key_of, state_keys
 
 POLL_SECONDS = 0.05
 STALE_SECONDS = 3600
@@ -29,13 +28,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sharing:
-    """What trials of a run share, and where.
+    """The states that the trials of a run share, and the folder that holds them.
 
     Attributes:
         folder: may be shared by runs, and by hosts whose file system has locks.
-        names: states that several trials of the run pass, by name (see ``forks``).
-        epochs: counts of epochs at which trials that are not planned yet may part, as long as no proxy is in use.
-        limit_mb: of the folder; what was not used for longest goes first.
+        names: keys of the states that several trials of the run pass (see ``state_keys.branch_points``).
+        epochs: counts of epochs after which trials that are not planned yet may differ, while no proxy is in use.
+        limit_mb: of the folder; the states that were not used for longest are removed first.
     """
 
     folder: Path
@@ -44,11 +43,11 @@ class Sharing:
     limit_mb: int = LIMIT_MB
 
     def path(self, name: str, *, device: str, part: str = "state") -> Path:
-        """The file of a state, for this source, these libraries and this machine."""
-        return self.folder / f"{_name([name, environment(device), part])[:40]}-{part.split()[0]}.pt"
+        """Return the file of a state. Its name depends on the source code, the libraries and the machine, too."""
+        return self.folder / f"{key_of([name, environment(device), part])[:40]}-{part.split()[0]}.pt"
 
     def of(self, config: TrialConfig, *, data: str, weights: str | None, device: str) -> "SharedStates":
-        """The road of one trial."""
+        """Return the shared states of one trial."""
         names = state_keys(config, data=data, weights=weights)
         steps = config.planned.steps
         before_proxies = steps[0].index + 1 if steps else len(names)
@@ -59,10 +58,10 @@ class Sharing:
 
 @dataclass
 class SharedStates:
-    """The shared states on one trial's road, and the locks that it holds on those it is the one to make.
+    """The shared states of one trial, and the locks that it holds on those that it is to make.
 
-    A state is made once: whoever holds its lock makes it, the others wait. The system releases the lock of a process
-    that dies, and the next in line takes over.
+    The holder of a state's lock makes the state; the other trials wait. The system releases the lock of a process that
+    dies, and the next trial makes the state.
     """
 
     sharing: Sharing
@@ -78,9 +77,9 @@ class SharedStates:
             self._release(path)
 
     def borrow(self, after: int) -> dict[str, Any] | None:
-        """The furthest state beyond this many epochs that is there, waiting for one that another trial is making.
+        """Return the latest published state after this many epochs; wait where another trial is making the next one.
 
-        Returns: what was published; None if this trial must train on, by itself or for all.
+        Returns: what was published; None if this trial must train on itself.
         """
         ahead = [n for n in self.names if n > after]
         for n in reversed(ahead):
@@ -92,12 +91,16 @@ class SharedStates:
         return self._claim(self._path(ahead[0])) if ahead else None
 
     def publish(self, epochs: int, state: dict[str, Any]) -> None:
-        """Hand a state to the others. Where it cannot be written they train it themselves, and nothing is lost."""
+        """Write a state for the other trials. If it cannot be written, they train it themselves and nothing is lost."""
         if epochs in self.names:
             self._write(self._path(epochs), state)
 
     def compute_once(self, epochs: int, part: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What is made from the state at ``epochs``: by the first trial that asks, and read by the others."""
+        """Return what is computed from the state after ``epochs``: the first trial writes it, others read it.
+
+        Args:
+            part: the key of what is computed.
+        """
         if epochs not in self.names:
             return make()
         path = self._path(epochs, part)
@@ -108,14 +111,14 @@ class SharedStates:
         return found
 
     def is_shared(self, epochs: int) -> bool:
-        """Whether the state after so many epochs is shared."""
+        """Whether other trials need the state after this many epochs."""
         return epochs in self.names
 
     def _path(self, epochs: int, part: str = "state") -> Path:
         return self.sharing.path(self.names[epochs], device=self.device, part=part)
 
     def _claim(self, path: Path) -> dict[str, Any] | None:
-        """Wait until the file is there, and read it; None as soon as it is ours to make."""
+        """Wait for the file and read it; return None as soon as this trial holds its lock and must make it."""
         while True:
             if path in self._locks:
                 return None
@@ -125,7 +128,7 @@ class SharedStates:
             try:
                 lock = try_lock(path.with_suffix(".lock"))
             except OSError as error:  # a file system without locks, or one that cannot be written
-                log.warning("a shared prefix could not be locked (%s); this trial shares nothing", error)
+                log.warning("a shared state could not be locked (%s); this trial shares nothing", error)
                 self.names.clear()
                 return None
             if lock is None:
@@ -159,13 +162,13 @@ class SharedStates:
             write_atomic(path, lambda temporary: torch.save({"of": path.name, "state": state}, temporary))
             _keep_below(path.parent, self.sharing.limit_mb << 20, newest=path)
         except (OSError, RuntimeError) as error:  # torch.save raises the latter on a full disk
-            log.warning("a shared prefix could not be kept (%s); every trial trains it", error)
+            log.warning("a shared state could not be written (%s); every trial trains it", error)
         finally:
             self._release(path)
 
 
 def _keep_below(folder: Path, limit: int, *, newest: Path) -> None:
-    """Remove what was not used for longest until the folder is within its limit; the newest goes last of all."""
+    """Remove the files that were not used for longest until the folder is within its limit; the newest goes last."""
     for path in folder.glob(".*"):  # half-written by a process that was killed
         with suppress(OSError):  # just gone, or not ours to remove
             if path.stat().st_mtime < time.time() - STALE_SECONDS:

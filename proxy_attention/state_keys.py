@@ -1,4 +1,4 @@
-"""What the state of a trial depends on after each epoch, as a hash: equal keys, equal states."""
+"""Keys of the states that a trial passes: trials with equal keys after an epoch are in the same state, bit for bit."""
 
 import hashlib
 import json
@@ -29,17 +29,17 @@ AT_A_STEP = ("subset", "subset_decay", "patience")
 
 
 def state_keys(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, ...]:
-    """What the state after each epoch depends on: equal names, equal states.
+    """Hash everything that the state after each epoch depends on.
 
-    Name ``n - 1`` is of the state after ``n`` epochs were trained and evaluated, before the proxy step that may end the
-    last of them. A field of a proxy enters with the first epoch that trains on proxies, and not before. Whether a step
-    is skipped follows from the road so far and ``patience``, which enters where a step may be.
+    Key ``n - 1`` is of the state after ``n`` epochs were trained and evaluated, before a proxy step at the end of the
+    last of them. The proxy fields enter with the first epoch that trains on proxies. Whether a step is skipped follows
+    from the earlier epochs and from ``patience``, which enters where a step may be skipped.
 
     Args:
         config: with no field left ``auto``.
         data: content digest of the images.
         weights: content digest of a weights file, or None.
-    Returns: a name (64 hexadecimal digits) an epoch.
+    Returns: a key of 64 hexadecimal digits for each epoch.
     """
     config = config.canonical()
     values = config.as_dict()
@@ -51,35 +51,40 @@ def state_keys(config: TrialConfig, *, data: str, weights: str | None) -> tuple[
         about["split"] = "fixed"  # as which it is drawn; the items below tell where it is drawn again
     made_of = {name: values[name] for name in PROXY_FIELDS if name not in (*LATER_FIELDS, *AT_A_STEP)}
     keeps = not config.clear_every_step or config.compound
-    here, proxies, names = _name(about), "", []
+    here, proxies, names = key_of(about), "", []
     for planned in config.planned.epochs():
-        here = _name([here, proxies, planned.item if redrawn else 0])
+        here = key_of([here, proxies, planned.item if redrawn else 0])
         names.append(here)
         if planned.step is not None:
             earlier = [proxies, *(values[name] for name in LATER_FIELDS)] if proxies and keeps else []
             part = config.subset_at(planned.step)
             chosen = [f"{part.numerator:x}", f"{part.denominator:x}"]  # many steps make numbers too long for decimals
             if_stalled = [config.patience] if planned.only_if_stalled else []
-            proxies = _name([here, made_of, earlier, chosen, if_stalled])
+            proxies = key_of([here, made_of, earlier, chosen, if_stalled])
     return tuple(names)
 
 
-def branch_points(roads: Iterable[Sequence[str]]) -> frozenset[str]:
-    """The states from which roads of several trials part, or at which several end: those worth keeping."""
+def branch_points(keys_of_trials: Iterable[Sequence[str]]) -> frozenset[str]:
+    """Return the keys of the states after which trials differ, or at which several end: those worth keeping.
+
+    Args:
+        keys_of_trials: the state keys of each trial.
+    """
     following: dict[str, set[str]] = {}
-    for number, names in enumerate(roads):
+    for number, names in enumerate(keys_of_trials):
         for here, there in zip(names, (*names[1:], f"end of {number}"), strict=True):
             following.setdefault(here, set()).add(there)
     return frozenset(name for name, there in following.items() if len(there) > 1)
 
 
-def _name(value: Any) -> str:
+def key_of(value: Any) -> str:
+    """Hash a value that JSON holds."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def environment(device: str) -> str:
-    """A name for what else decides the bits of a state: this source, the libraries, the machine's arithmetic."""
+    """Hash what else decides the bits of a state: the source of this package, the libraries, the processor."""
     import torch  # here, because counting epochs needs no more than names
 
     sha = hashlib.sha256()
@@ -88,7 +93,7 @@ def environment(device: str) -> str:
         sha.update(f"{source.relative_to(package)}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
     processor = torch.cuda.get_device_name() if device == "cuda" else _processor()
     about = [platform.python_version(), device, processor, *(version(package) for package in PACKAGES)]
-    return _name([sha.hexdigest(), *about])
+    return key_of([sha.hexdigest(), *about])
 
 
 def _processor() -> str:

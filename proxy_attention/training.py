@@ -22,12 +22,12 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass
 class TrainState:
-    """What training changes. Its owner is the loop in ``trial.py``.
+    """The model, its optimizer and the learning rate: what an epoch of training changes.
 
     Attributes:
-        steps_per_epoch: of an epoch over the originals; the learning rate is planned in these steps.
+        steps_per_epoch: batches of an epoch over the originals; the learning rate is planned in these steps.
         epochs_done: epochs trained so far.
-        compiled: the model's forward pass as ``torch.compile`` made it, for full batches of training; None without.
+        compiled: the forward pass compiled by ``torch.compile``, for full batches; None without.
     """
 
     model: Classifier
@@ -39,7 +39,7 @@ class TrainState:
     compiled: Forward | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on after this epoch; random streams are named, so they have no state."""
+        """Return everything that the next epoch needs; random streams are derived from names, so they have no state."""
         return {
             "model": self.model.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -59,12 +59,12 @@ class TrainState:
 
 @dataclass(frozen=True, eq=False)
 class EpochTotals:
-    """What one epoch of training saw, slot by slot, as it was trained on (augmented, in train mode).
+    """Predictions and losses of one epoch of training, by slot, of the augmented images in train mode.
 
     Attributes:
         predicted: (slots,) int64 on the CPU.
         losses: (slots,) float32 on the CPU.
-        correct: (slots,) float32 on the CPU, how much of the image its predicted class is: 1 or 0 without mixed labels.
+        correct: (slots,) float32 on the CPU, the part of the label that is the predicted class: 1 or 0 without mixing.
     """
 
     predicted: torch.Tensor
@@ -75,7 +75,7 @@ class EpochTotals:
 
 
 def check_precision(config: TrialConfig, device: str) -> None:
-    """See that the device can train at this precision.
+    """Check that the device can train at this precision.
 
     Raises: ConfigError for fp16 on a CPU, which has no gradient scaling.
     """
@@ -84,9 +84,9 @@ def check_precision(config: TrialConfig, device: str) -> None:
 
 
 def new_state(model: Classifier, config: TrialConfig, *, images: int, device: torch.device) -> TrainState:
-    """AdamW and OneCycle over the whole trial, for a model that is already on its device.
+    """Build AdamW and OneCycle over the whole trial, for a model that is already on its device.
 
-    Under ``freeze_trunk`` only the head is trained, and from here on nothing else of the model has gradients.
+    Under ``freeze_trunk`` only the head has gradients from here on.
 
     Raises: ConfigError as ``check_precision``.
     """
