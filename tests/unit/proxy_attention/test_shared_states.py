@@ -187,7 +187,7 @@ def test_a_state_for_which_the_disk_has_no_room_is_not_kept_and_nothing_else_hap
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert second.borrow(after=0) is None
 
-    assert "could not be kept" in caplog.text
+    assert "could not be written" in caplog.text
     assert not list(tmp_path.iterdir())
 
 
