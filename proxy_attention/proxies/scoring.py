@@ -1,4 +1,4 @@
-"""Which training images the model gets wrong, and which of them are chosen; changes no pixel."""
+"""Scores training images, and chooses among those that the model gets wrong; changes no pixel."""
 
 import math
 import time
@@ -19,7 +19,7 @@ from proxy_attention.saliency.registry import METHODS
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What the model makes of training images: ``ids``, ``predicted``, ``losses``, ``wrong``, each (N,) on the CPU.
+    """What the model predicted of training images: ``ids``, ``predicted``, ``losses``, ``wrong``, each (N,) on the CPU.
 
     Attributes:
         maps: (N, h, w) float32 on the CPU, where the pass that scored also explained; None where it did not. They
@@ -36,10 +36,10 @@ class Scores:
 
 
 def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConfig) -> Scores:
-    """``collect = clean``: one eval-mode pass over the originals, without augmentation, that scores and explains.
+    """Score by one eval-mode pass over the originals, without augmentation (``collect = clean``).
 
-    Which images are wrong is known at its end only; by then each has its map, which costs less than asking. A method
-    that needs passes of its own is asked about the chosen images only, later.
+    A method that needs no pass of its own explains every image in this pass: that costs less than a second pass over
+    the wrong ones. Any other method explains the chosen images later.
     """
     started = time.perf_counter()
     ids, explains = training_set.train, explains_while_scoring(config)
@@ -49,7 +49,7 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
         labels = training_set.labels_of(part)
         with autocast(training_set.device, config.precision):
             if explains:
-                logits, looked = classify_and_explain(
+                logits, batch_maps = classify_and_explain(
                     model,
                     as_float(images),
                     true=labels,
@@ -57,25 +57,25 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
                     explain=config.explain,
                     eigen_smooth=config.eigen_smooth,
                 )
-                maps.append(looked)
+                maps.append(batch_maps)
             else:
                 with torch.no_grad():
                     logits = model(as_float(images)).float()
         predicted.append(logits.argmax(dim=1))
         losses.append(F.cross_entropy(logits, labels, reduction="none"))
-    guesses = torch.cat(predicted)
-    wrong = (guesses != training_set.labels_of(ids)).cpu()
+    predictions = torch.cat(predicted)
+    wrong = (predictions != training_set.labels_of(ids)).cpu()
     found = torch.cat(losses).cpu(), wrong, torch.cat(maps).cpu() if explains else None
-    return Scores(ids, guesses.cpu(), *found, seconds=time.perf_counter() - started)
+    return Scores(ids, predictions.cpu(), *found, seconds=time.perf_counter() - started)
 
 
 def explains_while_scoring(config: TrialConfig) -> bool:
-    """Whether the clean pass gives the maps, too: by one pass, and of the model that is scored."""
+    """Whether the scoring pass gives the maps, too: the method needs no other pass, and explains this very model."""
     return METHODS[config.saliency].one_pass and config.mask != UNTRAINED
 
 
 def scoring_key(config: TrialConfig) -> str:
-    """A name for what clean scores depend on beside the state of the trial: trials that agree in it may share them."""
+    """Cache key of the scoring pass: what clean scores depend on beside the state of the trial."""
     if not explains_while_scoring(config):
         return "scores"
     return f"scores {config.saliency} {config.explain} {config.feature_layer} {config.eigen_smooth}"
@@ -84,19 +84,26 @@ def scoring_key(config: TrialConfig) -> str:
 def online_scores(
     training_set: TrainingSet, *, predicted: torch.Tensor, losses: torch.Tensor, correct: torch.Tensor
 ) -> Scores:
-    """``collect = online``: what the epoch just trained saw, slot by slot, as the thesis collected it.
+    """Score by the predictions of the epoch just trained, as the thesis did (``collect = online``).
 
-    An image with two slots (``substitute = add``) is wrong if either was, and speaks with the wrong one's voice.
+    Under ``substitute = add`` an image has two slots: if either copy is misclassified, use that copy's prediction and
+    loss; the original's, if both are.
+
+    Args:
+        predicted, losses, correct: (slots,), the originals first, then the proxies that joined them.
     """
     count = len(training_set.train)
     ids, wrong = training_set.train, ~correct[:count]
-    guesses, loss = predicted[:count].clone(), losses[:count].clone()
+    predictions, loss = predicted[:count].clone(), losses[:count].clone()
     if len(predicted) > count:
         place = torch.searchsorted(ids, training_set.active_ids)
-        louder = ~correct[count:] & ~wrong[place]
-        guesses[place[louder]], loss[place[louder]] = predicted[count:][louder], losses[count:][louder]
-        wrong[place[louder]] = True
-    return Scores(ids, guesses, loss, wrong)
+        proxy_alone_wrong = ~correct[count:] & ~wrong[place]
+        predictions[place[proxy_alone_wrong]], loss[place[proxy_alone_wrong]] = (
+            predicted[count:][proxy_alone_wrong],
+            losses[count:][proxy_alone_wrong],
+        )
+        wrong[place[proxy_alone_wrong]] = True
+    return Scores(ids, predictions, loss, wrong)
 
 
 def _random(scores: Scores, seed: int, step: int) -> torch.Tensor:
@@ -115,19 +122,18 @@ def _first(scores: Scores, seed: int, step: int) -> torch.Tensor:
 COLLECT = ("clean", "online")
 """Where the scores of a step come from."""
 
-
 ORDERS: dict[str, Callable[[Scores, int, int], torch.Tensor]] = {
     "random": _random,
     "hardest": _hardest,
     "first": _first,
 }
-"""In which order wrong images are chosen: smallest key first; keys (N,) from scores, seed and step."""
+"""Orders of choice by name: keys (N,) from scores, seed and step; the smallest key is chosen first."""
 
 
 def choose(scores: Scores, config: TrialConfig, *, step: int) -> torch.Tensor:
-    """Positions in ``scores`` of the chosen images: the step's part of the wrong ones, rounded up, ascending.
+    """Choose ``ceil(subset * wrong)`` of the wrong images.
 
-    A part above 0 is rounded up to one image at least, while any is wrong.
+    Returns: their positions in ``scores``, ascending.
     """
     wrong = scores.wrong.nonzero().flatten()
     if not len(wrong):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 
 from proxy_attention.config import TrialConfig
+from proxy_attention.proxies.explain import maps_key
 from proxy_attention.proxies.scoring import explains_while_scoring, scoring_key
-from proxy_attention.proxies.step import maps_key
 from proxy_attention.shared_states import Sharing
 from proxy_attention.state_keys import branch_points, state_keys
 
