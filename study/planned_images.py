@@ -13,7 +13,7 @@ from study.plan import PlannedTrial
 def images_of(
     planned: PlannedTrial, data_root: Path | None, *, cache: Path | None = None, cache_mb: int = LIMIT_MB
 ) -> ImageSet:
-    """The images that the trial was planned for.
+    """Load the images that the trial was planned for.
 
     Raises: DataError if they are not what they were then.
     """
@@ -37,5 +37,5 @@ def _images(
     cache: Path | None,
     cache_mb: int,
 ) -> ImageSet:
-    """The images, kept for the next trial of a reused worker; no trial writes to them."""
+    """Load images, and keep them for the next trial of a reused worker; no trial writes to them."""
     return load(open_source(dataset, root, label_function), size, on_bad_image, cache=cache, limit_mb=cache_mb)

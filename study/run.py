@@ -20,7 +20,7 @@ from study.execution.session import machine_at, run_in_session, sigterm_as_ctrl_
 from study.execution.status import status, status_lines
 from study.plan import SEARCHES
 from study.planning.measure_cost import with_cost
-from study.planning.plan_text import cost_lines, plan_lines, shown_path
+from study.planning.plan_text import cost_lines, plan_lines, result_lines, shown_path
 from study.planning.prepare import Prepared, count_complete, prepare, write_plan
 from study.planning.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.planning.resources import Machine
@@ -28,7 +28,7 @@ from study.provenance import ROOT
 from study.reporting.report import finish
 from study.reporting.terminal_report import show
 from study.results import load_results
-from study.run_folder import COMPLETE, RunFolder, find_runs
+from study.run_folder import COMPLETE, find_runs
 
 
 def parser() -> Parser:
@@ -80,7 +80,7 @@ def parser() -> Parser:
     )
     add("--address", metavar="ADDRESS", help="join a Ray cluster (auto, or its address) instead of starting Ray")
     add("--no-dashboard", action="store_true", help="start Ray without its dashboard")
-    add("--dry-run", action="store_true", help="print the plan and its price, start nothing")
+    add("--dry-run", action="store_true", help="print the plan and its cost, start nothing")
     add("--verbose", action="store_true", help="show what Ray has to say")
     return options
 
@@ -143,7 +143,8 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
         except OSError as error:
             results, trouble = load_results(run), error.strerror or str(error)
     show(run)
-    _show_places(prepared.run, prepared.plan.search, out)
+    for text in ["", *result_lines(prepared.run, prepared.plan.search)]:
+        out.print(text, markup=False, soft_wrap=True)
     complete = int((results["status"] == COMPLETE).sum())
     if complete == len(results) and not trouble:
         return DONE
@@ -168,20 +169,6 @@ def _prepare(request: Request, machine: Machine, args: Namespace, out: Console) 
             line.update("measuring the speed of training")
             prepared = with_cost(prepared)
     return prepared, trials_done
-
-
-def _show_places(run: RunFolder, search: str, out: Console) -> None:
-    folder, analyse = shlex.quote(shown_path(run.path)), shown_path(ROOT / "study" / "analyse.py")
-    lines = [f"report       {shown_path(run.report_html)}"] if run.report_html.is_file() else []
-    lines += [
-        f"rows         {shown_path(run.results_csv)}",
-        f"tables       python {analyse} {folder}",
-        f"curves       tensorboard --logdir {shlex.quote(shown_path(run.trials))}",
-    ]
-    if search == "optuna":
-        lines.append(f"search       optuna-dashboard sqlite:///{shown_path(run.optuna_db)}")
-    for line in ["", *lines]:
-        out.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""A prepared run in words: the lines that tell its plan, and those that tell its cost; prints nothing."""
+"""A run in words: the lines that tell its plan, its cost, and where its results lie; prints nothing."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from study.console import duration
 from study.planning.cost import WRONG_FRACTION, RunCost
 from study.planning.plan_check import changes_since
 from study.planning.prepare import Prepared
+from study.provenance import ROOT
+from study.run_folder import RunFolder
 
 MOST_METHODS = 6
 """Methods whose passes are told one by one; of more the range is told."""
@@ -54,6 +57,20 @@ def cost_lines(cost: RunCost | None) -> list[str]:
         f"disk         about {cost.states_mb:.0f} MB of weights and shared states, {cost.images_mb:.0f} MB of images",
         f"wall time    {duration(cost.seconds())} on this machine; {more} like it",
     ]
+
+
+def result_lines(run: RunFolder, search: str) -> list[str]:
+    """Tell where the results of a run lie, and the commands that show them."""
+    analyse = shown_path(ROOT / "study" / "analyse.py")
+    lines = [f"report       {shown_path(run.report_html)}"] if run.report_html.is_file() else []
+    lines += [
+        f"rows         {shown_path(run.results_csv)}",
+        f"tables       python {analyse} {shlex.quote(shown_path(run.path))}",
+        f"curves       tensorboard --logdir {shlex.quote(shown_path(run.trials))}",
+    ]
+    if search == "optuna":
+        lines.append(f"search       optuna-dashboard sqlite:///{shown_path(run.optuna_db)}")
+    return lines
 
 
 def shown_path(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of a run: the command line, or the plan of an earlier run, as one checked value; plans nothing."""
+"""Reads a request for a run from the command line, or from the plan of an earlier run, and checks it; plans nothing."""
 
 import shlex
 import sys
@@ -32,18 +32,18 @@ SPARED = {
     "reuse": "start a fresh process for every trial",
     "packing": "let every trial have a GPU of its own, also where several would fit",
 }
-"""What makes a study faster and changes no number: what ``--without`` leaves out, and what it then does instead."""
+"""Savings that ``--without`` leaves out, and what is then done instead; none of them changes a number."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that the command line asked, checked and with its defaults.
+    """Everything that was asked for, checked and with its defaults.
 
     Attributes:
         run: the run's folder, absolute.
         suggestions: settings to try on the first seed; 0 for a grid.
         confirm: how many of the best to run on the other seeds.
-        cpus_per_trial, gpus_per_trial, concurrency: None is for us to decide.
+        cpus_per_trial, gpus_per_trial, concurrency: None where the user did not say.
         without: keys of ``SPARED``.
         cache_gb: disk that decoded images, and shared states, may each take.
     """
@@ -64,7 +64,7 @@ class Request:
 
     @classmethod
     def of_run(cls, run: Path, *, command: str) -> "Request":
-        """The request that made this run, for ``--restore``.
+        """Read the request that made this run, for ``--restore``.
 
         Raises: ConfigError if plan.json or study.toml is missing or damaged.
         """
@@ -93,7 +93,7 @@ class Request:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What plan.json keeps for a restore."""
+        """The part that plan.json keeps for a restore."""
         names = ("cpus_per_trial", "gpus_per_trial", "concurrency", "without", "cache_gb")
         return {"data_root": str(self.data_root) if self.data_root else None} | {n: getattr(self, n) for n in names}
 
@@ -104,7 +104,7 @@ class Request:
 
 
 def requests(args: Namespace) -> list[Request]:
-    """What is asked for: one run, or those that a restore finds.
+    """Read the requests of a command line: one run, or those that a restore finds.
 
     Raises: ConfigError for options that do not go together.
     """
@@ -153,7 +153,7 @@ def requests(args: Namespace) -> list[Request]:
 
 
 def _without(text: str | None) -> tuple[str, ...]:
-    """The names that ``--without`` lists, in the table's order.
+    """Return the names that ``--without`` lists, in the order of ``SPARED``.
 
     Raises: ConfigError for one that is not in the table.
     """
@@ -165,7 +165,7 @@ def _without(text: str | None) -> tuple[str, ...]:
 
 
 def _experiment(name: str) -> Path:
-    """The study.toml of a name under experiments/, or of a path."""
+    """Find the study.toml of a name under experiments/, or of a path."""
     path = Path(name).expanduser()
     return study_file(EXPERIMENTS / name if not path.exists() and (EXPERIMENTS / name).is_dir() else path).absolute()
 
@@ -178,7 +178,9 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 
 
 def _place(args: Namespace, study: Study) -> Path | None:
-    """Where the data lie, absolute, since trials run in other folders; below ``data`` if a named set has no place.
+    """Find where the data lie, as an absolute path, because trials run in other folders.
+
+    A named data set without a place is looked for below ``data``.
 
     Raises: ConfigError if it is not there.
     """
@@ -209,7 +211,7 @@ def _default_root(dataset: str) -> Path:
 
 
 def _data_sets(study: Study) -> set[str]:
-    """Every data set that a study asks for: fixed, searched, of an arm, or by default."""
+    """Collect every data set that a study names: fixed, searched, of an arm, or by default."""
     fixed = study.fixed.get("dataset", DEFAULTS["dataset"])
     searched = study.search.get("dataset", (fixed,))
     return {
@@ -223,7 +225,7 @@ def _lies_elsewhere(dataset: str) -> bool:
 
 
 def _implied(args: Namespace, file: Path) -> dict[str, str]:
-    """``--data-root`` alone means the data set ``folder``; with a named data set, where that set lies."""
+    """Return the fixed fields that ``--data-root`` implies: alone it means the data set ``folder``."""
     named = dict(parse_setting(text) for text in args.set or []).get("dataset")
     if args.data_root is None or named is not None:
         return {}

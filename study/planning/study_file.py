@@ -1,4 +1,4 @@
-"""What a study.toml asks: its question, seeds, fixed fields, search space and arms; knows no plan and no Ray."""
+"""Reads and writes study.toml: question, seeds, fixed fields, search space and arms; knows no plan and no Ray."""
 
 import itertools
 import re
@@ -32,7 +32,7 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether only whole numbers are drawn."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
@@ -58,7 +58,10 @@ class Study:
     arms: tuple[ArmSpec, ...]
 
     def config(self, values: Mapping[str, Any], seed: int) -> TrialConfig:
-        """The trial of these values: what is not named is fixed, and else the default; names are checked."""
+        """Build the config of these values on a seed; other fields are those of [fixed], else the defaults.
+
+        Raises: ConfigError for a value that its field does not allow.
+        """
         return check(TrialConfig.of({**self.fixed, **values, "seed": seed})).canonical()
 
     @property
@@ -77,9 +80,9 @@ class Study:
         return {DEFAULTS[field], *named, *choices_of(self.search.get(field, ()))}
 
     def grid(self) -> list[tuple[str, dict[str, Any]]]:
-        """Every setting of the search, (arm, values), each baseline once; then the arms.
+        """List every setting of the search as (arm, values), each baseline once; then the arms.
 
-        Raises: ConfigError for a range, which has no end of settings.
+        Raises: ConfigError for a range, which has endless settings.
         """
         choices: list[tuple[Any, ...]] = []
         for field, dimension in self.search.items():
@@ -95,7 +98,7 @@ class Study:
 
 
 def arm_of(config: TrialConfig) -> str:
-    """The arm of a setting of the search: it has proxies, or is the baseline of those that do."""
+    """Return the arm of a setting of the search: ``proxy``, or ``baseline`` without a proxy step."""
     return PROXY if config.has_proxies else BASELINE
 
 
@@ -123,7 +126,7 @@ def load_study(
 
 
 def study_file(path: Path) -> Path:
-    """The study.toml at this path or in this folder.
+    """Find the study.toml at this path or in this folder.
 
     Raises: ConfigError if there is none.
     """
@@ -142,7 +145,7 @@ def parse_study(
     seeds: tuple[int, ...] | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> Study:
-    """As ``load_study``, from the text of the file."""
+    """Do as ``load_study``, from the text of the file."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -182,7 +185,7 @@ def parse_study(
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``key=value`` with a TOML value or bare text.
+    """Parse ``key=value`` with a TOML value or bare text.
 
     Raises: ConfigError if there is no ``=``, or the key is no field.
     """
@@ -203,9 +206,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def check_seeds(seeds: Any) -> tuple[int, ...]:
-    """The seeds, if they are distinct whole numbers.
+    """Check that the seeds are distinct whole numbers, at least one.
 
-    Raises: ConfigError otherwise.
+    Raises: ConfigError.
     """
     law = "seeds must be distinct whole numbers >= 0, at least one"
     if not isinstance(seeds, list) or not seeds:
@@ -255,7 +258,7 @@ def _dimension(key: str, value: Any) -> Dimension:
 
 
 def _arms(raw: Any) -> tuple[ArmSpec, ...]:
-    """The named arms.
+    """Read the named arms.
 
     Raises: ConfigError for a name that is missing, repeated, taken or unsafe as part of a file name.
     """
@@ -286,12 +289,15 @@ def _schedules(fixed: Mapping[str, Any], search: Mapping[str, Dimension]) -> lis
 
 
 def choices_of(dimension: Dimension) -> tuple[Any, ...]:
-    """The choices of a dimension; of a range its ends."""
+    """Return the choices of a dimension; of a range its ends."""
     return (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
 
 
 def _check(study: Study) -> None:
-    """Every choice of every dimension, both ends of every range, and every arm, against law and table."""
+    """Check every choice of every dimension, both ends of every range, and every arm.
+
+    Raises: ConfigError.
+    """
     for place, value in [
         *(("[search]", choice) for choice in choices_of(study.search.get("batch_size", ()))),
         *((f"[[arm]] {arm.name!r}", arm.values.get("batch_size")) for arm in study.arms),

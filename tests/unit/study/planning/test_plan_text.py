@@ -1,4 +1,5 @@
-from study.planning.plan_text import cost_lines, plan_lines, shown_path
+from study.planning.plan_text import cost_lines, plan_lines, result_lines, shown_path
+from study.run_folder import RunFolder
 
 
 def test_a_plan_says_in_one_line_which_methods_are_one(prepared_run, study_text, tmp_path):
@@ -34,3 +35,18 @@ def test_a_path_below_the_working_directory_is_shown_from_there(monkeypatch, tmp
 
     assert shown_path(tmp_path / "a" / "b") == "a/b"
     assert shown_path(tmp_path.parent / "c") == str(tmp_path.parent / "c")
+
+
+def test_the_places_of_results_name_what_is_there(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder(tmp_path / "my runs" / "optuna")
+    kinds = [line.split()[0] for line in result_lines(run, "optuna")]
+    run.path.mkdir(parents=True)
+    run.report_html.write_text("")
+
+    lines = result_lines(run, "grid")
+
+    assert kinds == ["rows", "tables", "curves", "search"]
+    assert lines[0] == "report       my runs/optuna/report.html"
+    assert lines[2].endswith("study/analyse.py 'my runs/optuna'")
+    assert lines[3] == "curves       tensorboard --logdir 'my runs/optuna/trials'"
