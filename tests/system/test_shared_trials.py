@@ -52,10 +52,10 @@ def assert_same(shared, alone):
     assert {**shared.told, "examples": None} == {**alone.told, "examples": None}
 
 
-def trained_once(roads, outcomes):
-    """The distinct epochs of these roads, if each was trained once: all that pass it tell the seconds of one."""
+def trained_once(keys, outcomes):
+    """Collect the distinct epochs of these trials; each was trained once: all that pass it tell the same seconds."""
     told = {}
-    for names, found in zip(roads, outcomes, strict=True):
+    for names, found in zip(keys, outcomes, strict=True):
         for name, seconds in zip(names, found.seconds, strict=True):
             told.setdefault(name, set()).add(seconds)
     assert {len(seconds) for seconds in told.values()} == {1}
@@ -67,8 +67,8 @@ def names(trial, *, data):
 
 
 def sharing_of(folder, trials, images, **about):
-    roads = [names(trial, data=images.digest) for trial in trials]
-    return Sharing(folder, names=branch_points(roads), **about), roads
+    keys = [names(trial, data=images.digest) for trial in trials]
+    return Sharing(folder, names=branch_points(keys), **about), keys
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +112,13 @@ GRID = [
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_grid_that_shares_is_the_grid_that_does_not_bit_for_bit(fast, few, alone, tmp_path, order):
     trials = [fast(**{"schedule": "1,p,1,p,1", **fields}) for fields in GRID][::order]
-    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
+    sharing, keys = sharing_of(tmp_path / "shared", trials, few)
 
     shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
 
     for trial, found in zip(trials, shared, strict=True):
         assert_same(found, alone(trial))
-    assert sum(found.trained for found in shared) == len(trained_once(roads, shared)) < sum(map(len, roads))
+    assert sum(found.trained for found in shared) == len(trained_once(keys, shared)) < sum(map(len, keys))
     assert not list((tmp_path / "shared").glob("*.lock"))
 
 
@@ -152,7 +152,7 @@ def test_a_grid_whose_steps_wait_for_a_stall_is_the_grid_that_shares_nothing_bit
     fast, few, alone, tmp_path, order
 ):
     trials = [fast(**FROZEN, **fields) for fields in WAITING][::order]
-    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
+    sharing, keys = sharing_of(tmp_path / "shared", trials, few)
 
     shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
 
@@ -160,7 +160,7 @@ def test_a_grid_whose_steps_wait_for_a_stall_is_the_grid_that_shares_nothing_bit
     assert steps == STEPS[::order]
     for trial, found in zip(trials, shared, strict=True):
         assert_same(found, alone(trial))
-    assert sum(found.trained for found in shared) == len(trained_once(roads, shared)) < sum(map(len, roads))
+    assert sum(found.trained for found in shared) == len(trained_once(keys, shared)) < sum(map(len, keys))
 
 
 def test_a_trial_tells_which_epochs_it_has_not_trained(fast, few, tmp_path):
@@ -299,8 +299,8 @@ def test_a_trial_that_is_closed_leaves_its_state_to_the_next(fast, few, alone, t
 
 def test_a_trial_that_is_closed_has_written_its_state_before_it_lets_go_of_it(fast, few, tmp_path):
     trials = [fast(schedule="5"), fast(schedule="p,4")]
-    sharing, roads = sharing_of(tmp_path, trials, few)
-    path = sharing.path(roads[0][0], device="cpu")
+    sharing, keys = sharing_of(tmp_path, trials, few)
+    path = sharing.path(keys[0][0], device="cpu")
     watched = []
 
     def watch(lock):
@@ -349,7 +349,7 @@ def answer(process):
 
 def test_three_trials_at_once_train_every_distinct_epoch_once(fast, few, alone, processes, tmp_path):
     trials = [fast(schedule="5"), fast(schedule="2,p,2"), fast(schedule="2,p,2", threshold=0.1)]
-    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
+    sharing, keys = sharing_of(tmp_path / "shared", trials, few)
     for number, (process, trial) in enumerate(zip(processes, trials, strict=True)):
         tell(process, trial, few, tmp_path / str(number), sharing, None)
 
@@ -357,13 +357,13 @@ def test_three_trials_at_once_train_every_distinct_epoch_once(fast, few, alone, 
 
     for trial, found in zip(trials, shared, strict=True):
         assert_same(found, alone(trial))
-    assert sum(found.trained for found in shared) == len(trained_once(roads, shared)) == 3 + 3 * 2
+    assert sum(found.trained for found in shared) == len(trained_once(keys, shared)) == 3 + 3 * 2
     assert len(list((tmp_path / "shared").iterdir())) == 2  # a state, and the scores that two trials make of it
 
 
 def test_of_a_killed_trial_the_others_take_over_and_it_goes_on_itself(fast, few, alone, processes, tmp_path):
     trials = [fast(schedule="3,1,p"), fast(schedule="3,p,1"), fast(schedule="3,p,1", threshold=0.1)]
-    sharing, roads = sharing_of(tmp_path / "shared", trials, few)
+    sharing, keys = sharing_of(tmp_path / "shared", trials, few)
     tell(processes[0], trials[0], few, tmp_path / "0", sharing, 3)
     assert answer(processes[0]) == [0, 1, 2]  # of the four epochs that all share
     for number in (1, 2):
@@ -377,7 +377,7 @@ def test_of_a_killed_trial_the_others_take_over_and_it_goes_on_itself(fast, few,
 
     for trial, found in zip(trials[1:], shared, strict=True):
         assert_same(found, alone(trial))
-    assert sum(found.trained for found in shared) == len(trained_once(roads[1:], shared)) == 4 + 2 * 1
+    assert sum(found.trained for found in shared) == len(trained_once(keys[1:], shared)) == 4 + 2 * 1
     assert rest.trained == 1
     assert rest.told["weights"] == alone(trials[0]).told["weights"]
     assert not list((tmp_path / "shared").glob("*.lock"))

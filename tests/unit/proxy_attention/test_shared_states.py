@@ -26,7 +26,7 @@ def test_trials_that_are_not_planned_yet_share_while_no_proxy_is_in_use(config, 
 
 
 def lane(folder, *epochs, **about):
-    """A road with states shared after these epochs."""
+    """Open the states that are shared after these epochs."""
     return SharedStates(Sharing(folder, **about), {n: f"state {n}" for n in epochs}, "cpu")
 
 
@@ -225,8 +225,8 @@ def test_what_killed_writers_left_is_removed_after_an_hour(tmp_path, caplog):
     for name in (".old-state.pt.abc", ".not-ours"):
         os.utime(tmp_path / name, (long_ago, long_ago))
 
-    with lane(tmp_path, 1) as road_of_one:
-        road_of_one.publish(1, {"epochs": 1})
+    with lane(tmp_path, 1) as lent:
+        lent.publish(1, {"epochs": 1})
 
     assert {path.name for path in tmp_path.glob(".*")} == {".new-state.pt.abc", ".not-ours"}
     assert len(list(tmp_path.glob("*-state.pt"))) == 1

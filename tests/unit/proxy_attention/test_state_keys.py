@@ -20,7 +20,7 @@ def names(trial, *, data="images", weights=None):
 
 
 def agree(one, other):
-    """For how many epochs two roads agree; they never meet again."""
+    """Count the epochs for which two trials have the same keys; they never agree again."""
     assert len(one) == len(other)
     count = sum(a == b for a, b in zip(one, other, strict=True))
     assert one[:count] == other[:count]
@@ -33,7 +33,7 @@ def agree(one, other):
 NEVER, AT_ONCE, AFTER_A_STEP, AFTER_THE_SECOND = 6, 0, 3, 5
 
 AGREE = {
-    "dataset": ("cifar10", NEVER),  # a name; the content of the images is in every road
+    "dataset": ("cifar10", NEVER),  # a name; the content of the images is in every key
     "model": ("resnet50", AT_ONCE),
     "weights": ("imagenet", AT_ONCE),
     "image_size": (64, AT_ONCE),
@@ -94,7 +94,7 @@ def test_no_field_is_listed_that_a_trial_does_not_have():
     assert AGREE.keys() == {field.name for field in dataclasses.fields(TrialConfig)}
 
 
-def test_a_road_names_every_epoch_by_a_name_of_its_own(config):
+def test_every_epoch_has_a_key_of_its_own(config):
     found = names(config(schedule=TWO_STEPS))
 
     assert len(set(found)) == len(found) == 6
@@ -167,10 +167,10 @@ def test_kept_and_built_on_are_two_differences_and_not_one(config):
     changes = [{}, {"clear_every_step": False}, {"compound": True}, {"clear_every_step": False, "compound": True}]
     found = [names(config(schedule="p,p,2", **change)) for change in changes]
 
-    assert [len({road[n] for road in found}) for n in range(4)] == [1, 1, 4, 4]
+    assert [len({trial[n] for trial in found}) for n in range(4)] == [1, 1, 4, 4]
 
 
-def test_a_baseline_has_one_road_whatever_its_proxy_fields(config):
+def test_a_baseline_has_the_same_keys_whatever_its_proxy_fields(config):
     changed = {field: AGREE[field][0] for field in PROXY_FIELDS}
 
     assert names(config(schedule="5", **changed)) == names(config(schedule="5"))
@@ -211,18 +211,18 @@ def test_the_content_of_images_and_weights_enters_and_no_path(config):
 
 def test_a_baseline_and_24_settings_are_496_epochs_of_1000_and_part_once(config):
     fields = [{"threshold": t / 10, "weight": w} for t in range(1, 9) for w in (0.2, 0.5, 0.8)]
-    roads = [names(config(schedule="20,p,19", **each)) for each in fields] + [names(config(schedule="40"))]
+    keys = [names(config(schedule="20,p,19", **each)) for each in fields] + [names(config(schedule="40"))]
 
     assert len(fields) == 24
-    assert sum(map(len, roads)) == 1000
-    assert len(set().union(*roads)) == 496
-    assert branch_points(roads) == {roads[0][20]}
+    assert sum(map(len, keys)) == 1000
+    assert len(set().union(*keys)) == 496
+    assert branch_points(keys) == {keys[0][20]}
 
 
-def test_roads_that_end_together_part_at_their_end(config):
-    roads = [names(config(schedule="2,p", threshold=threshold)) for threshold in (0.1, 0.2)]
+def test_trials_that_end_together_part_at_their_end(config):
+    keys = [names(config(schedule="2,p", threshold=threshold)) for threshold in (0.1, 0.2)]
 
-    assert branch_points(roads) == branch_points([roads[0], roads[0]]) == {roads[0][-1]}
+    assert branch_points(keys) == branch_points([keys[0], keys[0]]) == {keys[0][-1]}
 
 
 def test_a_lone_trial_and_trials_of_other_seeds_part_nowhere(config):
@@ -231,9 +231,9 @@ def test_a_lone_trial_and_trials_of_other_seeds_part_nowhere(config):
 
 
 def test_every_place_where_some_part_is_kept(config):
-    roads = [names(config(schedule=schedule)) for schedule in ("7", "1,p,5", "1,p,1,p,3", "1,p,1,p,1,p,1")]
+    keys = [names(config(schedule=schedule)) for schedule in ("7", "1,p,5", "1,p,1,p,3", "1,p,1,p,1,p,1")]
 
-    assert branch_points(roads) == {roads[3][1], roads[3][3], roads[3][5]}
+    assert branch_points(keys) == {keys[3][1], keys[3][3], keys[3][5]}
 
 
 def test_a_shared_state_is_named_by_every_library_that_the_library_computes_with():
