@@ -13,8 +13,6 @@ from study.planning.search import ways_to_train
 from study.planning.step_memory import STEP_FIELDS, StepProcess
 from study.planning.study_data import StudyData
 from study.planning.study_file import parse_study
-from study.reporting.report import finish
-from study.run import main
 from study.run_folder import RunFolder
 
 ONE_AT_A_TIME = Resources(cpus=1, gpus=0.0, concurrency=1, device="cpu")
@@ -299,26 +297,3 @@ def test_threads_are_measured_first_and_precision_with_the_size_that_was_found(
         "batch_size": 9,
         "precision of test_resnet at 32 px in batches of 9": "bf16",
     }
-
-
-@pytest.mark.slow
-def test_a_study_in_automatic_batches_has_one_size_in_all_rows_which_the_next_study_takes_over(
-    prepared_run, run_one, auto, image_folder, tmp_path, capsys
-):
-    """With real steps, of which 3 images fit anywhere."""
-    auto = auto.replace("threshold = [0.3, 0.6]", "threshold = [0.3]")
-    prepared = prepared_run(tmp_path / "small" / "grid", auto)
-    for number in range(len(prepared.plan.trials)):
-        run_one(prepared, number)
-    rows = finish(prepared.run.path)
-    (tmp_path / "asked").mkdir()
-    (tmp_path / "asked" / "study.toml").write_text(auto)
-    usual = ["--experiment", str(tmp_path / "asked"), "--data-root", str(image_folder), "--storage", str(tmp_path)]
-    code = main(["--search", "grid", *usual, "--name", "second", "--concurrency", "2", "--dry-run"])
-
-    assert prepared.batch_size.reason == "which leaves an epoch 10 steps: found now"
-    assert list(rows["arm"]) == ["baseline", "proxy", "random-mask"]
-    assert set(rows["batch_size"]) == {3}
-    assert set(rows["status"]) == {"complete"}
-    assert code == 0
-    assert "batch size   3, which leaves an epoch 10 steps: found before" in capsys.readouterr().out

@@ -32,16 +32,6 @@ def auto(study_text):
     return study_text.replace('precision = "fp32"\nthreads = 1\n', "")
 
 
-@pytest.mark.slow
-def test_whether_trials_run_one_a_core_or_one_on_all_is_measured_once(prepared_run, auto, tmp_path):
-    prepared = prepared_run(tmp_path / "run", auto.replace("batch_size = 8", 'batch_size = 8\nprecision = "fp32"'))
-
-    threads = prepared.plan.measured["threads"]
-    assert threads in (1, 2)
-    assert prepared.resources.concurrency == 3 - threads
-    assert {trial.config.threads for trial in prepared.plan.trials} == {threads}
-
-
 def test_what_is_auto_is_measured_once_and_plain_in_every_trial(prepared_run, auto, measured, tmp_path):
     prepared = prepared_run(tmp_path / "run", auto, cpus_per_trial=1)
 
