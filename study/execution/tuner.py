@@ -26,7 +26,7 @@ from study.execution.worker import WorkerSettings, memory_came_back, run_planned
 from study.plan import PlannedTrial
 from study.planning.planner import Planner
 from study.planning.resources import Resources
-from study.planning.study_file import Range, Study, arm_of
+from study.planning.study_spec import Range, Study, arm_of
 from study.run_folder import RunFolder
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from study.plan import PlannedTrial
-from study.planning.study_file import Study
+from study.planning.study_spec import Study
 
 
 def fingerprint(study: Study, search: str, trials: Iterable[PlannedTrial], **asked: Any) -> str:

@@ -8,7 +8,7 @@ from proxy_attention.config import DEFAULTS, JUDGE_FIELDS, TrialConfig
 from proxy_attention.errors import ConfigError
 from proxy_attention.explanation_metrics import judge_of, trained_by
 from proxy_attention.saliency.registry import JUDGES, judge, related
-from study.planning.study_file import Study
+from study.planning.study_spec import Study
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from study.plan import PlannedTrial
 from study.planning.judge_choice import JudgeChoice
 from study.planning.model_check import ModelChecks
 from study.planning.study_data import StudyData
-from study.planning.study_file import Study
+from study.planning.study_spec import Study
 from study.planning.weights_files import WeightsDigests, with_absolute_weights
 
 

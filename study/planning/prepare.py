@@ -27,7 +27,8 @@ from study.planning.search import (
 )
 from study.planning.step_memory import STEP_FIELDS
 from study.planning.study_data import StudyData
-from study.planning.study_file import Study, to_toml
+from study.planning.study_file import to_toml
+from study.planning.study_spec import Study
 from study.provenance import about
 from study.results import load_results
 from study.run_folder import COMPLETE, RunFolder

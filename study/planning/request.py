@@ -11,15 +11,8 @@ from proxy_attention.config import DEFAULTS
 from proxy_attention.data.registry import SOURCES, default_root
 from proxy_attention.errors import ConfigError, unknown
 from study.plan import SEARCHES
-from study.planning.study_file import (
-    SAFE_NAME,
-    Study,
-    check_seeds,
-    load_study,
-    parse_setting,
-    parse_study,
-    study_file,
-)
+from study.planning.study_file import SAFE_NAME, check_seeds, load_study, parse_setting, parse_study, study_file
+from study.planning.study_spec import Study
 from study.provenance import ROOT
 from study.run_folder import STUDY_FILE, RunFolder, find_runs
 

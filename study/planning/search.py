@@ -12,7 +12,7 @@ from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.plan import BASELINE, PlannedTrial
 from study.planning.planner import Planner
-from study.planning.study_file import Range, Study, arm_of, choices_of
+from study.planning.study_spec import Range, Study, arm_of, choices_of
 
 
 def grid_plan(study: Study, planner: Planner) -> tuple[PlannedTrial, ...]:

@@ -1,10 +1,8 @@
 """Reads and writes study.toml: question, seeds, fixed fields, search space and arms; knows no plan and no Ray."""
 
-import itertools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,91 +13,12 @@ from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.schedule import Schedule
 from proxy_attention.validation import check
 from study.plan import BASELINE, PROXY
+from study.planning.study_spec import ArmSpec, Dimension, Range, Study, choices_of
 from study.run_folder import STUDY_FILE
 
 TABLES = ("study", "fixed", "search", "arm")
 STUDY_KEYS = ("question", "seeds")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-@dataclass(frozen=True)
-class Range:
-    """A continuous or whole-number dimension, for optuna and random."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-
-Dimension = tuple[Any, ...] | Range
-
-
-@dataclass(frozen=True)
-class ArmSpec:
-    """An [[arm]]: a named trial beside the search, such as a control, a rival or an audit."""
-
-    name: str
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study.toml, checked: every value obeys its field's law, every schedule has the same total."""
-
-    question: str
-    seeds: tuple[int, ...]
-    fixed: Mapping[str, Any]
-    search: Mapping[str, Dimension]
-    arms: tuple[ArmSpec, ...]
-
-    def config(self, values: Mapping[str, Any], seed: int) -> TrialConfig:
-        """Build the config of these values on a seed; other fields are those of [fixed], else the defaults.
-
-        Raises: ConfigError for a value that its field does not allow.
-        """
-        return check(TrialConfig.of({**self.fixed, **values, "seed": seed})).canonical()
-
-    @property
-    def baseline_schedule(self) -> str:
-        """The schedule without a proxy step: the first the search offers, else one long training of the same total."""
-        schedules = _schedules(self.fixed, self.search)
-        for text in schedules:
-            if not Schedule.parse(text).proxy_steps:
-                return text
-        return str(Schedule.parse(schedules[0]).total_epochs)
-
-    def values_of(self, field: str) -> set[Any]:
-        """Return every value of a field that a trial may have, the default included; of a range both ends."""
-        places = (self.fixed, *(arm.values for arm in self.arms))
-        named = {place[field] for place in places if field in place}
-        return {DEFAULTS[field], *named, *choices_of(self.search.get(field, ()))}
-
-    def grid(self) -> list[tuple[str, dict[str, Any]]]:
-        """List every setting of the search as (arm, values), each baseline once; then the arms.
-
-        Raises: ConfigError for a range, which has endless settings.
-        """
-        choices: list[tuple[Any, ...]] = []
-        for field, dimension in self.search.items():
-            if isinstance(dimension, Range):
-                raise ConfigError(f"{field} must be a list of choices for --search grid; got a range (optuna, random)")
-            choices.append(dimension)
-        settings: dict[TrialConfig, tuple[str, dict[str, Any]]] = {}
-        for choice in itertools.product(*choices):
-            values = dict(zip(self.search, choice, strict=True))
-            config = self.config(values, seed=0)
-            settings.setdefault(config, (arm_of(config), values))
-        return [*settings.values(), *((arm.name, dict(arm.values)) for arm in self.arms)]
-
-
-def arm_of(config: TrialConfig) -> str:
-    """Return the arm of a setting of the search: ``proxy``, or ``baseline`` without a proxy step."""
-    return PROXY if config.has_proxies else BASELINE
 
 
 def load_study(
@@ -281,18 +200,6 @@ def _arms(raw: Any) -> tuple[ArmSpec, ...]:
     return tuple(arms)
 
 
-def _schedules(fixed: Mapping[str, Any], search: Mapping[str, Dimension]) -> list[str]:
-    dimension = search.get("schedule")
-    if isinstance(dimension, tuple):
-        return list(dimension)
-    return [fixed.get("schedule", DEFAULTS["schedule"])]
-
-
-def choices_of(dimension: Dimension) -> tuple[Any, ...]:
-    """Return the choices of a dimension; of a range its ends."""
-    return (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
-
-
 def _check(study: Study) -> None:
     """Check every choice of every dimension, both ends of every range, and every arm.
 
@@ -304,14 +211,14 @@ def _check(study: Study) -> None:
     ]:
         if value == AUTO:
             raise ConfigError(f"batch_size must be {AUTO!r} for the whole study, in [fixed]; got it in {place}")
-    base = {**study.fixed, "schedule": _schedules(study.fixed, study.search)[0]}
+    base = {**study.fixed, "schedule": study.schedules[0]}
     TrialConfig.of(base)
     for field, dimension in study.search.items():
         for choice in choices_of(dimension):
             check(TrialConfig.of({**base, field: choice}))
     check(TrialConfig.of(base))
     totals: dict[int, str] = {}
-    for text in _schedules(study.fixed, study.search):
+    for text in study.schedules:
         totals.setdefault(Schedule.parse(text).total_epochs, text)
     for arm in study.arms:
         config = check(TrialConfig.of({**study.fixed, **arm.values}))
