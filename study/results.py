@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,12 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
     Raises: ConfigError if there is no run.
     """
     rows = []
-    fields = dataclasses.fields(EpochRecord)
-    later = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
     for run in find_runs(Path(path)):
         for trial in run.known_trials(run.read_plan()):
             whose = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.config.seed}
-            rows += [{**whose, **later, **row} for row in run.trial(trial.trial_id).epochs()]
-    return pd.DataFrame(rows, columns=["trial_id", "arm", "seed", *(field.name for field in fields)])
+            rows += [whose | vars(record) for record in run.trial(trial.trial_id).epochs()]
+    fields = [field.name for field in dataclasses.fields(EpochRecord)]
+    return pd.DataFrame(rows, columns=["trial_id", "arm", "seed", *fields])
 
 
 def _rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -136,7 +135,7 @@ def _row(plan: Plan, trial: PlannedTrial, folder: TrialFolder) -> dict[str, Any]
     report = folder.report()
     status, error = folder.status() if report is None else (COMPLETE, "")
     # a trial that is not complete shows how far it is, and no accuracy that could pass for a result
-    measured = {"epochs_done": len(folder.epochs())} if report is None else report
+    measured: Mapping[str, Any] = {"epochs_done": len(folder.epochs())} if report is None else report
     return {
         "trial_id": trial.trial_id,
         "config_digest": trial.config_digest,

@@ -6,12 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy_attention.errors import ConfigError, ProxyAttentionError
-from proxy_attention.files import EPOCHS_FILE, REPORT_FILE, WEIGHTS_FILE, read_json, write_json
+from pydantic import ValidationError
+
+from proxy_attention.errors import ConfigError
+from proxy_attention.files import EPOCHS_FILE, REPORT_FILE, WEIGHTS_FILE, write_json
+from proxy_attention.records import EpochRecord
+from study.file_formats import (
+    EPOCHS,
+    ERROR,
+    FORMAT,
+    PLAN,
+    PROXIES,
+    REPORT,
+    TRIAL,
+    ProxiesFile,
+    read,
+    reason,
+)
 from study.plan import SEARCHES, Plan, PlannedTrial
 
-FORMAT = 1
-"""Of plan.json; a plan of another format is refused."""
 STUDY_FILE = "study.toml"
 RESULTS_CSV, REPORT_HTML, ARMS_SVG = PUBLISHED = ("results.csv", "report.html", "arms.svg")
 """What a run shows; ``--publish`` copies it up to the study's folder."""
@@ -65,32 +78,35 @@ class TrialFolder:
         return self.path / "proxies.json"
 
     def report(self) -> dict[str, Any] | None:
-        """Read the result; None before the trial is complete."""
-        values: dict[str, Any] | None = read_json(self.report_file)
-        return values
+        """Read the result, with all that it holds; None before the trial is complete."""
+        values = read(self.report_file, REPORT)
+        return None if values is None else dict(values)
 
-    def epochs(self) -> list[dict[str, Any]]:
-        """Read the records of the epochs so far."""
-        return read_json(self.epochs_file) or []
+    def epochs(self) -> list[EpochRecord]:
+        """Read the records of the epochs so far; what an older record lacks is at its default."""
+        return read(self.epochs_file, EPOCHS) or []
 
     def planned(self) -> PlannedTrial | None:
-        """Read what was planned; None if the trial has not begun."""
-        values = read_json(self.trial_file)
-        return None if values is None else PlannedTrial.of(values["planned"])
+        """Read what was planned; None if the trial has not begun.
+
+        Raises: ConfigError if its config breaks a law.
+        """
+        values = read(self.trial_file, TRIAL)
+        return None if values is None else PlannedTrial.of(dict(values["planned"]))
 
     def commit(self) -> str:
         """Read which commit ran the trial; empty if it has not begun."""
-        return str((read_json(self.trial_file) or {}).get("commit", ""))
+        values = read(self.trial_file, TRIAL)
+        return "" if values is None else values.get("commit", "")
 
     def error(self) -> str | None:
         """Read why the trial failed; None if it did not."""
-        values = read_json(self.error_file)
-        return None if values is None else str(values["error"])
+        values = read(self.error_file, ERROR)
+        return None if values is None else values["error"]
 
-    def proxies(self) -> dict[str, Any] | None:
+    def proxies(self) -> ProxiesFile | None:
         """Read what the rows of ``proxies_png`` show; None if there is none."""
-        values: dict[str, Any] | None = read_json(self.proxies_file)
-        return values
+        return read(self.proxies_file, PROXIES)
 
     @property
     def is_complete(self) -> bool:
@@ -203,16 +219,17 @@ class RunFolder:
         """
         file = self.plan_file
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            if values.pop("format") != FORMAT:
-                raise ConfigError(f"{file} must be of format {FORMAT}; it was written by another version")
-            return Plan.of(values)
+            values = dict(PLAN.validate_python(json.loads(file.read_text(encoding="utf-8"))))
         except FileNotFoundError as error:
             raise ConfigError(f"a run must hold a plan.json; there is none in {str(self.path)!r}") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            if isinstance(error, ProxyAttentionError):
-                raise
-            raise ConfigError(f"{file} must be a plan that this project wrote; it cannot be read ({error})") from error
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, ValidationError) and error.errors()[0]["type"] == "literal_error":
+                raise ConfigError(f"{file} must be of format {FORMAT}; it was written by another version") from error
+            raise ConfigError(
+                f"{file} must be a plan that this project wrote; it cannot be read ({reason(error)})"
+            ) from error
+        del values["format"]
+        return Plan.of(values)
 
     def known_trials(self, plan: Plan) -> list[PlannedTrial]:
         """Return every trial that is known by now: those planned, and those that the search has suggested."""

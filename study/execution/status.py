@@ -56,15 +56,13 @@ def status(run: Path) -> Status:
     epochs = {trial.trial_id: folder.trial(trial.trial_id).epochs() for trial in known}
     total = known[0].config.planned.total_epochs if known else 0
     running = tuple(
-        Running(trial_id, len(rows), total, float(rows[-1]["val_accuracy"]) if rows else math.nan)
+        Running(trial_id, len(rows), total, rows[-1].val_accuracy if rows else math.nan)
         for trial_id, rows in epochs.items()
         if states[trial_id][0] == INTERRUPTED
     )
     # of a search, what is not yet suggested is counted; which trials will confirm it is known once it has ended
     planned = max(len(known), plan.suggestions)
-    seconds = [
-        row["train_seconds"] + row["proxy_seconds"] + row["eval_seconds"] for rows in epochs.values() for row in rows
-    ]
+    seconds = [row.train_seconds + row.proxy_seconds + row.eval_seconds for rows in epochs.values() for row in rows]
     done = {trial_id: len(rows) for trial_id, rows in epochs.items()}
     left = _epochs_left(
         known, done, unknown=planned - len(known), sharing="sharing" not in plan.options.get("without", ())

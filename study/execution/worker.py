@@ -109,7 +109,7 @@ def run_planned(planned: PlannedTrial, workplace: WorkerSettings, report: Report
     started = time.perf_counter()
     folder = workplace.run.trial(planned.trial_id)
     if folder.is_complete:
-        report(metrics(planned, _epochs_of(folder)[-1], trained=False))
+        report(metrics(planned, folder.epochs()[-1], trained=False))
         return
     folder.begin(planned, workplace.commit)
     try:
@@ -171,8 +171,9 @@ def _make_missing_examples(
     planned: PlannedTrial, folder: TrialFolder, images: ImageSet, scalars: TensorBoardLog
 ) -> None:
     """Keep a complete trial's newest sheet where it has none: it took over an epoch beyond the step from another."""
-    made = [record for record in _epochs_of(folder) if record.made_images]
-    if not made or (folder.proxies() or {}).get("epoch") == made[-1].epoch:
+    made = [record for record in folder.epochs() if record.made_images]
+    kept = folder.proxies()
+    if not made or (kept is not None and kept["epoch"] == made[-1].epoch):
         return
     recipes = read_recipes(folder.path)
     newest = max(number for number, recipe in enumerate(recipes) if len(recipe.ids))
@@ -192,13 +193,9 @@ def _complete_twin(planned: PlannedTrial, run: RunFolder) -> TrialFolder | None:
     return None
 
 
-def _epochs_of(folder: TrialFolder) -> list[EpochRecord]:
-    return [EpochRecord(**epoch) for epoch in folder.epochs()]
-
-
 def _take_over(twin: TrialFolder, folder: TrialFolder, planned: PlannedTrial, report: Report, started: float) -> None:
     """Report the twin's epochs, and its result with the little time that this took."""
-    epochs = _epochs_of(twin)
+    epochs = twin.epochs()
     write_json(folder.epochs_file, [as_json(epoch) for epoch in epochs])
     for source, target in ((twin.proxies_png, folder.proxies_png), (twin.proxies_file, folder.proxies_file)):
         if source.exists():

@@ -29,7 +29,7 @@ LEVELS = [
 """Parts of the library, lowest first; the errors lie below the other plain values, which may raise them."""
 
 STUDY_LEVELS = [
-    {"plan", "provenance"},
+    {"plan", "provenance", "file_formats"},
     {"run_folder"},
     {"results", "planned_images"},
     {"analysis"},

@@ -11,7 +11,8 @@ import pytest
 
 import study
 from proxy_attention.errors import ConfigError
-from study.run_folder import FORMAT, RunFolder
+from study.file_formats import FORMAT
+from study.run_folder import RunFolder
 
 STUDY = Path(study.__file__).parent
 NAMES = {
