@@ -22,9 +22,12 @@ LARGEST = 65_536
 STEPS = 10
 """Steps that an epoch keeps, whatever would fit: with fewer a trial learns so little that its arms cannot differ."""
 CPU_PART, MOST_OF_CPU = 0.5, 0.25
-"""Of the memory, for all trials at once, and for one: the first batch that is too large takes up to twice as much."""
+"""Fractions of the machine's memory for all trials at once, and for one trial at most.
+
+The first batch that is too large takes up to twice as much.
+"""
 GPU_PART = 0.9
-"""Of the memory of a GPU, for a trial's tensors and images; the rest is the CUDA context's and its kernels'."""
+"""Fraction of a GPU's memory for a trial's tensors and images; the CUDA context and its kernels have the rest."""
 DATA_FIELDS = ("dataset", "label_function", "on_bad_image", "val_fraction", "test_fraction", "train_fraction", "split",
                "folds")  # fmt: skip
 """The fields that decide how many training images there are."""
@@ -32,7 +35,7 @@ DATA_FIELDS = ("dataset", "label_function", "on_bad_image", "val_fraction", "tes
 
 @dataclass(frozen=True)
 class BatchSize:
-    """The batch size of all trials of a study that leave it ``auto``, and in words why it is that."""
+    """The batch size of all trials of a study that leave it ``auto``, and the reason in words."""
 
     size: int
     reason: str

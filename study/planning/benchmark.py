@@ -22,7 +22,7 @@ from study.planning.device_memory import MB
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured here and now.
+    """The speed and the size of training, as measured.
 
     Attributes:
         train_seconds: an image, of training.

@@ -7,18 +7,18 @@ from study.planning.benchmark import Speed
 from study.planning.work_left import TrialCost, WorkLeft, own_explanation_passes
 
 START_SECONDS = 12.0
-"""Ray and its first workers, which import torch and timm."""
+"""Seconds until Ray and its first workers, which import torch and timm, are ready."""
 
 TRIAL_SECONDS = 1.0
-"""What a trial takes beside its epochs: the model, the files, the reports."""
+"""Seconds of a trial beside its epochs, for the model, the files and the reports."""
 
 WRONG_FRACTION = 0.3
-"""The fraction of the training images that a step is taken to find wrong: how many they are is known only then."""
+"""Assumed fraction of the training images that a step finds wrong; the real one is known only at the step."""
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """The work that is left of a run, at a measured speed.
+    """The time and disk of the work that is left of a run, at a measured speed.
 
     Attributes:
         train_images, val_images, test_images: of each part of the first trial's split.
@@ -74,12 +74,12 @@ class RunCost:
 
 @dataclass(frozen=True)
 class ExpectedProgress:
-    """What a progress line is told before anything has run.
+    """The expected work and time of a run, for its progress line.
 
     Attributes:
         epochs: to train.
         extra_epochs: what each trial takes beside its epochs, counted in epochs, by trial_id.
-        seconds_per_epoch: wall time that passes an epoch, with trials side by side; NaN if it is not known.
+        seconds_per_epoch: wall time an epoch, while trials run side by side; NaN if it is not known.
     """
 
     epochs: int = 0

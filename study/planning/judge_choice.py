@@ -13,7 +13,7 @@ from study.planning.study_spec import Study
 
 @dataclass(frozen=True)
 class JudgeChoice:
-    """What decides who judges the trials of a study.
+    """The rule by which the judge of a study's trials is chosen.
 
     Attributes:
         is_named: whether the study names its judge.
@@ -25,7 +25,7 @@ class JudgeChoice:
 
     @classmethod
     def of(cls, study: Study) -> "JudgeChoice":
-        """Read what decides it from a study.
+        """Derive the rule from a study.
 
         Raises: ConfigError if trials of the study would be judged differently.
         """

@@ -63,7 +63,7 @@ def _cost_of(trial: PlannedTrial, folder: TrialFolder, planner: Planner) -> Tria
 
 
 def progress_of(prepared: Prepared) -> ExpectedProgress:
-    """Return what a progress line is told of a prepared run."""
+    """Return the expected work and time of a prepared run, for its progress line."""
     if prepared.cost is None:
         return ExpectedProgress()
     run, planner = prepared.run, prepared.planner

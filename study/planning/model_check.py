@@ -12,19 +12,19 @@ from proxy_attention.saliency.registry import METHODS, check_method, the_same
 from study.planning.study_data import StudyData
 
 ModelKey: TypeAlias = tuple[str, int, str, str]
-"""A model, its image size, its weights and its feature layer."""
+"""Model, image size, weights and feature layer."""
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What was found out about a model while it was built.
+    """Findings about a model, made while it was built.
 
     Attributes:
         note: the shape of its maps and what was adapted, for people.
         refusals: why a method cannot explain it, without and with eigen smoothing; None if it can.
         judge_refusals: why a method cannot judge it; None if it can.
         passes: forward passes an image, by method.
-        equal_methods: groups of methods that are one and the same under it.
+        equal_methods: groups of methods whose maps of it are equal.
     """
 
     note: str
@@ -97,12 +97,12 @@ class ModelChecks:
 
     @property
     def notes(self) -> dict[ModelKey, str]:
-        """What was chosen for each model, image size, weights and feature layer, for people."""
+        """The note of each model that was built."""
         return {key: report.note for key, report in self._reports.items()}
 
     @property
     def equal_methods(self) -> list[tuple[str, tuple[str, ...]]]:
-        """A model's name, and methods planned for it that are one and the same there: two rows or more, equal."""
+        """Pairs of a model's name and methods that are planned for it and give equal maps there, so equal rows."""
         groups = {
             (key[0], tuple(name for name in group if name in self._explained_by.get(key, ()))): None
             for key, report in self._reports.items()

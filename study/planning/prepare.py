@@ -36,7 +36,7 @@ from study.run_folder import COMPLETE, RunFolder
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What workers are given beside their trials; no number depends on it.
+    """Settings of a run's workers; no number depends on them.
 
     Attributes:
         sharing: where the run's shared states lie; None if nothing is to be shared.
@@ -58,12 +58,12 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run, planned and checked: what it takes to show it and to run it.
+    """A run, planned and checked, ready to be shown and run.
 
     Attributes:
         example: a typical config: of the first planned trial, or the baseline of a search.
         trial_count: trials of the whole run, those of a search that are not yet known counted in.
-        batch_size: what ``batch_size = auto`` became; None if every trial names its own.
+        batch_size: the size found for ``batch_size = auto``; None if every trial names its own.
         cost: of what is left to do; None until ``with_cost`` has measured it.
     """
 

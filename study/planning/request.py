@@ -92,7 +92,7 @@ class Request:
 
     @property
     def caches(self) -> Path:
-        """What runs below one storage share: decoded images, shared states and batch sizes, always safe to delete."""
+        """The folder that the runs of one storage share: images, states and batch sizes; always safe to delete."""
         return RunFolder(self.run).caches
 
 

@@ -24,7 +24,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial gets, and how many run at once."""
+    """The CPUs, GPUs and device of one trial, and how many trials run at once."""
 
     cpus: int
     gpus: float
@@ -73,7 +73,7 @@ def share_machine(
 
 
 CONTEXT_MB = 600
-"""What a process takes of a GPU beside its tensors: the CUDA context and its kernels."""
+"""GPU memory of a process beside its tensors: the CUDA context and its kernels."""
 
 
 def pack_gpus(resources: Resources, *, peak_mb: float, memory_mb: float, cpus: int) -> Resources:

@@ -59,7 +59,7 @@ def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: 
 
 
 MODEL_FIELDS = ("dataset", "model", "image_size", "weights", "feature_layer", "saliency", "eigen_smooth", "schedule")
-"""The fields that decide whether a model can be built, and explained."""
+"""Fields that decide whether a model can be built and explained."""
 
 
 def models_of(study: Study) -> list[TrialConfig]:

@@ -24,7 +24,7 @@ from proxy_attention.training import new_state, train_epoch
 from study.planning.device_memory import MB
 
 STEP_FIELDS = ("model", "weights", "image_size", "augment", "precision", "freeze_trunk", "threads")
-"""The fields that decide what a step needs; a compiled one is taken to need no more than one that is not."""
+"""Fields that decide the memory of a step; ``compile`` is taken to add none."""
 
 
 @dataclass(frozen=True)

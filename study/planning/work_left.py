@@ -14,7 +14,7 @@ from proxy_attention.state_keys import branch_points, state_keys
 
 @dataclass(frozen=True)
 class TrialCost:
-    """What decides the cost of one trial.
+    """The parts of one trial's cost.
 
     Attributes:
         config: with no field left ``auto``.
@@ -71,7 +71,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class WorkLeft:
-    """What is left to do of some trials.
+    """Counts of the work that is left of some trials.
 
     Attributes:
         trials: that are not complete.
@@ -105,7 +105,7 @@ class WorkLeft:
 
 @dataclass
 class _Counts:
-    """What was counted so far; what trials share has one key and is counted once."""
+    """Running counts; work that trials share has one key, so it is counted once."""
 
     epochs: dict[tuple[str, int], float] = field(default_factory=dict)
     scorings: dict[tuple[str, ...], float] = field(default_factory=dict)

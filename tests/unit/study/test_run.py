@@ -266,7 +266,7 @@ def test_a_dry_run_tells_what_steps_that_may_be_skipped_take_at_most_and_what_ex
     assert re.search(r"explaining +scorecam takes 97 passes an image: about \d+:\d\d in all, at 30% wrong\n", out)
 
 
-def test_a_dry_run_of_many_methods_tells_the_range_of_their_prices(capsys, study_file, image_folder, tmp_path):
+def test_a_dry_run_of_many_methods_tells_the_range_of_their_costs(capsys, study_file, image_folder, tmp_path):
     several = ["rise", "saliency", "occlusion", "lime", "kernel-shap", "guided-gradcam", "integrated-gradients"]
     usual = asked(study_file, image_folder, tmp_path / "storage")
 

@@ -28,12 +28,12 @@ def test_a_trial_under_way_shows_its_epoch_and_accuracy(broken_run):
     assert 0 <= trial.val_accuracy <= 100
 
 
-def test_what_is_left_is_priced_by_the_epochs_so_far(broken_run, finished_run):
+def test_the_time_left_follows_from_the_epochs_so_far(broken_run, finished_run):
     assert status(broken_run).seconds_left > 0
     assert status(finished_run).seconds_left == 0
 
 
-def test_a_run_that_has_not_begun_has_no_price(prepared_run, tmp_path):
+def test_a_run_that_has_not_begun_has_no_time_left(prepared_run, tmp_path):
     prepared_run(tmp_path / "grid")
 
     assert math.isnan(status(tmp_path / "grid").seconds_left)

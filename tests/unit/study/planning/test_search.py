@@ -213,7 +213,7 @@ def test_trials_that_share_nothing_keep_their_order(study_text, planner_of):
     assert leaders_first(trials, [()] * 8, frozenset(), 2) == list(trials)
 
 
-def test_what_a_search_is_going_to_try_is_drawn_for_its_price(study_text):
+def test_what_a_search_is_going_to_try_is_drawn_for_its_cost(study_text):
     study = parse_study(study_text, seeds=(0, 1, 2))
 
     drawn = expected_configs(study, suggestions=5, confirm=2, searched=True)
