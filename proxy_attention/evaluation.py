@@ -1,4 +1,4 @@
-"""One evaluation: metrics of a classifier, and of what it looks at, on images it does not train on; knows no proxy."""
+"""Evaluates a classifier on images that it does not train on; knows no proxy and no saliency method."""
 
 from dataclasses import dataclass
 
@@ -72,7 +72,9 @@ def evaluate(model: Classifier, images: Pixels, labels: torch.Tensor, *, ids: np
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Expected calibration error: the mean gap between confidence and accuracy over equal bins, weighted by images.
+    """Compute the expected calibration error: the gap between confidence and accuracy, averaged over equal bins.
+
+    Each bin weighs as many as its images.
 
     Args:
         confidence: (N,) of the predicted class, in [0, 1].
@@ -85,7 +87,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> tuple[tuple[int, float, float], ...]:
-    """The reliability diagram behind ``calibration_error``: (images, mean confidence, accuracy) of each of its bins.
+    """Compute the reliability diagram: (images, mean confidence, accuracy) of each bin of ``calibration_error``.
 
     Args:
         confidence: (N,) of the predicted class, in [0, 1].

@@ -1,4 +1,4 @@
-"""How well explanations of a trained model say what it looks at: metrics over test images."""
+"""Measures explanations of a trained model on test images: faithfulness, sparseness and the pointing game."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ BLUR = 1 / 16
 
 @dataclass(frozen=True, kw_only=True)
 class ExplanationMetrics:
-    """How well explanations of a trained model say what it looks at: means over images, each in [0, 1].
+    """Metrics of a trained model's explanations: means over images, each in [0, 1].
 
     Attributes:
         insertion_auc, deletion_auc, average_drop, average_increase, sparseness: see ``saliency.faithfulness``; of the
@@ -47,29 +47,29 @@ class ExplanationMetrics:
 
 
 def trained_by(config: TrialConfig) -> frozenset[str]:
-    """Every method by which a trial trains, under all its names: its proxies' and its augmentation's."""
+    """List the saliency methods that a trial trains by, under all their names: its proxies' and its augmentation's."""
     proxies = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_proxies else frozenset()
     return proxies.union(*map(related, augmentation_of(config.augment).saliency_methods))
 
 
 def judge_of(config: TrialConfig) -> str | None:
-    """The method that judges what a trial's model looks at; None if none does, or the trial trains by it."""
+    """Return the method that judges a trial's model; None if none does, or if the trial trains by it."""
     return config.judge if config.judge_images and not related(config.judge) & trained_by(config) else None
 
 
 def judged_ids(test: np.ndarray, config: TrialConfig) -> np.ndarray:
-    """The test images that are judged: drawn by the split seed, so that trials of one split are judged on the same.
+    """Draw the test images that are judged, by the split seed: trials of one split are judged on the same images.
 
-    Returns: at most ``judge_images`` numbers, sorted; fewer are a part of more.
+    Returns: at most ``judge_images`` numbers, sorted; a smaller draw is a subset of a larger one.
     """
     drawn = torch.randperm(len(test), generator=stream(config.effective_split_seed, "judge"))
     return np.sort(test[drawn[: config.judge_images].numpy()])
 
 
 def check_regions(images: ImageSet, ids: np.ndarray) -> None:
-    """See that it can be told where the objects of these images are, without looking at a pixel of theirs.
+    """Check that the regions of these images' objects can be read; no pixel is read.
 
-    Raises: DataError for a box or mask that cannot be.
+    Raises: DataError for an impossible box or mask.
     """
     if images.region is not None:
         for number in ids.tolist():
@@ -79,7 +79,7 @@ def check_regions(images: ImageSet, ids: np.ndarray) -> None:
 def judge_explanations(
     model: Classifier, images: ImageSet, *, ids: np.ndarray, saliency: str, precision: str, seed: int
 ) -> ExplanationMetrics:
-    """Explain what the model says of these images, in eval mode, and measure how well the maps say what it looks at.
+    """Explain the model's predictions for these images, in eval mode, and measure how faithful the maps are.
 
     Args:
         images: the whole data set, on the model's device.
@@ -97,9 +97,9 @@ def judge_explanations(
     with autocast(images.images.device, precision):
         batches = in_batches(images.images, index, size)
         for part, batch in zip(index.split(size), batches, strict=True):
-            asked = _Asked(model, images, part, as_float(batch), saliency, seed)
-            measured.append(_measured(asked))
-            pointed += _pointed(asked)
+            explained = _ExplainedBatch(model, images, part, as_float(batch), saliency, seed)
+            measured.append(_measured(explained))
+            pointed += _pointed(explained)
     means = torch.cat(measured).mean(dim=0).tolist()
     names = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness")
     return ExplanationMetrics(
@@ -112,8 +112,8 @@ def judge_explanations(
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """A batch whose maps are judged: the images ``ids`` as ``pixels`` (N, 3, S, S) float in [0, 1]."""
+class _ExplainedBatch:
+    """A batch whose maps are measured: the images ``ids`` as ``pixels`` (N, 3, S, S) float in [0, 1]."""
 
     model: Classifier
     images: ImageSet
@@ -123,7 +123,7 @@ class _Asked:
     seed: int
 
     def maps(self, pixels: torch.Tensor, ids: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Maps (N, S, S) in [0, 1] of these images for these classes."""
+        """Compute maps (N, S, S) in [0, 1] of these images for these classes."""
         found = low_resolution_maps(
             self.model,
             pixels,
@@ -136,12 +136,12 @@ class _Asked:
         return scale(upsample(found, pixels.shape[-1]))[0]
 
 
-def _measured(asked: _Asked) -> torch.Tensor:
-    """(N, 5): the measures of the maps of the predicted classes, in the order of ``ExplanationMetrics``."""
-    model, pixels = asked.model, asked.pixels
+def _measured(batch: _ExplainedBatch) -> torch.Tensor:
+    """Measure the maps of the predicted classes: (N, 5), in the order of ``ExplanationMetrics``."""
+    model, pixels = batch.model, batch.pixels
     with torch.no_grad():
         whole, predicted = model(pixels).float().softmax(dim=1).max(dim=1)
-    maps = asked.maps(pixels, asked.ids, predicted)
+    maps = batch.maps(pixels, batch.ids, predicted)
 
     def confidence(changed: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = model(changed).float().softmax(dim=1).gather(1, predicted[:, None])[:, 0]
@@ -160,25 +160,25 @@ def _measured(asked: _Asked) -> torch.Tensor:
         return torch.stack([one.float() for one in each], dim=1)
 
 
-def _pointed(asked: _Asked) -> Iterator[torch.Tensor]:
-    """Whether the maps of the true classes point at the objects, of the images that say where these are."""
-    if asked.images.region is None:
+def _pointed(batch: _ExplainedBatch) -> Iterator[torch.Tensor]:
+    """Yield (n,) bool, whether maps of the true classes point at the object, for images whose region is known."""
+    if batch.images.region is None:
         return
-    regions = [asked.images.region(number) for number in asked.ids.tolist()]
+    regions = [batch.images.region(number) for number in batch.ids.tolist()]
     known = [place for place, region in enumerate(regions) if region is not None]
     if not known:
         return
-    size = asked.pixels.shape[-1]
+    size = batch.pixels.shape[-1]
     inside = np.stack([_nearest(region, size) for region in regions if region is not None])
     rows = torch.tensor(known)
-    there = rows.to(asked.pixels.device)
-    true = asked.images.labels[asked.ids[rows].to(asked.images.labels.device)]
-    maps = asked.maps(asked.pixels[there], asked.ids[rows], true)
+    there = rows.to(batch.pixels.device)
+    true = batch.images.labels[batch.ids[rows].to(batch.images.labels.device)]
+    maps = batch.maps(batch.pixels[there], batch.ids[rows], true)
     yield faithfulness.points_inside(maps, torch.from_numpy(inside).to(maps.device))
 
 
 def _nearest(region: np.ndarray, size: int) -> np.ndarray:
-    """A region (H, W) at the size of the maps, (size, size): each pixel is the one that its centre lies in."""
+    """Resize a region (H, W) to (size, size) by nearest neighbours: each pixel takes the one at its centre."""
     rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in region.shape)
     found: np.ndarray = region[np.ix_(rows, columns)]
     return found

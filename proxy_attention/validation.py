@@ -1,4 +1,4 @@
-"""The names that a TrialConfig may hold, checked against the tables of the library."""
+"""Checks the names in a TrialConfig against the tables of the library."""
 
 from collections.abc import Collection
 
@@ -38,7 +38,7 @@ CHOICES: dict[str, Collection[str]] = {
 
 
 def check(config: TrialConfig) -> TrialConfig:
-    """The config, if every name in it is known. Ranges were checked when it was made.
+    """Return the config, if every name in it is known. Ranges were checked when it was made.
 
     Raises: ConfigError that names the field and what is known.
     """

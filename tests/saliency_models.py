@@ -14,6 +14,7 @@ from torch import nn
 from proxy_attention.models.build import build
 from proxy_attention.models.classifier import Classifier
 from proxy_attention.saliency import attributions, gradients, perturbation
+from proxy_attention.saliency.interface import SaliencyInput
 from proxy_attention.saliency.maps import low_resolution_maps
 from proxy_attention.saliency.registry import METHODS
 
@@ -219,3 +220,55 @@ def features_and_gradients(model: Classifier, images: torch.Tensor, true: torch.
         score = whole(images).gather(1, true[:, None]).sum()
         (gradients,) = torch.autograd.grad(score, kept[0])
     return kept[0].detach(), gradients
+
+
+class Toy:
+    """A network that takes pixels as they are, with what an explanation asks of a classifier."""
+
+    linear_head = None
+
+    def __init__(self, module, *, image_size, classes, feature_layer="0"):
+        self.module, self.image_size, self.classes, self.feature_layer = (
+            module.eval(),
+            image_size,
+            classes,
+            feature_layer,
+        )
+
+    def __call__(self, images):
+        return self.module(images)
+
+    def as_map(self, features):
+        return features
+
+
+def signed(model, saliency, images, coefficients):
+    """Compute a method's signed maps."""
+    inputs = SaliencyInput(model, images, coefficients, list(range(len(images))))
+    return METHODS[saliency].maps(inputs).detach()
+
+
+def one_hot(labels, like):
+    return torch.nn.functional.one_hot(labels, CLASSES).to(like)
+
+
+def chain():
+    """Convolutions, a max pool without overlap and a dense layer, in float64, as captum's LRP can take it."""
+    draws = torch.Generator().manual_seed(3)
+    module = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, CLASSES, 1),
+    ).double()  # fmt: skip
+    for tensor in module.parameters():
+        tensor.data = 0.3 * torch.randn(tensor.shape, generator=draws, dtype=torch.float64)
+
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = module
+
+        def forward(self, images):
+            return self.layers(images).flatten(1)
+
+    return Toy(Chain(), image_size=16, classes=CLASSES, feature_layer="layers.6")

@@ -1,6 +1,6 @@
-"""Augmentations that look where the model in training looks, and keep, paste or label by it; knows no architecture.
+"""Augmentations that keep, paste or label by the saliency of the model in training; knows no architecture.
 
-The model is asked for the class of each image's own label: a map for the class, or the gradient of the loss.
+The saliency is of the image's own label: a map of that class, or the gradient of the loss.
 """
 
 import dataclasses
@@ -194,4 +194,4 @@ ATTENTIVE: dict[str, Augmentation] = {
         saliency_methods=("gradcam",),
     ),
 }
-"""Those that ask the model where it looks."""
+"""The augmentations that use the saliency of the model in training."""

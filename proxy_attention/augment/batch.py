@@ -1,4 +1,4 @@
-"""A batch on its way through augmentation: images, labels that may be mixed, and what may be asked; draws nothing."""
+"""The interface of augmentations: a batch with labels that may be mixed, the task, and a row; draws nothing."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images and what they show.
+    """Images and their labels.
 
     Attributes:
         images: (B, 3, H, W) float in [0, 1].
@@ -39,23 +39,20 @@ class Batch:
         return F.cross_entropy(logits, self.labels if self.mixed is None else self.mixed, reduction="none")
 
     def right(self, predicted: torch.Tensor) -> torch.Tensor:
-        """How much of each image the predicted class is, (B,) float32: 1 or 0, and a part of it under mixed labels.
-
-        Of a class that is there more than once it is the whole image.
-        """
+        """Compute the part of each image's label that the predicted class has, (B,) float32 in [0, 1]."""
         if self.mixed is None:
             return (predicted == self.labels).float()
         return self.mixed.gather(1, predicted[:, None])[:, 0].clamp(max=1)
 
 
 class SaliencySource(Protocol):
-    """Questions to the model as it is now; it is left as it was, and no random number is drawn."""
+    """Saliency of the model in training, as it is now; the model is left as it was, and nothing is drawn."""
 
     def class_maps(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Where the model sees these classes (B,) in these images: GradCAM, (B, h, w) float32 >= 0, not scaled."""
+        """Compute GradCAM maps (B, h, w) float32 >= 0, not scaled, of these images for these classes (B,)."""
 
     def gradients(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Size of the gradient of the loss at each pixel, (B, H, W) float32: its Euclidean norm over the channels."""
+        """Compute the norm over channels of the gradient of the loss at each pixel, (B, H, W) float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +61,7 @@ class Task:
 
     Attributes:
         class_counts: (C,) int64, training images of each class.
-        saliency: what can be asked of the model that is trained.
+        saliency: of the model that is trained.
     """
 
     class_counts: torch.Tensor
@@ -81,14 +78,14 @@ class Augmentation:
     """A row of the table.
 
     Attributes:
-        what: it does, for the README: no capital, no full stop.
+        what: what it does, for the README: no capital, no full stop.
         source: author, place, year; or whose code it is.
         columns: uniform draws that an image needs.
         apply: a batch, draws (B, columns) float32 in [0, 1) where the images are, and the task, to a new batch. It
             writes to nothing that it is given, and draws no random number.
         mixes: whether images or labels of a batch are mixed: an image then depends on which others are in its batch.
-        passes: what it asks of the model that is trained, in forward passes a batch; 0: nothing.
-        saliency_methods: methods of explanation whose maps tell it what to do: who trains under it trains by them.
+        passes: through the model that is trained, counted as forward passes a batch; 0 for most.
+        saliency_methods: keys of ``METHODS`` that it computes: a trial with this augmentation trains by them.
     """
 
     what: str

@@ -172,4 +172,4 @@ ERASING: dict[str, Augmentation] = {
         source="Chen et al., 2020; ours",
     ),
 }
-"""Those that hide parts of an image."""
+"""The augmentations that hide parts of an image."""

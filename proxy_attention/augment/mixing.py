@@ -1,4 +1,4 @@
-"""Augmentations that mix the images of a batch and their labels; asks no model where to look.
+"""Augmentations that mix the images of a batch and their labels; needs no saliency.
 
 Each image has a partner of its own and a part of its own (timm calls that ``mode="elem"``), and stays the first of
 those that are mixed. A lone image stays as it is. Of a mixed label the parts are those that are really seen.
@@ -334,4 +334,4 @@ MIXING: dict[str, Augmentation] = {
         source="Chou et al., ECCV workshops 2020; ours",
     ),
 }
-"""Those that mix images."""
+"""The augmentations that mix images."""

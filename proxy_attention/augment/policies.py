@@ -58,7 +58,7 @@ def aug_mix() -> Transform:
 
 
 def each_alone(transform: Transform, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """What a transform that draws from the global generator makes of each image, under a seed of its own.
+    """Apply a transform that draws from the global generator to each image, under a seed of its own.
 
     Args:
         transform: of one image, (3, H, W) uint8.
@@ -78,7 +78,7 @@ def each_alone(transform: Transform, images: torch.Tensor, draws: torch.Tensor) 
 
 
 def _row(transform: Callable[[], Transform], *, what: str, source: str) -> Augmentation:
-    """A row that makes its transform when a batch comes."""
+    """Make a row that makes its transform for each batch."""
     return of_images(
         lambda images, draws: each_alone(transform(), images, draws), columns=SEED_COLUMNS, what=what, source=source
     )
@@ -101,4 +101,4 @@ POLICIES: dict[str, Augmentation] = {
         source="Hendrycks et al., ICLR 2020; torchvision",
     ),
 }
-"""Those that draw operations."""
+"""The augmentations that draw operations."""

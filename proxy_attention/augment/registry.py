@@ -18,7 +18,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING, **POLICIES, *
 
 
 def augmentation_of(augment: str) -> Augmentation:
-    """What a config's ``augment`` does: one augmentation, or several joined by ``+``, each after the one before it.
+    """Look up a config's ``augment``: one augmentation, or several joined by ``+`` and applied in this order.
 
     Raises: ConfigError for a name that is unknown or there twice, for ``none`` beside others, or for two that mix.
     """

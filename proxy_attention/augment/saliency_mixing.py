@@ -1,4 +1,4 @@
-"""Augmentations that mix images and look first at what is in them: their own contrasts, or the model's gradients."""
+"""Augmentations that mix images by saliency: the contrasts of the images, or the model's gradients."""
 
 import torch
 import torch.nn.functional as F
@@ -117,4 +117,4 @@ SALIENCY_MIXING: dict[str, Augmentation] = {
         saliency_methods=("saliency",),
     ),
 }
-"""Those that look before they mix."""
+"""The augmentations that mix images by saliency."""

@@ -47,4 +47,4 @@ TRANSFORMS: dict[str, Augmentation] = {
         source="the thesis; ours",
     ),
 }
-"""Those that the thesis used."""
+"""The augmentations of the thesis."""

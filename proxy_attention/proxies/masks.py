@@ -1,6 +1,6 @@
-"""From a saliency map to the mask that a control asks for, and which pixels it may change; knows no model.
+"""Turns saliency maps into the masks of controls, and masks into the pixels that change; knows no model.
 
-Maps are (N, H, W) float in [0, 1]; draws come from the caller, so that chunks never change the result.
+Maps are (N, H, W) float in [0, 1]; the caller draws the random numbers, so that batches do not change the result.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ def keep(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 def keep_others(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """The map of another chosen image."""
-    return maps  # the caller has already handed each another's: see ``partners``
+    return maps  # the caller has given each image another's map: see ``partners``
 
 
 def keep_untrained(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """The map that the same architecture gives at random weights, for the same image and class."""
-    return maps  # the caller has already asked such a model
+    return maps  # the caller has explained such a model
 
 
 def shift(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What stands in the pixels that a proxy changes; knows no model and draws no random number itself.
+"""Computes the pixels of proxies; knows no model and draws no random number itself.
 
 Images are (N, 3, H, W) float in [0, 1], before normalisation; the weight blends, so weight 0 changes nothing.
 """
@@ -190,7 +190,7 @@ REPLACEMENTS: dict[str, Callable[[Ingredients], torch.Tensor]] = {
 """Every replacement by name. The first line of each is its row in the README."""
 
 NEED_STATISTICS = frozenset({"mean", "max", "min", "halfmax", "noise"})
-"""The replacements whose value follows from statistics: to the others no scope makes a difference."""
+"""The replacements that use statistics; the scope changes no other."""
 
 
 def smooth(images: torch.Tensor, *, sigma: float) -> torch.Tensor:

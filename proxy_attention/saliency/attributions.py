@@ -136,7 +136,7 @@ def _by_squares(attribute: Callable[..., torch.Tensor], part: SaliencyInput) -> 
 
 
 def _counts(total: int, at_once: int) -> list[int]:
-    """``total`` in portions of at most ``at_once``."""
+    """Split ``total`` into counts of at most ``at_once``."""
     return [min(at_once, total - done) for done in range(0, total, at_once)]
 
 
@@ -160,9 +160,9 @@ NOISES: dict[str, tuple[str, str, Noise]] = {
 
 
 def under_noise(forward: ScoreModule, part: SaliencyInput, gradient: Gradient, shown: Noise) -> torch.Tensor:
-    """captum's noise tunnel over a method, for one image, with the draws that captum makes.
+    """Run a method on noisy copies of one image, with the draws of captum's noise tunnel.
 
-    It is here because captum's puts no method but its own under noise, and LRP is not.
+    captum's own tunnel takes captum's methods alone, and our LRP is none of them.
 
     Returns: (1, K, h, w).
     """
@@ -212,7 +212,7 @@ def _noisy_row(name: str, noise: str) -> Method:
 
 
 def _lacks_choices(model: ExplainedModel) -> str | None:
-    """Whether a deconvnet's answer varies at all: only a max pool tells it about the image."""
+    """Say what keeps a deconvnet's map from varying: only a max pool passes on something of the image."""
     pools = any(isinstance(module, nn.MaxPool2d) for module in model.module.modules())
     return GRADIENTS["deconvnet"].lacks(model) or (None if pools else "no max pool")
 

@@ -1,4 +1,4 @@
-"""How captum is asked: the score as a module, what is put back afterwards, how much is in flight; knows no method."""
+"""Adapts a classifier to captum: wraps its score, restores it afterwards, limits the batch; knows no method."""
 
 import random
 import warnings
@@ -17,7 +17,7 @@ NOTICES = (
     "Setting backward hooks on ReLU activations",
     r"\s*Setting forward, backward hooks and attributes on non-linear",
 )
-"""What captum warns of at every call, and ``prepared_for_captum`` takes care of: how the messages begin."""
+"""What captum warns of at every call, and ``prepared_for_captum`` handles: how the messages begin."""
 
 
 class ScoreModule(nn.Module):
@@ -42,7 +42,7 @@ AttributeFunction: TypeAlias = Callable[[ScoreModule, SaliencyInput], torch.Tens
 
 @contextmanager
 def prepared_for_captum(model: ExplainedModel) -> Iterator[ScoreModule]:
-    """The score of a model whose activations do not write in place and whose parameters need no gradient, for a while.
+    """Prepare a model for captum: no in-place activations, no gradients of parameters; yield its score as a module.
 
     Afterwards, or after an exception, every module has the attributes and hooks that it had: captum leaves some behind.
     """
@@ -67,12 +67,12 @@ def prepared_for_captum(model: ExplainedModel) -> Iterator[ScoreModule]:
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """A module's own attributes; those that are tables (hooks, for one) as copies."""
+    """Copy a module's own attributes; of dictionaries, such as hooks, the entries."""
     return {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()}
 
 
 def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
-    """Give a module back what ``_attributes`` saw; tables stay the objects that others may hold."""
+    """Restore what ``_attributes`` copied; dictionaries stay the objects that others may hold."""
     own = vars(module)
     for name in own.keys() - attributes.keys():
         del own[name]
@@ -85,7 +85,7 @@ def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
 
 
 def images_at_once(inputs: SaliencyInput, *, copies: int = 1) -> int:
-    """How many images may be computed at once, each of them ``copies`` times; at least one."""
+    """Limit how many images are computed at once, each of them ``copies`` times; at least one."""
     return max(CHUNK_PIXELS // (inputs.images[0, 0].numel() * copies), 1)
 
 
@@ -102,15 +102,15 @@ def parts(inputs: SaliencyInput, size: int) -> Iterator[SaliencyInput]:
 
 
 def attribute_in_batches(inputs: SaliencyInput, attribute: AttributeFunction) -> torch.Tensor:
-    """What captum answers, as many images at once as may be in flight."""
+    """Attribute in batches of as many images as ``images_at_once`` allows."""
     with prepared_for_captum(inputs.model) as forward:
         return torch.cat([attribute(forward, part).detach() for part in parts(inputs, images_at_once(inputs))])
 
 
 def attribute_one_by_one(inputs: SaliencyInput, attribute: AttributeFunction) -> torch.Tensor:
-    """What captum answers about each image on its own, drawing from the image's seed.
+    """Attribute each image on its own, under its seed.
 
-    One image with its many changed copies fills a batch; and no rounding depends on the others.
+    Its changed copies fill a batch, and no rounding depends on other images.
     """
     found = []
     with prepared_for_captum(inputs.model) as forward:
@@ -122,7 +122,7 @@ def attribute_one_by_one(inputs: SaliencyInput, attribute: AttributeFunction) ->
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draws of torch on the CPU and on this device, and of numpy, follow from the seed; then all go on as before."""
+    """Seed torch on the CPU and on this device, and numpy; restore their random states afterwards."""
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
         # ``torch.manual_seed`` would seed every GPU, and only what is forked is put back
@@ -130,8 +130,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         if device.type == "cuda":
             stack.enter_context(torch.cuda.device(device))
             torch.cuda.manual_seed(seed)
-        numpys = np.random.get_state()  # noqa: NPY002 - captum's gradient SHAP draws from numpy's global state
-        stack.callback(np.random.set_state, numpys)
+        numpy_state = np.random.get_state()  # noqa: NPY002 - captum's gradient SHAP draws from numpy's global state
+        stack.callback(np.random.set_state, numpy_state)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         stack.callback(random.setstate, random.getstate())  # drawn from where scikit-learn is first imported
         yield

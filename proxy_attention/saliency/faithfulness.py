@@ -1,7 +1,7 @@
-"""How well a map says what a classifier looks at: formulas on a batch of images and maps; knows no model, no training.
+"""Formulas for the faithfulness of maps, on a batch of images and maps; knows no model and no training.
 
-Every measure is in [0, 1], one an image. High is good of insertion, of the increase in confidence and of the pointing
-game; low is good of deletion and of the drop. Sparseness is neither: a map may be small and wrong.
+Every measure is in [0, 1], one an image. Higher is better for insertion, increase in confidence and pointing game;
+lower is better for deletion and drop. Sparseness is neither: a map may be small and wrong.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PASSES = 2 * STEPS + 2
 
 
 def places(maps: torch.Tensor) -> torch.Tensor:
-    """The place of every pixel from the highest value of its map (0) to the lowest; of equal ones the first is first.
+    """Rank every pixel from the highest value of its map (0) to the lowest; of equal ones the first is first.
 
     Args:
         maps: (N, H, W).

@@ -57,7 +57,7 @@ def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SaliencyInput:
-    """What a method with passes of its own is asked.
+    """What a method with passes of its own is given.
 
     Attributes:
         model: in eval mode; it must be found in the mode, with the hooks and the gradients that it came with.

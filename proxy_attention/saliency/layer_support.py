@@ -1,4 +1,4 @@
-"""What a network is made of, for methods that have a rule for some layers only; knows no such rule."""
+"""Checks the layers of a network, for methods that have rules for some layers only; knows no such rule."""
 
 from collections.abc import Collection, Iterable
 
@@ -21,7 +21,10 @@ STRAIGHT = (
 
 
 def lacks_relu_alone(model: ExplainedModel) -> str | None:
-    """Whether every activation is a ReLU. Both torch and timm define theirs in modules named after activations."""
+    """Name the activations that are no ReLU; None if every one is.
+
+    Both torch and timm define theirs in modules named after activations.
+    """
     activations = [module for module in model.module.modules() if "activation" in type(module).__module__]
     if others := [module for module in activations if not isinstance(module, nn.ReLU)]:
         return f"no ReLU alone (but {names(others)})"
@@ -29,7 +32,7 @@ def lacks_relu_alone(model: ExplainedModel) -> str | None:
 
 
 def lacks_rules(model: ExplainedModel, bent: Collection[type[nn.Module]]) -> str | None:
-    """Whether every layer is affine or of a type in ``bent``, and none of the latter is used twice in a pass.
+    """Say which layer is neither affine nor of a type in ``bent``, or is bent and used twice; None if none.
 
     A subclass of a type in ``bent`` may bend otherwise, so it has no rule. An affine layer's subclass is affine still.
     """
@@ -42,7 +45,7 @@ def lacks_rules(model: ExplainedModel, bent: Collection[type[nn.Module]]) -> str
 
 
 def used_twice(model: ExplainedModel, layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Those of the layers that one pass calls more than once: seen by trying, on a black image."""
+    """List those of the layers that one pass over a black image calls more than once."""
     calls: list[nn.Module] = []
     training = [module for module in model.module.modules() if module.training]
     weights = next(model.module.parameters())
@@ -63,5 +66,5 @@ def used_twice(model: ExplainedModel, layers: Iterable[nn.Module]) -> list[nn.Mo
 
 
 def names(modules: Iterable[nn.Module]) -> str:
-    """The types of these, for a person."""
+    """List the types of these modules, for a person."""
     return ", ".join(sorted({type(module).__name__ for module in modules}))

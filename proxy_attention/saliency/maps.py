@@ -1,4 +1,4 @@
-"""Maps of a batch: explain a class, bring the map to the image's size and to [0, 1]; knows no training set."""
+"""Computes maps of a batch for a class, and brings them to the image's size and to [0, 1]; knows no training set."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -39,11 +39,11 @@ def classify_and_explain(
     predicted: torch.Tensor | None = None,
     eigen_smooth: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classify a batch and say where the model looked, from one forward pass.
+    """Classify a batch and explain the predictions, from one forward pass.
 
-    Under a linear head the gradient is the class row over the area: known without a backward pass. Under any other,
-    the part after the feature map is differentiated, and nothing before it. A model in training mode looks in eval
-    mode, so that no image depends on another, and is left as it was.
+    Under a linear head the gradient is the class's row of weights over the area: no backward pass is needed. Under any
+    other head, only the part after the feature map is differentiated. The pass is in eval mode, so that no image
+    depends on another; the mode is restored.
 
     Args:
         images: (N, 3, H, W) float in [0, 1].
@@ -85,7 +85,7 @@ def classify_and_explain(
 
 @contextmanager
 def in_eval_mode(model: ExplainedModel, images: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The images as a graph may hold them, while the whole model is in eval mode, even within inference mode."""
+    """Put the whole model in eval mode for a while, and yield images that a graph may hold, even in inference mode."""
     training = [module for module in model.module.modules() if module.training]
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
@@ -101,7 +101,7 @@ def in_eval_mode(model: ExplainedModel, images: torch.Tensor) -> Iterator[torch.
 
 
 def _of_pooled_features(coefficients: torch.Tensor, head: torch.nn.Linear, features: torch.Tensor) -> torch.Tensor:
-    """Gradient of a score of a linear head with respect to the features that it pools, (N, K, 1, 1): no backward."""
+    """Compute the gradient (N, K, 1, 1) of a linear head's score by the features that it pools, without a backward."""
     with torch.no_grad():
         rows = coefficients.to(head.weight) @ head.weight
         return (rows / (features.shape[2] * features.shape[3]))[:, :, None, None]
@@ -118,7 +118,7 @@ def low_resolution_maps(
     eigen_smooth: bool = False,
     seeds: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """The maps of a batch for given classes, by any method, at whatever price it has.
+    """Compute maps of a batch for given classes, by any method, however many passes it needs.
 
     A method with passes of its own computes in the precision of the weights, whatever the autocast around it.
 
@@ -152,7 +152,7 @@ def low_resolution_maps(
 
 
 def upsample(maps: torch.Tensor, size: int) -> torch.Tensor:
-    """(N, h, w) to (N, size, size), bilinear, pixel centres aligned as OpenCV does."""
+    """Upsample (N, h, w) to (N, size, size), bilinear, pixel centres aligned as OpenCV does."""
     return F.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
 
 

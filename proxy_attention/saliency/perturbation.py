@@ -1,4 +1,4 @@
-"""Maps from what becomes of a score when channels or pixels are hidden; knows no training set."""
+"""Methods that hide channels or pixels and measure the change of the score; knows no training set."""
 
 from collections.abc import Iterator
 
@@ -159,4 +159,4 @@ PERTURBATIONS: dict[str, Method] = {
         seeded=True,
     ),
 }
-"""The methods that hide channels or pixels and look what becomes of the score."""
+"""The methods that hide channels or pixels and measure the change of the score."""

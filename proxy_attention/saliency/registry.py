@@ -1,4 +1,4 @@
-"""Every method of explanation by name, and which of them a model can be explained by."""
+"""The table of saliency methods, and which of them can explain a model, judge another or equal another."""
 
 from collections.abc import Iterable
 
@@ -16,14 +16,14 @@ MADE_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(NOISES, ("saliency",)),
     "guided-gradcam": ("gradcam", "guided-backprop"),
 }
-"""What a method is made of where its name does not say so, as that of ``smoothgrad/lrp`` does."""
+"""Methods that a method is made of, where its name does not tell (``smoothgrad/lrp`` tells)."""
 
 JUDGES = ("eigengradcam", "gradcam++", "layercam", "hirescam", "gradcam", "xgradcam", "ablationcam", "eigencam")
-"""Methods that can say where any trained model looks at the price of one pass, the first choice first."""
+"""Methods that explain any model in one pass: candidates for the judge, the first choice first."""
 
 
 def judge(trained_by: Iterable[str]) -> str | None:
-    """The first of ``JUDGES`` that no training used: whoever learned from a method is not to be judged by it.
+    """Choose the first of ``JUDGES`` that no training used: a model that learned from a method is not judged by it.
 
     Args:
         trained_by: methods of explanation by which models were trained; one over another counts as the other, too.
@@ -34,7 +34,7 @@ def judge(trained_by: Iterable[str]) -> str | None:
 
 
 def related(saliency: str, *, eigen_smooth: bool = False) -> frozenset[str]:
-    """What a map may be called: its method, those it is made of, what they are to the bit under a linear head.
+    """List all names of a map: its method, the methods it is made of, and those it equals under a linear head.
 
     Args:
         eigen_smooth: whether it is smoothed so: of pooled features it is then another method's map, too.
@@ -48,7 +48,7 @@ def related(saliency: str, *, eigen_smooth: bool = False) -> frozenset[str]:
 def check_method(
     saliency: str, model: ExplainedModel, *, name: str, eigen_smooth: bool = False, field: str = "saliency"
 ) -> None:
-    """See that a model can be explained by a method.
+    """Check that a method can explain a model.
 
     Args:
         name: what the model is called.
@@ -68,7 +68,7 @@ def check_method(
 
 
 def the_same(saliency: Iterable[str], model: ExplainedModel) -> list[tuple[str, ...]]:
-    """The methods among these that are one and the same for this model, to the bit: groups of two or more."""
+    """Group those of these methods whose maps of this model are equal, bit for bit: groups of two or more."""
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(saliency):
         groups.setdefault((METHODS[name].pooled if model.linear_head is not None else "") or name, []).append(name)

@@ -1,25 +1,33 @@
-"""Attributions equal captum's, asked as its documentation asks it, to rounding in float64."""
+"""Attributions against captum, asked as its documentation asks it."""
 
 import numpy as np
 import pytest
 import torch
 from captum import attr
-from saliency_models import admitted, explain, few_draws, forget, in_float64, model_of
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
+from captum.attr._utils.lrp_rules import GammaRule
+from saliency_models import (
+    admitted,
+    chain,
+    explain,
+    few_draws,
+    forget,
+    in_float64,
+    model_of,
+    one_hot,
+    signed,
+)
 from saliency_models import batch as images_of
 from torch import nn
 
-from proxy_attention.saliency import attributions, gradients
+from proxy_attention.saliency import attributions, gradients, relevance
 from proxy_attention.saliency.attributions import ATTRIBUTIONS, NOISES
 from proxy_attention.saliency.gradients import GRADIENTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Setting (forward|backward).*hooks:UserWarning")
-
 COUNT = 2
-
 SEEDS = (5, 6)
-
 NETWORKS = ("test_resnet", "test_efficientnet", "test_vit")
-
 PAIRS = [(name, saliency) for name in NETWORKS for saliency in ATTRIBUTIONS]
 
 
@@ -55,6 +63,7 @@ PLAIN = {
 }
 """captum as its documentation asks it, on the score of a class, by the names of rows."""
 
+
 DRAWN = {
     "gradient-shap": lambda m, x, t: (
         attr.GradientShap(m)
@@ -66,6 +75,7 @@ DRAWN = {
     )[:, 0],
 }
 """Those that draw, of one image at a time."""
+
 
 TUNNELLED = {
     "saliency": (attr.Saliency, {"abs": False}),
@@ -80,6 +90,7 @@ TUNNELLED = {
         {"n_steps": 3, "method": "riemann_trapezoid"},
     ),
 }
+
 
 CAPTUMS = {"smoothgrad": "smoothgrad", "smoothgrad-squared": "smoothgrad_sq", "vargrad": "vargrad"}
 
@@ -191,6 +202,33 @@ def test_lime_is_captums_with_the_authors_regression_and_kernel():
     assert found.amax() > 0
 
 
+def test_relevance_is_captums_where_captum_can(monkeypatch):
+    model, (images, true) = chain(), batch(16)
+    images = images.double()
+    found = signed(model, "lrp", images, one_hot(true, images))
+    layers = model.module.layers
+    for number in (3, 5, 8):
+        layers[number].rule = GammaRule(gamma=relevance.GAMMA)
+
+    expected = attr.LRP(model.module).attribute(images.requires_grad_(), target=true).sum(1).detach()
+
+    torch.testing.assert_close(found, expected, atol=1e-6 * expected.abs().amax().item(), rtol=0)  # captum adds 1e-9
+
+
+def test_differences_through_a_pool_are_captums_where_windows_do_not_overlap_and_no_relu_is_next_to_it():
+    model, (images, true) = chain(), batch(16)
+    model.module.layers[1] = nn.Identity()
+    images = images.double()
+
+    found = signed(model, "deeplift", images, one_hot(true, images))
+
+    alone = [
+        attr.DeepLift(model.module).attribute(x[None].requires_grad_(), target=t)
+        for x, t in zip(images, true, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(alone).sum(1).detach(), atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("name", [s for s in GRADIENTS if s != "lrp"])
 def test_what_is_put_under_noise_is_what_captum_calls_a_gradient_method(name):
     build, _ = TUNNELLED[name]
@@ -199,3 +237,8 @@ def test_what_is_put_under_noise_is_what_captum_calls_a_gradient_method(name):
 
     assert isinstance(build(module), attr._utils.attribution.GradientAttribution)
     assert {noise if name == "saliency" else f"{noise}/{name}" for noise in NOISES} <= set(ATTRIBUTIONS)
+
+
+def test_the_rules_that_are_taken_for_captums_are():
+    assert nn.GELU not in SUPPORTED_NON_LINEAR
+    assert {nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.MaxPool2d} <= set(SUPPORTED_NON_LINEAR)
