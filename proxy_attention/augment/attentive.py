@@ -136,7 +136,7 @@ def _source(
 def attentive_cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
     """The six cells of a 7 x 7 grid of another image that its class is seen in most, pasted at their place.
 
-    The paper asks a second, pretrained network where to look; here it is the model in training. Where 7 does not divide
+    The paper takes the map of a second, pretrained network; here it is the model in training. Where 7 does not divide
     a side, cells differ by a pixel; the label counts the pixels that are pasted.
 
     Args:

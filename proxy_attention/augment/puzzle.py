@@ -146,7 +146,7 @@ def least(energy: Energy) -> torch.Tensor:
 def origins(salient: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
     """From where each block of an image comes, so that salient blocks come to be seen, and not from far.
 
-    Each block asks for its best place; of those that ask for the same, the best gets it, and the others pay more for
+    Each block bids for its best place; of those that bid for the same, the best gets it, and the others pay more for
     it from then on; n times over. A place that nobody got in the last round keeps its own block, where the official
     code leaves it black.
 

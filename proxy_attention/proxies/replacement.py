@@ -53,7 +53,7 @@ SCOPES: dict[str, str] = {
 
 
 def statistics(images: torch.Tensor, *, scope: str, dataset: Statistics | None) -> Statistics:
-    """The statistics that a scope asks for.
+    """Return the statistics of a scope.
 
     Raises: ValueError if the scope is the data set's, and its statistics are not given.
     """

@@ -1,1 +1,1 @@
-"""Where a classifier looked: from a cut model to low-resolution maps, and from those to maps of the image's size."""
+"""Saliency methods: low-resolution maps of a classifier's scores, and their way to the image's size."""

@@ -1,4 +1,4 @@
-"""The methods of captum that differentiate, each as what it is asked; knows no training set.
+"""The methods that differentiate, by captum and by our own LRP; knows no training set.
 
 Pixels are in [0, 1], before the normalisation, which is inside the model: so the baseline, where a method has one, is
 the black image (0).
@@ -167,7 +167,7 @@ class Gradient:
 
     Attributes:
         source, what, cost, passes, lacks: as a row has them.
-        attribute: what captum is asked.
+        attribute: computes the attributions.
         joined: how channels become one.
     """
 
@@ -249,5 +249,5 @@ GRADIENTS: dict[str, Gradient] = {
         passes=_passes_of_conductance,
     ),
 }
-"""The methods whose answer is a gradient, or is made of some: those that captum calls so. Gradient SHAP, which captum
+"""The methods that captum calls gradient methods, and LRP. Gradient SHAP, which captum
 calls so, too, draws noise already: it is no method to put noise under."""
