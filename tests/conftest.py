@@ -261,8 +261,8 @@ def run_one() -> Callable[..., list[dict[str, Any]]]:
             if len(reports) == stop_after:
                 raise KeyboardInterrupt
 
-        workplace = WorkerSettings(prepared.run, prepared.settings.data_root, "cpu", "abc123")
-        run_planned(prepared.plan.trials[number], workplace, report)
+        settings = WorkerSettings(prepared.run, prepared.settings.data_root, "cpu", "abc123")
+        run_planned(prepared.plan.trials[number], settings, report)
         return reports
 
     return run

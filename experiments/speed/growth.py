@@ -285,11 +285,11 @@ def grow_worker(count: int) -> list[float]:
         study = parse_study(STUDY.format(seeds=", ".join(map(str, range(-(-count // 10)))), dataset="folder"))
         planner = Planner.of(study, data_root=storage / "images", device="cpu", auto=lambda config: {})
         run = storage / "run"
-        workplace = WorkerSettings(RunFolder(run), storage / "images", "cpu", "")
+        settings = WorkerSettings(RunFolder(run), storage / "images", "cpu", "")
         freeze_imports()  # as a worker of a study does
         resident = []
         for trial in grid_plan(study, planner)[:count]:
-            run_planned(trial, workplace, lambda metrics: None)
+            run_planned(trial, settings, lambda metrics: None)
             resident.append(status_mb("VmRSS"))
     return resident
 

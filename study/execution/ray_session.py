@@ -1,4 +1,4 @@
-"""Ray, started or joined safely: on the loopback address, with a token, quiet; and what a trial gets of the machine."""
+"""Starts or joins Ray: on the loopback address, with a token, quiet; reads what machines a cluster has."""
 
 import logging
 import os
@@ -92,7 +92,7 @@ def _probe(address: str) -> None:
 
 
 def _ensure_token() -> None:
-    """A token that only this user can read, where none is set: Ray would make one that everyone can."""
+    """Write a token that only this user can read, where none is set: Ray would make one that everyone can."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     token = TOKEN.expanduser()
@@ -104,7 +104,7 @@ def _ensure_token() -> None:
 
 
 def cluster_machine() -> Machine:
-    """The machine that was joined, for the plan."""
+    """Return the joined cluster as one machine, for the plan."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

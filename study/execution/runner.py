@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from proxy_attention.state_keys import branch_points
 from study.execution.worker import WorkerSettings
-from study.plan import PlannedTrial
+from study.plan import Plan, PlannedTrial
 from study.planning.device_memory import gpu_name_and_memory_mb
 from study.planning.prepare import Prepared
 from study.planning.resources import Resources, pack_gpus
@@ -28,7 +27,7 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
     Returns: whether it was interrupted.
     Raises: ConfigError if the folder holds another plan.
     """
-    # here: ray must find its environment, which cluster.py sets, ready
+    # here, since ray reads its environment, which ray_session.py sets, at import
     from study.execution.tuner import Outcome, run_optuna, run_trials
 
     planner, run = prepared.planner, prepared.run
@@ -37,10 +36,10 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
 
     def run_missing(trials: tuple[PlannedTrial, ...], resources: Resources) -> Outcome:
         missing = run.missing_trials(trials)
-        workplace = worker_settings(prepared, known=trials)
-        shared = workplace.sharing.names if workplace.sharing is not None else frozenset()
+        settings = worker_settings(prepared, known=trials)
+        shared = settings.sharing.names if settings.sharing is not None else frozenset()
         keys = [planner.state_keys(trial) for trial in missing]
-        return run_trials(leaders_first(missing, keys, shared, resources.concurrency), workplace, resources, watcher)
+        return run_trials(leaders_first(missing, keys, shared, resources.concurrency), settings, resources, watcher)
 
     def search(suggestions: int, resources: Resources) -> Outcome:
         if plan.search != "optuna":
@@ -61,18 +60,13 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
             return True
         _, memory_mb = gpu_name_and_memory_mb()
         cpus = prepared.settings.node_cpus
-        resources = pack_gpus(resources, peak_mb=_peak_mb(run.path), memory_mb=memory_mb, cpus=cpus)
+        resources = pack_gpus(resources, peak_mb=_peak_mb(run), memory_mb=memory_mb, cpus=cpus)
     outcome = search(0, resources)
     _write_down_errors(outcome.errors, run.known_trials(plan), run)
     if outcome.interrupted or plan.search == "grid" or len(plan.seeds) == 1:
         return outcome.interrupted
     if not plan.confirmed:
-        suggested = run.known_trials(plan)
-        rows = load_results(run.path)
-        done = rows[rows["status"] == COMPLETE]
-        accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
-        confirmed = confirmation_plan(prepared.study, planner, suggested, accuracies, confirm=plan.confirm)
-        plan = dataclasses.replace(plan, confirmed=confirmed)
+        plan = _with_confirmed(prepared, plan)
         run.write_plan(plan)
     outcome = run_missing(plan.confirmed, resources)
     _write_down_errors(outcome.errors, run.known_trials(plan), run)
@@ -102,9 +96,19 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
     )
 
 
-def _peak_mb(run: Path) -> float:
-    """The highest peak of the run's complete trials; 0 if there is none."""
-    peaks = load_results(run)["peak_memory_mb"].dropna()
+def _with_confirmed(prepared: Prepared, plan: Plan) -> Plan:
+    """Plan the best settings, the baseline and the arms on the other seeds."""
+    rows = load_results(prepared.run.path)
+    done = rows[rows["status"] == COMPLETE]
+    accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
+    suggested = prepared.run.known_trials(plan)
+    confirmed = confirmation_plan(prepared.study, prepared.planner, suggested, accuracies, confirm=plan.confirm)
+    return dataclasses.replace(plan, confirmed=confirmed)
+
+
+def _peak_mb(run: RunFolder) -> float:
+    """Return the highest peak of the run's complete trials; 0 if there is none."""
+    peaks = load_results(run.path)["peak_memory_mb"].dropna()
     return float(peaks.max()) if len(peaks) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, told from its files by another process; writes nothing and holds no lock."""
+"""Reads how far a run is from its files, in any process; writes nothing and takes no lock."""
 
 import math
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Status:
 
 
 def status(run: Path) -> Status:
-    """Read a run.
+    """Read how far a run is.
 
     Raises: ConfigError if its plan cannot be read.
     """
@@ -93,10 +93,10 @@ def status_lines(found: Status) -> list[str]:
 
 
 def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknown: int, sharing: bool) -> float:
-    """Epochs still to be trained, each once where trials share it; a trial that is not known yet costs the mean."""
-    roads = {trial.trial_id: state_keys(trial.config, data=trial.data_digest, weights=None) for trial in trials}
+    """Count the epochs to train, each once where trials share it; a trial that is not known yet counts as the mean."""
+    keys = {trial.trial_id: state_keys(trial.config, data=trial.data_digest, weights=None) for trial in trials}
     if not sharing:
-        roads = {trial_id: tuple(f"{trial_id} {name}" for name in names) for trial_id, names in roads.items()}
-    every = {name for names in roads.values() for name in names}
-    seen = {name for trial_id, names in roads.items() for name in names[: done[trial_id]]}
+        keys = {trial_id: tuple(f"{trial_id} {name}" for name in names) for trial_id, names in keys.items()}
+    every = {name for names in keys.values() for name in names}
+    seen = {name for trial_id, names in keys.items() for name in names[: done[trial_id]]}
     return len(every - seen) + unknown * len(every) / max(len(trials), 1)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a trial: curves, proxies beside their originals, the confusion matrix; nothing else."""
+"""Writes what TensorBoard shows of a trial: curves, proxies beside their originals, the confusion matrix."""
 
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ class TensorBoardLog:
         self._writer.close()
 
     def epoch(self, record: EpochRecord) -> None:
-        """Curves by epoch, counted from 1."""
+        """Add a point to each curve; epochs are counted from 1."""
         for tag, value in {
             "accuracy/train": record.train_accuracy,
             "accuracy/val": record.val_accuracy,
@@ -49,18 +49,18 @@ class TensorBoardLog:
         self._writer.flush()
 
     def examples(self, record: EpochRecord, examples: Examples) -> None:
-        """A sheet with a row an image: original, map, proxy."""
+        """Add the pictures of a proxy step, a row an image: original, map, proxy."""
         if len(examples.ids):
             self._writer.add_image("proxies/original_map_proxy", sheet(examples), record.epoch + 1)
 
     def end(self, record: EpochRecord, report: TrialReport) -> None:
-        """The test result, once."""
+        """Add the test result; called once."""
         self._writer.add_scalar("accuracy/test", report.test_accuracy, record.epoch + 1)
         self._writer.add_figure("confusion/test", confusion_figure(report), record.epoch + 1)
 
 
 def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
-    """Original, map and proxy side by side, a row an image.
+    """Draw original, map and proxy side by side, a row an image.
 
     Returns: (3, H, W) uint8 on white.
     """
@@ -73,7 +73,7 @@ def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
 
 
 def confusion_figure(report: TrialReport) -> Figure:
-    """The confusion matrix of the test images, each true class scaled to its size, with counts where they fit."""
+    """Draw the confusion matrix of the test images, each true class scaled to its size, with counts where they fit."""
     counts = np.array(report.confusion)
     names = [name if len(name) <= 16 else f"{name[:15]}…" for name in report.classes]
     few = len(names) <= 20

@@ -1,4 +1,4 @@
-"""How Tune runs trials: planned ones as one grid dimension, suggested ones by Optuna's TPE; knows no terminal.
+"""Runs trials with Tune: planned ones as one grid dimension, suggested ones by Optuna's TPE; knows no terminal.
 
 No scheduler, stopper, pruner or time budget is ever set: a trial ends when its schedule does.
 """
@@ -50,20 +50,20 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """Whoever wants to know how far a run is."""
+    """Is told how far a run is; the terminal's progress line is one."""
 
     def epoch(self) -> None:
-        """A trial has trained an epoch; one that it took over from another does not count."""
+        """Note an epoch that a trial has trained; one that it took over from another does not count."""
 
     def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
-        """A trial is complete."""
+        """Note a complete trial."""
 
     def failure(self, trial_id: str) -> None:
-        """A trial failed."""
+        """Note a failed trial."""
 
 
 class _Watch(tune.Callback):
-    """Tune's interface to a watcher."""
+    """Pass what Tune calls back on to a watcher."""
 
     def __init__(self, watcher: Watcher, run: RunFolder) -> None:
         self._watcher, self._run = watcher, run
@@ -90,16 +90,16 @@ class _Watch(tune.Callback):
         self._stop_if_starved()
 
     def _stop_if_starved(self) -> None:
-        """Where the disk is the trouble, every other trial would fail of it, too: stop as for Ctrl-C."""
+        """Stop as for Ctrl-C where the disk takes no more: every other trial would fail of it, too."""
         if storage_trouble(self._run.path):
             signal.raise_signal(signal.SIGUSR1)  # Tune winds up on it while it runs trials
 
 
 class _Space:
-    """The conditional space, as OptunaSearch asks for it: proxy fields only where the schedule has a proxy step."""
+    """Suggest a trial's fields to OptunaSearch: proxy fields only where the schedule has a proxy step."""
 
     def __init__(self, study: Study, planner: Planner) -> None:
-        self._study, self._desk = study, planner
+        self._study, self._planner = study, planner
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as _Watch: never restored by Tune, and the planner may hold a large catalogue
@@ -111,7 +111,7 @@ class _Space:
             if field != "schedule" and (has_proxies or field not in PROXY_FIELDS):
                 values[field] = _suggest(trial, field, dimension)
         config = self._study.config(values, self._study.seeds[0])
-        return {"trial": self._desk.trial(trial.number, arm_of(config), config).as_dict()}
+        return {"trial": self._planner.trial(trial.number, arm_of(config), config).as_dict()}
 
 
 class _Sampler(optuna.samplers.TPESampler):
@@ -134,7 +134,7 @@ class _Sampler(optuna.samplers.TPESampler):
 
 
 def run_trials(
-    trials: Iterable[PlannedTrial], workplace: WorkerSettings, resources: Resources, watcher: Watcher
+    trials: Iterable[PlannedTrial], settings: WorkerSettings, resources: Resources, watcher: Watcher
 ) -> Outcome:
     """Run planned trials, each once, as one grid dimension of whole configurations."""
     specs = [trial.as_dict() for trial in trials]
@@ -142,7 +142,7 @@ def run_trials(
         return Outcome(interrupted=False, errors={})
 
     return _fit(
-        workplace,
+        settings,
         resources,
         watcher,
         label="trials",
@@ -151,14 +151,14 @@ def run_trials(
 
 
 def storage_of(run: RunFolder) -> optuna.storages.RDBStorage:
-    """The run's optuna.db, which optuna-dashboard opens."""
+    """Open the run's optuna.db, which optuna-dashboard opens, too."""
     return optuna.storages.RDBStorage(f"sqlite:///{run.optuna_db}", engine_kwargs={"connect_args": {"timeout": 60}})
 
 
 def run_optuna(
     study: Study,
     planner: Planner,
-    workplace: WorkerSettings,
+    settings: WorkerSettings,
     resources: Resources,
     watcher: Watcher,
     *,
@@ -173,14 +173,14 @@ def run_optuna(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = _Sampler(seed=derive_seed(study.seeds[0], "optuna") % 2**32)
     known = optuna.create_study(
-        storage=storage_of(workplace.run), study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
+        storage=storage_of(settings.run), study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
     )
-    cut = workplace.run.missing_trials(workplace.run.suggested_trials(study.seeds[0]))
-    outcome = run_trials(cut, workplace, resources, watcher)
+    cut = settings.run.missing_trials(settings.run.suggested_trials(study.seeds[0]))
+    outcome = run_trials(cut, settings, resources, watcher)
     if outcome.interrupted:
         return outcome
-    _settle(known, workplace.run, study.seeds[0])
-    missing = suggestions - len(workplace.run.suggested_trials(study.seeds[0]))
+    _settle(known, settings.run, study.seeds[0])
+    missing = suggestions - len(settings.run.suggested_trials(study.seeds[0]))
     if missing <= 0:
         return outcome
 
@@ -190,11 +190,11 @@ def run_optuna(
         mode="max",
         sampler=sampler,
         study_name=name,
-        storage=storage_of(workplace.run),
+        storage=storage_of(settings.run),
         points_to_evaluate=None if known.trials else [{"schedule": study.baseline_schedule}],
     )
     further = _fit(
-        workplace,
+        settings,
         resources,
         watcher,
         label="optuna",
@@ -234,7 +234,7 @@ def _suggest(trial: optuna.Trial, field: str, dimension: Any) -> Any:
 
 
 def _fit(
-    workplace: WorkerSettings,
+    settings: WorkerSettings,
     resources: Resources,
     watcher: Watcher,
     *,
@@ -243,22 +243,22 @@ def _fit(
     search_alg: OptunaSearch | None = None,
     num_samples: int = 1,
 ) -> Outcome:
-    def proxy_attention_trial(space: dict[str, Any], *, workplace: WorkerSettings) -> None:  # so the dashboard calls it
+    def proxy_attention_trial(space: dict[str, Any], *, settings: WorkerSettings) -> None:  # so the dashboard calls it
         freeze_imports()
-        run_planned(PlannedTrial.of(space["trial"]), workplace, tune.report)
-        if workplace.reuse and not memory_came_back(workplace.device):
+        run_planned(PlannedTrial.of(space["trial"]), settings, tune.report)
+        if settings.reuse and not memory_came_back(settings.device):
             log.warning("memory did not come back after %s: a new worker takes the place of this", space["trial"])
             os._exit(1)  # Tune gives the trial to a fresh worker, which finds it complete
 
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(proxy_attention_trial, workplace=workplace),
+            tune.with_parameters(proxy_attention_trial, settings=settings),
             {"cpu": resources.cpus, "gpu": resources.gpus},
         ),
         param_space=param_space,
         tune_config=tune.TuneConfig(
-            reuse_actors=workplace.reuse,
+            reuse_actors=settings.reuse,
             search_alg=search_alg,
             num_samples=num_samples,
             max_concurrent_trials=resources.concurrency,
@@ -267,9 +267,9 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"{label}-{stamp}",
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            storage_path=str(workplace.run.ray),
+            storage_path=str(settings.run.ray),
             verbose=0,
-            callbacks=[_Watch(watcher, workplace.run)],
+            callbacks=[_Watch(watcher, settings.run)],
         ),
     )
     try:
@@ -283,6 +283,6 @@ def _fit(
         trial_id = (result.config or {})["trial"]["trial_id"]
         if result.error is not None:
             errors[trial_id] = " ".join(str(result.error).split())[-300:]
-        elif not workplace.run.trial(trial_id).is_complete:
+        elif not settings.run.trial(trial_id).is_complete:
             interrupted = True
     return Outcome(interrupted=interrupted, errors=errors)

@@ -38,7 +38,7 @@ Report = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What every trial of a run shares. Paths are absolute: a worker has another working directory.
+    """Settings that all trials of a run share. Paths are absolute: a worker has another working directory.
 
     Attributes:
         run: the run's folder.
@@ -62,7 +62,7 @@ class WorkerSettings:
 
 
 def metrics(planned: PlannedTrial, record: EpochRecord, *, trained: bool = True) -> dict[str, Any]:
-    """What is reported to Tune after every epoch: always the same keys, nothing of the test split.
+    """Return what Tune is told after every epoch: always the same keys, nothing of the test split.
 
     Args:
         trained: whether this trial has trained the epoch itself.
@@ -98,54 +98,54 @@ def _held(device: str) -> tuple[int, float]:
     return live_tensors(), torch.cuda.memory_allocated() / 2**20 if device == "cuda" else 0.0
 
 
-def run_planned(planned: PlannedTrial, workplace: WorkerSettings, report: Report) -> None:
-    """Run one planned trial to its end, from wherever it was cut; its folder then tells everything about it.
+def run_planned(planned: PlannedTrial, settings: WorkerSettings, report: Report) -> None:
+    """Run one planned trial to its end, from its newest checkpoint; everything about it goes into its folder.
 
-    A trial of the run with the same digest that is complete is not trained again: its report is taken over. One that
-    is complete itself (its worker died after it) only says so.
+    Where another trial of the run with the same digest is complete, its report is taken over and nothing is trained.
+    A trial that is complete itself (its worker died after it) is only reported.
 
     Raises: whatever stopped the trial, after it is written down in ``error.json``.
     """
     started = time.perf_counter()
-    folder = workplace.run.trial(planned.trial_id)
+    folder = settings.run.trial(planned.trial_id)
     if folder.is_complete:
         report(metrics(planned, folder.epochs()[-1], trained=False))
         return
-    folder.begin(planned, workplace.commit)
+    folder.begin(planned, settings.commit)
     try:
-        twin = _complete_twin(planned, workplace.run)
+        twin = _complete_twin(planned, settings.run)
         if twin is not None:
             _take_over(twin, folder, planned, report, started)
         else:
-            _train(planned, workplace, folder, report)
+            _train(planned, settings, folder, report)
     except Exception as error:  # an interruption is no failure: the trial goes on later
         with suppress(OSError):  # a full disk is the error itself, and must not hide behind one of writing it down
             folder.write_error(planned, f"{type(error).__name__}: {error}", traceback.format_exc())
         traceback.clear_frames(error.__traceback__)  # else the traceback keeps the model alive in a reused worker
         raise
     finally:
-        clear_caches(torch.device(workplace.device))
+        clear_caches(torch.device(settings.device))
 
 
-def _train(planned: PlannedTrial, workplace: WorkerSettings, folder: TrialFolder, report: Report) -> None:
+def _train(planned: PlannedTrial, settings: WorkerSettings, folder: TrialFolder, report: Report) -> None:
     config = planned.config
-    images = images_of(planned, workplace.data_root, cache=workplace.cache, cache_mb=workplace.cache_mb)
+    images = images_of(planned, settings.data_root, cache=settings.cache, cache_mb=settings.cache_mb)
     reported = False
-    if config.compile and workplace.cache is not None:  # else it writes to the system's temporary folder
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(workplace.cache / "compiled"))
-    trial = run_trial(config, images, device=workplace.device, directory=folder.path, sharing=workplace.sharing)
+    if config.compile and settings.cache is not None:  # else it writes to the system's temporary folder
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.cache / "compiled"))
+    trial = run_trial(config, images, device=settings.device, directory=folder.path, sharing=settings.sharing)
     # closed even if interrupted: the traceback would keep the trial alive, and with it the locks that others wait for
-    with TensorBoardLog(folder.path) as scalars, closing(trial) as running:
+    with TensorBoardLog(folder.path) as board, closing(trial) as running:
         for progress in running:
             if progress.report is None:
                 for record in (*progress.earlier, progress.record):
-                    scalars.epoch(record)
+                    board.epoch(record)
                 if progress.examples is not None:
-                    scalars.examples(progress.record, progress.examples)
+                    board.examples(progress.record, progress.examples)
                     _keep_examples(folder, progress.record, progress.examples, images)
             else:
-                _make_missing_examples(planned, folder, images, scalars)
-                scalars.end(progress.record, progress.report)
+                _make_missing_examples(planned, folder, images, board)
+                board.end(progress.record, progress.report)
             if progress.report is None or not reported:  # a trial cut after its last epoch still tells its accuracy
                 trained = progress.report is None and not progress.borrowed
                 report(metrics(planned, progress.record, trained=trained))
@@ -153,7 +153,7 @@ def _train(planned: PlannedTrial, workplace: WorkerSettings, folder: TrialFolder
 
 
 def _keep_examples(folder: TrialFolder, record: EpochRecord, examples: Examples, images: ImageSet) -> None:
-    """Write the sheet of the newest step that made any, and what its rows show."""
+    """Write the examples of a proxy step as a picture, and what its rows show; a step without any keeps the last."""
     if not len(examples.ids):
         return
     rows = [
@@ -167,10 +167,8 @@ def _keep_examples(folder: TrialFolder, record: EpochRecord, examples: Examples,
     write_json(folder.proxies_file, {"epoch": record.epoch, "padding": PADDING, "rows": rows})
 
 
-def _make_missing_examples(
-    planned: PlannedTrial, folder: TrialFolder, images: ImageSet, scalars: TensorBoardLog
-) -> None:
-    """Keep a complete trial's newest sheet where it has none: it took over an epoch beyond the step from another."""
+def _make_missing_examples(planned: PlannedTrial, folder: TrialFolder, images: ImageSet, board: TensorBoardLog) -> None:
+    """Write the newest examples of a complete trial that lacks them: it took over an epoch beyond that step."""
     made = [record for record in folder.epochs() if record.made_images]
     kept = folder.proxies()
     if not made or (kept is not None and kept["epoch"] == made[-1].epoch):
@@ -178,7 +176,7 @@ def _make_missing_examples(
     recipes = read_recipes(folder.path)
     newest = max(number for number, recipe in enumerate(recipes) if len(recipe.ids))
     step = next(islice(replay_steps(planned.config, images, recipes), newest, None))
-    scalars.examples(made[-1], step.examples)
+    board.examples(made[-1], step.examples)
     _keep_examples(folder, made[-1], step.examples, images)
 
 
@@ -194,7 +192,7 @@ def _complete_twin(planned: PlannedTrial, run: RunFolder) -> TrialFolder | None:
 
 
 def _take_over(twin: TrialFolder, folder: TrialFolder, planned: PlannedTrial, report: Report, started: float) -> None:
-    """Report the twin's epochs, and its result with the little time that this took."""
+    """Write the twin's epochs and examples, and its result with the little time that this took."""
     epochs = twin.epochs()
     write_json(folder.epochs_file, [as_json(epoch) for epoch in epochs])
     for source, target in ((twin.proxies_png, folder.proxies_png), (twin.proxies_file, folder.proxies_file)):

@@ -201,12 +201,12 @@ def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it
     alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
     reports = {}
     for prepared in (alone, shared):
-        workplace = worker_settings(prepared, known=prepared.plan.trials)
+        settings = worker_settings(prepared, known=prepared.plan.trials)
         if prepared is alone:
-            workplace = dataclasses.replace(workplace, sharing=None)
+            settings = dataclasses.replace(settings, sharing=None)
         for number, planned in enumerate(prepared.plan.trials):
             seen = reports.setdefault((prepared is shared, number), [])
-            run_planned(planned, workplace, seen.append)
+            run_planned(planned, settings, seen.append)
 
     assert [report["trained"] for report in reports[False, 1]] == [1, 1, 1]
     assert [(report["epochs_done"], report["trained"]) for report in reports[True, 1]] == [(2, 0), (3, 1)]
@@ -222,12 +222,12 @@ def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step
     text = STUDY_OF_TWO.replace('["3", "1,p,1"]', f'["{steps}", "1,p,2"]')
     alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
     for prepared in (alone, shared):
-        workplace = worker_settings(prepared, known=prepared.plan.trials)
+        settings = worker_settings(prepared, known=prepared.plan.trials)
         if prepared is alone:
-            workplace = dataclasses.replace(workplace, sharing=None)
+            settings = dataclasses.replace(settings, sharing=None)
         seen = []
         for planned in prepared.plan.trials:
-            run_planned(planned, workplace, seen.append)
+            run_planned(planned, settings, seen.append)
 
     borrowed = [report for report in seen if not report["trained"]]
     assert [(report["trial"], report["epochs_done"] > 2) for report in borrowed] == [
