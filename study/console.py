@@ -47,6 +47,16 @@ class Parser(argparse.ArgumentParser):
             raise ConfigError(f"an option must be one of {', '.join(known)}; got {word!r}{hint}")
         return args
 
+    def table(self) -> list[tuple[str, str]]:
+        """Return every argument with its value, and its help."""
+        rows = []
+        for action in self._actions:
+            name = action.option_strings[-1] if action.option_strings else ""
+            value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+            if action.help != argparse.SUPPRESS:
+                rows.append((f"{name} {value}".strip(), (action.help or "").replace("%%", "%")))
+        return rows
+
 
 def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:
     """An argparse type: a whole number in [low, high]."""

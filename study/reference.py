@@ -1,10 +1,10 @@
-"""Command line: the README's tables of everything that a field may name, from the tables in the code.
+"""Command line: the generated tables of proxy_attention/README.md and study/README.md, from the tables in the code.
 
-python study/handbook.py [--check] [--readme FILE]
+python study/reference.py [--check] [--root DIR]
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from proxy_attention.models.input_size import ANY, FAMILIES, Family
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.saliency.registry import METHODS
+from study import analyse, predict, run
 from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, fail
 from study.provenance import ROOT
 
@@ -133,24 +134,36 @@ def data_sets() -> str:
     return _table(heads, rows)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "augmentations": augmentations,
-    "data sets": data_sets,
-    "methods": methods,
-    "models": models,
-    "replacements": replacements,
-    "scopes": scopes,
-    "masks": masks,
+def options_of(parser: Parser) -> str:
+    """Every argument of a command, and what it does."""
+    return _table(("argument", "meaning"), [(_code(name), meaning) for name, meaning in parser.table()])
+
+
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "proxy_attention/README.md": {
+        "augmentations": augmentations,
+        "data sets": data_sets,
+        "methods": methods,
+        "models": models,
+        "replacements": replacements,
+        "scopes": scopes,
+        "masks": masks,
+    },
+    "study/README.md": {
+        "run.py": lambda: options_of(run.parser()),
+        "analyse.py": lambda: options_of(analyse.parser()),
+        "predict.py": lambda: options_of(predict.parser()),
+    },
 }
-"""The tables by the name between their markers."""
+"""The tables of each page, by the name between their markers."""
 
 
-def rewritten(text: str) -> str:
-    """The README with every block as the code has it.
+def rewritten(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
+    """Return a page with every block as the code has it.
 
     Raises: ConfigError if a marker is missing, twice there, or after its end.
     """
-    for name, make in BLOCKS.items():
+    for name, make in blocks.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, found, rest = text.partition(begin)
         _, ended, after = rest.partition(end)
@@ -183,36 +196,42 @@ def _meaning(function: Any) -> str:
 def parser() -> Parser:
     """The options."""
     options = Parser(
-        prog="handbook.py",
-        description="Writes the README's tables of everything that a field may name, from the tables in the code.",
+        prog="reference.py",
+        description="Write the generated tables of proxy_attention/README.md and study/README.md.",
         allow_abbrev=False,
     )
-    options.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the README differs")
-    options.add_argument("--readme", metavar="FILE", default=str(ROOT / "README.md"), help="default: the project's")
+    options.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page differs")
+    options.add_argument("--root", metavar="DIR", default=str(ROOT), help="folder of both pages (default: the project)")
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    code = DONE
     try:
         args = parser().read(argv)
-        file = Path(args.readme)
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--readme must be a file of text; {args.readme!r} cannot be read: {error}") from error
-        new = rewritten(text)
+        for page, blocks in PAGES.items():
+            code = max(code, _update(Path(args.root) / page, page, blocks, check=args.check))
     except ProxyAttentionError as error:
-        fail("handbook.py", error)
+        fail("reference.py", error)
         return BAD_INPUT
+    return code
+
+
+def _update(file: Path, page: str, blocks: Mapping[str, Callable[[], str]], *, check: bool) -> int:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--root must hold {page} as text; it cannot be read: {error}") from error
+    new = rewritten(text, blocks)
     if new == text:
-        print(f"{file.name} is as the code has it")
+        print(f"{page} is as the code has it")
         return DONE
-    if args.check:
-        print(f"{file.name} differs from the code's tables; python study/handbook.py writes them")
+    if check:
+        print(f"{page} differs from the code's tables; python study/reference.py writes them")
         return SOME_FAILED
     write_text(file, new)
-    print(f"wrote the tables of {file.name}")
+    print(f"wrote the tables of {page}")
     return DONE
 
 

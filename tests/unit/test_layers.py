@@ -37,7 +37,8 @@ STUDY_LEVELS = [
     {"progress"},
     {"planning", "reporting"},
     {"execution", "inference"},
-    {"run", "analyse", "predict", "data", "reference"},
+    {"run", "analyse", "predict", "data"},
+    {"reference"},
 ]
 """Parts of the study, lowest first: values, files, statistics, what is planned and shown, what runs, the commands."""
 

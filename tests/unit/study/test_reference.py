@@ -14,12 +14,13 @@ from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.saliency.interface import Method
 from proxy_attention.saliency.registry import METHODS, check_method
-from study import reference as handbook
+from study import reference
 from study.planning.study_file import parse_study
-from study.reference import BLOCKS, main, rewritten
+from study.reference import PAGES, main, rewritten
 
 ROOT = Path(__file__).parents[3]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "proxy_attention" / "README.md").read_text(encoding="utf-8")
+BLOCKS = PAGES["proxy_attention/README.md"]
 SWEEP = (ROOT / "experiments" / "saliency-sweep" / "study.toml").read_text(encoding="utf-8")
 EMPTY = "\n".join(f"<!-- {name} -->\n<!-- end of {name} -->" for name in BLOCKS)
 
@@ -45,9 +46,20 @@ def named(table):
     return found
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_table_of_the_readme_is_as_the_code_has_it(name):
-    assert block(name) == BLOCKS[name](), "python study/handbook.py writes it"
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, blocks in PAGES.items() for name in blocks])
+def test_a_table_of_a_readme_is_as_the_code_has_it(page, name):
+    text = (ROOT / page).read_text(encoding="utf-8")
+
+    assert block(name, text) == PAGES[page][name](), "python study/reference.py writes it"
+
+
+def test_the_front_page_stays_short():
+    assert len((ROOT / "README.md").read_bytes()) < 12 * 1024
+
+
+def test_every_option_of_the_commands_has_a_meaning():
+    for name in PAGES["study/README.md"]:
+        assert all(meaning for _, meaning in rows(block(name, (ROOT / "study/README.md").read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +97,7 @@ def test_a_method_over_another_explains_what_the_other_does():
 
     assert len(over) >= 3
     for name in over:
-        for model in handbook._models().values():
+        for model in reference._models().values():
             assert METHODS[name].lacks(model) == METHODS[name.partition("/")[2]].lacks(model)
 
 
@@ -100,30 +112,30 @@ def test_a_row_says_what_it_is(name):
 
 def test_a_row_of_a_rival_says_whether_it_mixes_and_what_it_asks(monkeypatch):
     rival = Augmentation("images laid over each other", "A paper", 1, lambda batch, draws, task: batch, True, 2)
-    monkeypatch.setattr(handbook, "AUGMENTATIONS", {"rival": rival, "none": AUGMENTATIONS["none"]})
+    monkeypatch.setattr(reference, "AUGMENTATIONS", {"rival": rival, "none": AUGMENTATIONS["none"]})
 
-    first, second = rows(handbook.augmentations())
+    first, second = rows(reference.augmentations())
 
     assert first == ["`rival`", "images laid over each other", "yes", "2", "A paper"]
     assert second[2:4] == ["no", "none"]
 
 
 def test_a_data_set_is_linked_to_its_home_and_says_how_it_is_brought():
-    found = {row[0]: row[1:] for row in rows(handbook.data_sets())}
+    found = {row[0]: row[1:] for row in rows(reference.data_sets())}
 
     assert found["folder"][0] == "as found"
     assert found["[fashion-mnist-sample](https://github.com/zalandoresearch/fashion-mnist)"][4] == "in the package"
 
 
 def test_a_row_that_is_new_gone_or_changed_makes_the_readme_differ(monkeypatch):
-    before = handbook.methods()
+    before = reference.methods()
     for changed in (
         {**METHODS, "new": Method("A paper", "something of which a line is written")},
         {name: method for name, method in METHODS.items() if name != "gradcam"},
         {**METHODS, "gradcam": Method("Another paper", METHODS["gradcam"].what)},
     ):
-        monkeypatch.setattr(handbook, "METHODS", changed)
-        assert handbook.methods() != before
+        monkeypatch.setattr(reference, "METHODS", changed)
+        assert reference.methods() != before
 
 
 def test_methods_over_others_are_one_row_that_names_the_others(monkeypatch):
@@ -133,19 +145,19 @@ def test_methods_over_others_are_one_row_that_names_the_others(monkeypatch):
         "noisy/first": Method("B", "first, under noise", cost="9 x (4)"),
         "noisy/second": Method("B", "second, under noise", cost="9 x (8)"),
     }
-    monkeypatch.setattr(handbook, "METHODS", table)
+    monkeypatch.setattr(reference, "METHODS", table)
 
-    *_, last = rows(handbook.methods())
+    *_, last = rows(reference.methods())
 
     what = "another map, under noise; over any of `first`, `second`"
     assert last == ["`noisy/…`", what, "9 x (the other's)", "as the other", "B"]
-    assert named(handbook.methods()) == list(table)
+    assert named(reference.methods()) == list(table)
 
 
 def test_a_name_cannot_break_out_of_its_cell(monkeypatch):
-    monkeypatch.setattr(handbook, "SCOPES", {"a|b": "one | two\n| three", "c": "<script>"})
+    monkeypatch.setattr(reference, "SCOPES", {"a|b": "one | two\n| three", "c": "<script>"})
 
-    table = handbook.scopes()
+    table = reference.scopes()
 
     assert table.splitlines()[2:] == ["| `a\\|b` | one \\| two \\| three |", "| `c` | &lt;script> |"]
     assert rows(table)[0] == ["`a|b`", "one | two | three"]
@@ -155,31 +167,34 @@ def test_a_name_cannot_break_out_of_its_cell(monkeypatch):
 
 
 @pytest.fixture
-def readme(tmp_path):
-    """A README with empty blocks between words of its own."""
-    file = tmp_path / "README.md"
-    file.write_text(f"before\n{EMPTY}\nafter\n", encoding="utf-8")
-    return file
+def root(tmp_path):
+    """Both pages with empty blocks between words of their own."""
+    for page, blocks in PAGES.items():
+        file = tmp_path / page
+        file.parent.mkdir()
+        empty = "\n".join(f"<!-- {name} -->\n<!-- end of {name} -->" for name in blocks)
+        file.write_text(f"before\n{empty}\nafter\n", encoding="utf-8")
+    return tmp_path
 
 
-def test_the_blocks_are_rewritten_and_nothing_beside_them(readme, capsys):
-    assert main(["--readme", str(readme)]) == 0
-    text = readme.read_text(encoding="utf-8")
+def test_the_blocks_are_rewritten_and_nothing_beside_them(root, capsys):
+    assert main(["--root", str(root)]) == 0
+    text = (root / "proxy_attention/README.md").read_text(encoding="utf-8")
 
     assert text.startswith("before\n<!-- augmentations -->\n\n| `augment` |")
     assert text.endswith("\n\n<!-- end of masks -->\nafter\n")
-    assert block("masks", text) == handbook.masks()
-    assert rewritten(text) == text
-    assert capsys.readouterr().out == "wrote the tables of README.md\n"
+    assert block("masks", text) == reference.masks()
+    assert rewritten(text, BLOCKS) == text
+    assert capsys.readouterr().out.splitlines() == [f"wrote the tables of {page}" for page in PAGES]
 
 
-def test_a_check_changes_nothing_and_tells_by_its_exit_code(readme):
-    before = readme.read_text(encoding="utf-8")
+def test_a_check_changes_nothing_and_tells_by_its_exit_code(root):
+    before = (root / "study/README.md").read_text(encoding="utf-8")
 
-    assert main(["--check", "--readme", str(readme)]) == 1
-    assert readme.read_text(encoding="utf-8") == before
-    assert main(["--readme", str(readme)]) == 0
-    assert main(["--check", "--readme", str(readme)]) == 0
+    assert main(["--check", "--root", str(root)]) == 1
+    assert (root / "study/README.md").read_text(encoding="utf-8") == before
+    assert main(["--root", str(root)]) == 0
+    assert main(["--check", "--root", str(root)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -194,15 +209,15 @@ def test_a_check_changes_nothing_and_tells_by_its_exit_code(readme):
 )
 def test_a_readme_without_its_markers_is_refused(text):
     with pytest.raises(ConfigError, match=r"the README must hold <!-- .* --> once, and <!-- end of .* --> once after"):
-        rewritten(text)
+        rewritten(text, BLOCKS)
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
-    assert main(["--readme", str(tmp_path / "none.md")]) == 2
+    assert main(["--root", str(tmp_path / "none")]) == 2
     assert main(["--chek"]) == 2
 
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["handbook.py", "handbook.py"]
+    assert [line.split(":")[0] for line in lines] == ["reference.py", "reference.py"]
     assert "did you mean --check" in lines[1]
 
 
