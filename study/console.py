@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proxy_attention.config import LEAKING
-from proxy_attention.errors import ConfigError, ProxyAttentionError
+from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.analysis.claims import Claim
 from study.analysis.estimates import Estimate
 
@@ -31,6 +31,11 @@ class Parser(argparse.ArgumentParser):
         """Raises: ConfigError with argparse's message."""
         raise ConfigError(message)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raises: ConfigError for a word that is none of the choices."""
+        if action.choices is not None and value not in action.choices:
+            raise unknown("/".join(action.option_strings) or f"the {action.dest}", value, action.choices)
+
     def read(self, argv: Sequence[str] | None, *, intermixed: bool = False) -> argparse.Namespace:
         """Parse.
 
@@ -40,7 +45,8 @@ class Parser(argparse.ArgumentParser):
         """
         args, rest = (self.parse_known_intermixed_args if intermixed else self.parse_known_args)(argv)
         if rest:
-            known = sorted(option for action in self._actions for option in action.option_strings if option[:2] == "--")
+            options = getattr(args, "parser", self)._actions  # of the sub-command, where there is one
+            known = sorted(option for action in options for option in action.option_strings if option[:2] == "--")
             word = rest[0].split("=")[0]
             near = get_close_matches(word, known, n=2)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
