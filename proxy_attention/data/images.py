@@ -9,8 +9,17 @@ import numpy as np
 import torch
 
 from proxy_attention.data.cache import LIMIT_MB
-from proxy_attention.data.loading import MAX_NAMED, Catalogue, Found, Report, digest_of, find, named, streamed
-from proxy_attention.data.pixels import Pixels, place
+from proxy_attention.data.loading import (
+    MAX_NAMED,
+    Catalogue,
+    DecodedImages,
+    Report,
+    decode_images,
+    digest_of,
+    named,
+    streamed,
+)
+from proxy_attention.data.pixels import Pixels, to_device
 from proxy_attention.errors import DataError, unknown
 
 __all__ = ["MAX_NAMED", "ON_BAD_IMAGE", "ImageSet", "Inspection", "inspect", "load"]
@@ -20,7 +29,7 @@ ON_BAD_IMAGE = ("error", "skip")
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a full read of a data set found, without its pixels."""
+    """What a full read of a data set decoded, without its pixels."""
 
     digest: str
     classes: tuple[str, ...]
@@ -58,7 +67,7 @@ class ImageSet:
 
     def on(self, device: torch.device) -> "ImageSet":
         """The same set for this device: its labels there, and its pixels if they fit (see ``pixels.place``)."""
-        return dataclasses.replace(self, images=place(self.images, device), labels=self.labels.to(device))
+        return dataclasses.replace(self, images=to_device(self.images, device), labels=self.labels.to(device))
 
 
 def inspect(
@@ -81,8 +90,8 @@ def inspect(
     Raises: as ``load``.
     """
     _check(on_bad_image)
-    found = find(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
-    kept, digest, skipped = _kept(catalogue, on_bad_image, found)
+    decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
+    kept, digest, skipped = _kept(catalogue, on_bad_image, decoded)
     counts = np.bincount([catalogue.labels[i] for i in kept], minlength=len(catalogue.classes))
     own_test = sum(catalogue.own_test[i] for i in kept)
     return Inspection(
@@ -117,11 +126,11 @@ def load(
         would leave empty, or images that change meanwhile; ConfigError for another ``on_bad_image``.
     """
     _check(on_bad_image)
-    found = find(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
-    kept, digest, skipped = _kept(catalogue, on_bad_image, found)
+    decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
+    kept, digest, skipped = _kept(catalogue, on_bad_image, decoded)
     region = catalogue.region
     return ImageSet(
-        images=streamed(catalogue, found.digests, kept, size) if found.pixels is None else found.pixels,
+        images=streamed(catalogue, decoded.digests, kept, size) if decoded.pixels is None else decoded.pixels,
         labels=torch.tensor([catalogue.labels[i] for i in kept], dtype=torch.int64),
         own_test=torch.tensor([catalogue.own_test[i] for i in kept], dtype=torch.bool),
         names=tuple(catalogue.names[i] for i in kept),
@@ -137,17 +146,17 @@ def _check(on_bad_image: str) -> None:
         raise unknown("on_bad_image", on_bad_image, ON_BAD_IMAGE)
 
 
-def _kept(catalogue: Catalogue, on_bad_image: str, found: Found) -> tuple[list[int], str, tuple[str, ...]]:
+def _kept(catalogue: Catalogue, on_bad_image: str, decoded: DecodedImages) -> tuple[list[int], str, tuple[str, ...]]:
     """The numbers of the readable images, the digest over them, the names of the others."""
     total = len(catalogue.names)
-    bad = [catalogue.names[i] for i in sorted(found.unreadable)]
+    bad = [catalogue.names[i] for i in sorted(decoded.unreadable)]
     if bad and on_bad_image == "error":
         raise DataError(
             f"every image must be readable (or set on_bad_image = skip); {len(bad)} of {total} "
             f"{'is' if len(bad) == 1 else 'are'} not: {named(bad)}"
         )
-    kept = [i for i in range(total) if i not in found.unreadable]
+    kept = [i for i in range(total) if i not in decoded.unreadable]
     left = {catalogue.labels[i] for i in kept}
     if empty := [name for number, name in enumerate(catalogue.classes) if number not in left]:
         raise DataError(f"every class must have a readable image; none is left in {', '.join(empty)}")
-    return kept, digest_of(catalogue, found.digests, kept), tuple(bad)
+    return kept, digest_of(catalogue, decoded.digests, kept), tuple(bad)

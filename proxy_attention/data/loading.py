@@ -1,6 +1,6 @@
-"""The images of a data set are read, hashed and decoded, with a cache only once; knows no split and no device.
+"""Read, hash and decode the images of a data set; knows no split and no device.
 
-Their content is read and hashed every time, so that a changed image is noticed.
+The files are read and hashed every time, so that a changed image is noticed; with a cache they are decoded once.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from PIL import Image
 
 from proxy_attention.data.cache import Entry
 from proxy_attention.data.decoding import UNREADABLE, decoder, to_square
-from proxy_attention.data.pixels import Streamed, ahead
+from proxy_attention.data.pixels import Streamed, map_prefetched
 from proxy_attention.errors import DataError
 
 MAX_NAMED = 10
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """A data set before any image is decoded; its order is part of what it is.
+    """A data set before any image is decoded; the order of the images belongs to its digest.
 
     Attributes:
         names: for people; unique.
@@ -40,9 +40,9 @@ class Catalogue:
         own_test: True for the data set's own test split.
         read: the content of image i, as hashed.
         decode: content to RGB image; raises one of ``UNREADABLE``.
-        form: names what ``decode`` takes: the same content in another form is another image.
-        region: where the object of image i is, (H, W) bool in the image's own proportions, or None where that is not
-            known; of a data set that says nothing of it there is no such function.
+        form: what ``decode`` takes, by name: the same bytes in another form are another image.
+        region: returns where the object of image i is, (H, W) bool in the image's own proportions, or None if that
+            is not known; None for a data set without regions.
     """
 
     names: tuple[str, ...]
@@ -56,8 +56,14 @@ class Catalogue:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What was read: a digest of every content (empty where there was none), who is unreadable, and the others."""
+class DecodedImages:
+    """The images of a catalogue after reading.
+
+    Attributes:
+        digests: SHA-256 of each image's content; empty where it could not be read.
+        unreadable: numbers of the images that do not decode.
+        pixels: (N, 3, S, S) uint8 of the readable images in order; None if they were not asked for or are too many.
+    """
 
     digests: list[str]
     unreadable: frozenset[int]
@@ -65,7 +71,7 @@ class Found:
 
 
 def digest_of(catalogue: Catalogue, digests: list[str], numbers: Sequence[int]) -> str:
-    """SHA-256 over label, split and content of these images."""
+    """Hash label, split and content of these images with SHA-256."""
     sha = hashlib.sha256()
     for i in numbers:
         label = catalogue.classes[catalogue.labels[i]]
@@ -74,12 +80,12 @@ def digest_of(catalogue: Catalogue, digests: list[str], numbers: Sequence[int]) 
 
 
 def named(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Join the first few names, and say how many more there are."""
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more
 
 
-def find(
+def decode_images(
     catalogue: Catalogue,
     size: int | None,
     *,
@@ -87,8 +93,8 @@ def find(
     limit_mb: int,
     verify: bool,
     progress: Report | None,
-) -> Found:
-    """Everything about the images, from the cache where it knows; without pixels if they are too many for it."""
+) -> DecodedImages:
+    """Read every image, with its pixels from the cache if they are there; without pixels if they exceed its limit."""
     if cache is None:
         return _in_memory(catalogue, size, progress)
     if size is not None and len(catalogue.names) * 3 * size * size > limit_mb * 2**20:
@@ -100,7 +106,7 @@ def find(
         return _in_memory(catalogue, size, progress)
 
 
-def _in_memory(catalogue: Catalogue, size: int | None, progress: Report | None) -> Found:
+def _in_memory(catalogue: Catalogue, size: int | None, progress: Report | None) -> DecodedImages:
     """Read and decode every image."""
     total, filled = len(catalogue.names), 0
     array = None if size is None else np.empty((total, 3, size, size), dtype=np.uint8)
@@ -112,13 +118,13 @@ def _in_memory(catalogue: Catalogue, size: int | None, progress: Report | None) 
         if array is not None:
             array[filled : filled + len(part.pixels)] = part.pixels
             filled += len(part.pixels)
-    return Found(digests, frozenset(unreadable), None if array is None else torch.from_numpy(array[:filled]))
+    return DecodedImages(digests, frozenset(unreadable), None if array is None else torch.from_numpy(array[:filled]))
 
 
 def _in_cache(
     catalogue: Catalogue, size: int | None, folder: Path, *, limit_mb: int, verify: bool, progress: Report | None
-) -> Found:
-    """Read every image, and decode those that the cache does not know by their content.
+) -> DecodedImages:
+    """Read every image, and decode them all unless the cache has an entry for their content.
 
     Raises: OSError if the cache cannot be written to.
     """
@@ -128,27 +134,27 @@ def _in_cache(
     key = f"{digest_of(catalogue, digests, everything)}, {catalogue.form}, {decoder()}"
     entry = Entry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
 
-    def look(verify: bool) -> Found | None:
+    def from_entry(verify: bool) -> DecodedImages | None:
         unreadable = entry.unreadable()
         if unreadable is None:
             return None
         pixels = None if size is None else entry.array(len(everything) - len(unreadable), size, verify=verify)
-        return Found(digests, unreadable, pixels) if size is None or pixels is not None else None
+        return DecodedImages(digests, unreadable, pixels) if size is None or pixels is not None else None
 
-    found = look(verify)
-    if found is None:
+    decoded = from_entry(verify)
+    if decoded is None:
         with entry.locked():
-            found = look(verify)  # another may have built it while this one waited
-            if found is None:
+            decoded = from_entry(verify)  # another may have built it while this one waited
+            if decoded is None:
                 _build(entry, catalogue, digests, size, progress)
-                found = look(verify=False)
-    if found is None:
+                decoded = from_entry(verify=False)
+    if decoded is None:
         raise OSError("what was just written is gone")
-    return found
+    return decoded
 
 
 def _build(entry: Entry, catalogue: Catalogue, digests: list[str], size: int | None, progress: Report | None) -> None:
-    """Decode every image once, into the entry if a size is given; memory does not grow with their number.
+    """Decode every image and write the entry; memory does not grow with the number of images.
 
     Raises: DataError if an image is no longer what was hashed.
     """
@@ -173,7 +179,7 @@ def _build(entry: Entry, catalogue: Catalogue, digests: list[str], size: int | N
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Some images: their numbers, a digest of each content, which do not decode, the pixels of the others."""
+    """A chunk of images: numbers, digest of each content, those that do not decode, pixels of the others."""
 
     numbers: Sequence[int]
     digests: list[str]
@@ -184,7 +190,7 @@ class _Part:
 def _parts(
     catalogue: Catalogue, numbers: Sequence[int], size: int | None, progress: Report | None, *, decode: bool = True
 ) -> Iterator[_Part]:
-    """The images with these numbers, in order and in chunks; they are read, hashed and decoded in threads."""
+    """Read, hash and decode the images with these numbers in threads; yields chunks in order."""
 
     def work(chunk: Sequence[int]) -> _Part:
         digests, unreadable, squares = [], set(), np.empty((len(chunk), 3, size or 0, size or 0), dtype=np.uint8)
@@ -203,7 +209,7 @@ def _parts(
 
     done, total = 0, len(numbers)
     chunks = (numbers[first : first + CHUNK] for first in range(0, total, CHUNK))
-    for part in ahead(work, chunks, threads=THREADS, depth=2 * THREADS):
+    for part in map_prefetched(work, chunks, threads=THREADS, depth=2 * THREADS):
         for _ in part.numbers:
             done += 1
             if progress is not None and done % max(total // 100, 1) == 0:
@@ -212,7 +218,7 @@ def _parts(
 
 
 def streamed(catalogue: Catalogue, digests: list[str], kept: list[int], size: int) -> Streamed:
-    """Images that are decoded when they are asked for, in threads, and are still those that were hashed."""
+    """Decode images in threads when they are asked for; refuse one that has changed since it was hashed."""
     pool = ThreadPoolExecutor(THREADS)
 
     def one(number: int) -> np.ndarray:

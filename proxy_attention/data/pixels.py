@@ -1,6 +1,6 @@
-"""Where the pixels of a data set lie, and how batches of them come from there; knows no label and no file format.
+"""Hand out batches of a data set's pixels; knows no label and no file format.
 
-They are one tensor, in memory or mapped from a file, or ``Streamed``: fetched some batches before they are asked for.
+The pixels are one tensor, in memory or mapped from a file, or ``Streamed``: fetched some batches ahead.
 """
 
 from collections import deque
@@ -10,15 +10,15 @@ from typing import TypeVar
 
 import torch
 
-AHEAD = 4
-"""Batches that a stream fetches before they are asked for."""
+PREFETCHED_BATCHES = 4
+"""How many batches a stream fetches ahead."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def ahead(work: Callable[[In], Out], items: Iterable[In], *, threads: int, depth: int) -> Iterator[Out]:
-    """What ``work`` makes of the items, in their order, begun up to ``depth`` items before it is asked for."""
+def map_prefetched(work: Callable[[In], Out], items: Iterable[In], *, threads: int, depth: int) -> Iterator[Out]:
+    """Map ``work`` over the items in threads, up to ``depth`` items ahead of the caller; results keep the order."""
     begun: deque[Future[Out]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -34,7 +34,7 @@ def ahead(work: Callable[[In], Out], items: Iterable[In], *, threads: int, depth
 
 
 class Streamed:
-    """Pixels that are not all in memory, or not on the device; asked for by image numbers as a tensor is.
+    """Pixels that are not all in memory, or not on the device; indexed by image numbers, as a tensor.
 
     Args:
         fill: writes the images with these numbers, (B,) int64 on the CPU, into this (B, 3, S, S) uint8 on the CPU.
@@ -55,13 +55,13 @@ class Streamed:
         return self._hand_out(self._fetch(ids.cpu()))
 
     def to(self, device: torch.device) -> "Streamed":
-        """The same, handed out on another device."""
+        """The same pixels, with batches on another device."""
         return Streamed(self._fill, shape=self.shape, device=device)
 
-    def ahead(self, parts: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The images of each part, (B, 3, S, S) uint8 on the device; the next parts are fetched meanwhile."""
+    def prefetch(self, parts: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Yield the images of each part, (B, 3, S, S) uint8 on the device; the next parts are fetched meanwhile."""
         # handed out here, not in the thread: the copy belongs on the stream of those who compute with it
-        yield from map(self._hand_out, ahead(self._fetch, parts, threads=1, depth=AHEAD))
+        yield from map(self._hand_out, map_prefetched(self._fetch, parts, threads=1, depth=PREFETCHED_BATCHES))
 
     def _fetch(self, ids: torch.Tensor) -> torch.Tensor:
         # only from pinned memory can a GPU copy while it computes
@@ -77,31 +77,31 @@ Pixels = torch.Tensor | Streamed
 """(N, 3, S, S) uint8; never written to."""
 
 
-def held_on_host(images: torch.Tensor, device: torch.device) -> Streamed:
-    """A tensor on the CPU whose batches go to the device one by one."""
+def stream_from_host(images: torch.Tensor, device: torch.device) -> Streamed:
+    """Stream a tensor on the CPU to the device, batch by batch."""
     return Streamed(
         lambda ids, out: torch.index_select(images, 0, ids, out=out), shape=tuple(images.shape), device=device
     )
 
 
-def place(pixels: Pixels, device: torch.device) -> Pixels:
-    """The pixels for this device: on it if they take at most half of its free memory, else fetched batch by batch."""
+def to_device(pixels: Pixels, device: torch.device) -> Pixels:
+    """Move the pixels to the device if they take at most half of its free memory; else stream them batch by batch."""
     if device.type == "cuda" and isinstance(pixels, torch.Tensor) and pixels.device.type == "cpu":
         free, _ = torch.cuda.mem_get_info(device)
         if pixels.numel() > free // 2:
-            return held_on_host(pixels, device)
+            return stream_from_host(pixels, device)
     return pixels.to(device)
 
 
-def take(pixels: Pixels, ids: torch.Tensor) -> torch.Tensor:
-    """A copy of the images with these numbers, (B, 3, S, S) uint8 on the device of the pixels."""
+def select_images(pixels: Pixels, ids: torch.Tensor) -> torch.Tensor:
+    """Copy the images with these numbers, (B, 3, S, S) uint8 on the device of the pixels."""
     if isinstance(pixels, Streamed):
         return pixels[ids]
     return pixels.index_select(0, ids.to(pixels.device))  # whole images at a time: plain indexing is 30 x slower
 
 
 def in_batches(pixels: Pixels, ids: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    """Copies of the images with these numbers, in this order, (B, 3, S, S) uint8 on the device of the pixels.
+    """Yield copies of the images with these numbers in this order, (B, 3, S, S) uint8 on the device of the pixels.
 
     The numbers go to the device once, so that no batch waits for it; the last batch may be smaller.
 
@@ -111,7 +111,7 @@ def in_batches(pixels: Pixels, ids: torch.Tensor, size: int) -> Iterator[torch.T
     if not len(ids):
         return
     if isinstance(pixels, Streamed):
-        yield from pixels.ahead(ids.split(size))
+        yield from pixels.prefetch(ids.split(size))
     else:
         for part in ids.to(pixels.device).split(size):
             yield pixels.index_select(0, part)

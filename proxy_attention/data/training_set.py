@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from proxy_attention import seeds
-from proxy_attention.data.pixels import Pixels, in_batches, take
+from proxy_attention.data.pixels import Pixels, in_batches, select_images
 from proxy_attention.errors import CheckpointError
 
 SUBSTITUTES = ("replace", "add")
@@ -108,7 +108,7 @@ class TrainingSet:
             order: (M,) slots, int64 on the CPU.
         Returns: images (B, 3, S, S) uint8 and labels (B,), on the device.
         """
-        ids, rows = self._standing(order)
+        ids, rows = self._slot_content(order)
         labels = self._labels[ids.to(self._labels.device)].split(batch_size)
         swapped = (rows >= 0).nonzero().flatten()
         # cut on the CPU: a mask on the device would have to be counted there, and waited for
@@ -118,7 +118,7 @@ class TrainingSet:
         for number, images in enumerate(in_batches(self._images, ids, batch_size)):
             part = slice(ends[number], ends[number + 1])
             if part.start < part.stop:
-                images.index_copy_(0, place[part], take(self.proxies.pixels, proxies[part]).to(self.device))
+                images.index_copy_(0, place[part], select_images(self.proxies.pixels, proxies[part]).to(self.device))
             yield images, labels[number]
 
     def stream_originals(self, ids: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -127,18 +127,18 @@ class TrainingSet:
 
     def slots(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What stands in these slots: images (B, 3, S, S) uint8 and labels (B,), on the device."""
-        ids, rows = self._standing(slots)
+        ids, rows = self._slot_content(slots)
         return self._replaced(self.originals(ids), rows), self.labels_of(ids)
 
     def originals(self, ids: torch.Tensor) -> torch.Tensor:
         """A copy of the originals of these training images, (B, 3, S, S) uint8."""
-        return take(self._images, ids)
+        return select_images(self._images, ids)
 
     def current(self, ids: torch.Tensor) -> torch.Tensor:
         """Proxies where there are any, else originals, (B, 3, S, S) uint8: what ``compound`` starts from."""
         return self._replaced(self.originals(ids), self._proxy_row[ids])
 
-    def _standing(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _slot_content(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The image of each slot, and the row of the proxy that stands there, or -1."""
         ids = self.slot_ids[slots]
         rows = self._proxy_row[ids]
@@ -147,7 +147,7 @@ class TrainingSet:
     def _replaced(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """The images, written over with the proxies of these rows where there is one."""
         swapped = (rows >= 0).nonzero().flatten()
-        pixels = take(self.proxies.pixels, rows[swapped])
+        pixels = select_images(self.proxies.pixels, rows[swapped])
         return images.index_copy_(0, swapped.to(self.device), pixels.to(self.device))
 
     def labels_of(self, ids: torch.Tensor) -> torch.Tensor:

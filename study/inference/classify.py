@@ -24,7 +24,7 @@ from proxy_attention.data.folder import (
 )
 from proxy_attention.data.layouts import WORDNET
 from proxy_attention.data.loading import CHUNK, THREADS, Report
-from proxy_attention.data.pixels import ahead
+from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.errors import ConfigError
 from proxy_attention.models.build import untrained
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
@@ -209,7 +209,9 @@ def decoded(images: Sequence[ImageFile], sizes: Iterable[int]) -> Iterator[Decod
             return Decoded(image, {}, " ".join(f"{type(error).__name__}: {reason}".split())[:200])
 
     parts = (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))
-    for part in ahead(lambda chunk: [one(image) for image in chunk], parts, threads=THREADS, depth=2 * THREADS):
+    for part in map_prefetched(
+        lambda chunk: [one(image) for image in chunk], parts, threads=THREADS, depth=2 * THREADS
+    ):
         yield from part
 
 

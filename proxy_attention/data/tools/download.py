@@ -1,7 +1,7 @@
-"""The archives of a data set are fetched and unpacked below its root; knows no data set and opens none.
+"""Download the archives of a data set and unpack them in its data root; knows no data set and opens none.
 
-What is unfinished lies in ``.preparing`` below the root: after a kill at any point nothing there can be taken for
-whole, and the same call goes on. What a person put into the root is used if it is what the publisher ships.
+Unfinished files lie in ``.preparing`` below the data root, where nobody takes them for whole; after a kill at any point
+the same call continues. An archive that a person put into the data root is used if its md5 is the publisher's.
 """
 
 import os
@@ -15,43 +15,44 @@ from urllib.error import HTTPError, URLError
 
 from proxy_attention.data.loading import Report
 from proxy_attention.data.source import Archive
-from proxy_attention.data.tools.unpacking import is_archive, unpack
+from proxy_attention.data.tools.archive_members import is_archive
+from proxy_attention.data.tools.unpacking import unpack
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError
 from proxy_attention.locks import hold_lock
 
 WORK = ".preparing"
 TIMEOUT_SECONDS = 60
-"""Of silence, after which a server is given up."""
+"""How long a server may be silent."""
 
 Tell = Callable[[str], None]
 
 
 class FetchError(ProxyAttentionError):
-    """A file cannot be fetched, or is not what was promised; another day it may be."""
+    """A file cannot be downloaded, or its md5 is not the publisher's; a later attempt may succeed."""
 
 
 def unfinished(root: Path) -> bool:
-    """Whether preparing was begun there, and not finished."""
+    """Whether a download into this data root was begun and not finished."""
     return (root / WORK).is_dir()
 
 
 def download(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: Report | None = None) -> None:
-    """Fetch and unpack what is not yet there; ``finish`` says that it was seen to be whole.
+    """Download and unpack what is not there yet; call ``finish`` once the data set opens.
 
     Args:
-        tell: called with what is done, a line each.
-        progress: called with bytes (read, in all) of the archive that is unpacked.
-    Raises: FetchError; DataError for an archive that is refused; ConfigError if another process prepares there; OSError
-        where nothing can be written.
+        tell: called with a line for each thing done.
+        progress: called with (bytes read, bytes in all) of the archive that is unpacked.
+    Raises: FetchError; DataError for an archive that is refused; ConfigError if another process downloads into the same
+        data root; OSError where nothing can be written.
     """
-    with _alone(root) as work:
+    with _sole_process(root) as work:
         for number, archive in enumerate(archives):
             file = root / archive.filename
             done = work / f"{file.name}.done"
             if done.exists():
                 continue
             try:
-                _fetch(archive, root, work, tell, instead=_instead(archives[number:], root))
+                _fetch(archive, root, work, tell, instead=_by_hand(archives[number:], root))
             except FetchError:
                 if not [*work.glob("*.done"), *work.glob("*.unpacked")]:
                     finish(root)  # nothing was begun that must be completed: what is put there by hand will do
@@ -71,15 +72,15 @@ def download(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: R
 
 
 def finish(root: Path) -> None:
-    """Forget how far preparing was."""
+    """Remove the unfinished files and the marks of what is done."""
     _remove(root / WORK)
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[Path]:
-    """The folder for what is unfinished, for one process at a time; a killed one holds no lock.
+def _sole_process(root: Path) -> Iterator[Path]:
+    """Hold the folder of unfinished files for one process at a time.
 
-    Raises: ConfigError if another is at work.
+    Raises: ConfigError if another process holds it.
     """
     work = root / WORK
     with ExitStack() as held:
@@ -87,13 +88,13 @@ def _alone(root: Path) -> Iterator[Path]:
             held.enter_context(hold_lock(work / "lock", wait=False))
         except BlockingIOError:
             raise ConfigError(
-                f"--root must be prepared by one process at a time; another is at {str(root)!r}"
+                f"data root must be prepared by one process at a time; another is at work in {str(root)!r}"
             ) from None
         yield work
 
 
 def _fetch(archive: Archive, root: Path, work: Path, tell: Tell, *, instead: str) -> None:
-    """Download a file beside its place, see that it is what was promised, and rename it into its place.
+    """Download a file into the folder of unfinished files, check its md5, and move it into the data root.
 
     Raises: FetchError; OSError where it cannot be written.
     """
@@ -110,7 +111,7 @@ def _fetch(archive: Archive, root: Path, work: Path, tell: Tell, *, instead: str
     tell(f"fetching {archive.url}")
     partial = work / "download" / file.name
     try:
-        with _patience():
+        with _network_timeout():
             download_url(archive.url, str(partial.parent), filename=partial.name, md5=archive.md5)
     except (URLError, HTTPException, TimeoutError, ConnectionError, RuntimeError, ValueError) as error:
         partial.unlink(missing_ok=True)
@@ -119,14 +120,14 @@ def _fetch(archive: Archive, root: Path, work: Path, tell: Tell, *, instead: str
     partial.replace(file)
 
 
-def _instead(archives: Sequence[Archive], root: Path) -> str:
-    """What a person may do where nothing can be fetched: it names every file that is left, for another machine."""
+def _by_hand(archives: Sequence[Archive], root: Path) -> str:
+    """Say how to go on by hand: it names every file that is left, to be downloaded on another machine."""
     names = ", ".join(archive.filename for archive in archives)
     return f"put {names} into {str(root)!r} (from {', '.join(archive.url for archive in archives)})"
 
 
 def _reason(error: Exception) -> str:
-    """Why a file cannot be fetched, in a few words."""
+    """Say in a few words why a file cannot be downloaded."""
     if isinstance(error, HTTPError):
         error.close()
     elif isinstance(error, URLError):
@@ -137,7 +138,7 @@ def _reason(error: Exception) -> str:
 
 
 def _archives_in(folder: Path) -> list[Path]:
-    """Archives inside an archive, as Caltech-101 has them; not those of a hidden name, which may be none."""
+    """List the archives inside an unpacked archive, as Caltech-101 has them; hidden files are no archives."""
     found = [
         Path(place, name)
         for place, _, names in os.walk(folder)
@@ -148,8 +149,8 @@ def _archives_in(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """A server that falls silent is an error, not a wait for ever."""
+def _network_timeout() -> Iterator[None]:
+    """Raise if a server is silent for ``TIMEOUT_SECONDS``, instead of waiting for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
@@ -159,9 +160,9 @@ def _patience() -> Iterator[None]:
 
 
 def _move_into(source: Path, target: Path) -> None:
-    """Rename what lies in one folder into another; folders that are in both are joined, files replaced.
+    """Move what lies in one folder into another; folders that are in both are merged, files replaced.
 
-    Raises: DataError for a name that is ours.
+    Raises: DataError for the name of our own folder.
     """
     for entry in sorted(source.iterdir()):
         place = target / entry.name

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.folder import EXTENSIONS, hidden, is_image, walk
 from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, Report
-from proxy_attention.data.pixels import ahead
+from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.data.tools.truncation import BEGINNINGS, missing
 
 BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK = "broken", "no image", "leak", "possible leak"
@@ -117,7 +117,7 @@ def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Seen]:
     chunks = (range(begin, min(begin + CHUNK, total)) for begin in range(0, total, CHUNK))
     with warnings.catch_warnings():  # Pillow warns of odd files: what matters becomes a finding
         warnings.simplefilter("ignore")
-        parts = ahead(lambda c: [_look(catalogue, i) for i in c], chunks, threads=THREADS, depth=2 * THREADS)
+        parts = map_prefetched(lambda c: [_look(catalogue, i) for i in c], chunks, threads=THREADS, depth=2 * THREADS)
         for part in parts:
             yield from part
             done += len(part)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.folder import EXTENSIONS
 from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, Report
-from proxy_attention.data.pixels import ahead
+from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.errors import ConfigError, DataError
 
 UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -119,7 +119,7 @@ def write(
 
     try:
         done = 0
-        for count in ahead(save, chunks, threads=THREADS, depth=2 * THREADS):
+        for count in map_prefetched(save, chunks, threads=THREADS, depth=2 * THREADS):
             done += count
             if progress is not None:
                 progress(done, len(numbers))

@@ -1,13 +1,12 @@
-"""An archive from elsewhere is unpacked into a folder that it cannot leave; knows no data set and no network.
+"""Unpack an archive into a folder that it cannot leave; knows no data set and no network.
 
-Nothing in it is believed: not its names, its sizes, its permissions or its links. No link is ever made: what was a
-link to a file of the archive becomes that file under another name.
+No permission is taken from the archive and no symbolic link is made: a link to a file of the archive becomes that file
+under another name.
 """
 
 import errno
 import lzma
 import os
-import posixpath
 import re
 import shutil
 import stat
@@ -15,87 +14,21 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from proxy_attention.data.loading import Report
+from proxy_attention.data.tools.archive_members import BLOCK, Member, check_size, members_of
 from proxy_attention.errors import DataError
-
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-MAX_RATIO = 100
-"""Bytes that may come out of one: images give about 1, lists and annotations up to 30, a bomb 1,000."""
-
-ALWAYS_MB = 16
-"""An archive may unpack to this much whatever its ratio is: a small one may hold one long list."""
-
-BLOCK = 512
-"""Bytes that every member counts at least: a million empty files are a bomb too."""
-
-MAX_LINK_TEXT = 4096
-MAX_HEADER = 2**20
-LONG_HEADERS = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)
-"""Entries of a tar archive that say more of the next one."""
 
 DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error),
     *(ValueError, KeyError, NotImplementedError, RuntimeError),
 )
-"""What the readers raise for bytes that make no sense; an ``OSError`` without a number is one of them too."""
-
-
-@dataclass(frozen=True)
-class _Member:
-    """One entry: a folder, a file with its content, or a link to a name inside the archive; ``read`` bytes of the
-    archive lie before its end."""
-
-    name: str
-    kind: str
-    size: int
-    read: int
-    content: Callable[[], IO[bytes] | None]
-    target: str = ""
-
-
-class _StrictTarInfo(tarfile.TarInfo):
-    """Headers as tarfile reads them, but what it lets pass is an error.
-
-    It takes a damaged header for the end of the archive, goes back for a negative size, for ever in some versions, and
-    reads a header of any length into memory.
-    """
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictTarInfo":
-        entry = super().frombuf(buf, encoding, errors)
-        if entry.size < 0 or (entry.type in LONG_HEADERS and entry.size > MAX_HEADER):
-            raise tarfile.ReadError(f"bad size {entry.size}")
-        return entry
-
-    @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> "_StrictTarInfo":
-        try:
-            entry = super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from error
-        if entry.size < 0:  # a further header may say so
-            raise tarfile.ReadError(f"bad size {entry.size}")
-        return entry
-
-
-def is_archive(name: str) -> bool:
-    """Whether a file of this name is unpacked."""
-    return name.lower().endswith(SUFFIXES)
+"""What zipfile and tarfile raise for damaged bytes, beside an ``OSError`` without a number."""
 
 
 def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> int:
-    """Unpack a zip or tar archive below ``folder``; where it fails, what was written so far is left to the caller.
+    """Unpack a zip or tar archive below ``folder``; after an error the caller removes what was written.
 
     Args:
         progress: called with (bytes read, bytes in all), about every hundredth part.
@@ -118,9 +51,9 @@ def _unpack(archive: Path, folder: Path, progress: Report | None) -> int:
     declared = count = told = 0
     folders = {folder}
     links: dict[Path, tuple[str, Path]] = {}
-    for member in _zip_members(archive, free) if archive.name.lower().endswith(".zip") else _tar_members(archive):
+    for member in members_of(archive, folder):
         declared += max(member.size, BLOCK)
-        _check_size(archive, declared, free)
+        check_size(archive, declared, free)
         path = folder.joinpath(*_inside(archive, member.name, member.name))
         _make_folder(path if member.kind == "folder" else path.parent, folder, folders, archive)
         if member.kind == "link":
@@ -136,23 +69,10 @@ def _unpack(archive: Path, folder: Path, progress: Report | None) -> int:
     return count + len(links)
 
 
-def _check_size(archive: Path, declared: int, free: int) -> None:
-    """Raises: DataError if so many bytes do not fit, or could only come from a bomb."""
-    if declared > free:
-        raise DataError(
-            f"{archive.name} must fit on the disk; it unpacks to {declared / 2**20:.0f} MB or more, "
-            f"{free / 2**20:.0f} MB are free"
-        )
-    size = archive.stat().st_size
-    if declared > max(MAX_RATIO * size, ALWAYS_MB * 2**20):
-        raise DataError(
-            f"{archive.name} must unpack to at most {MAX_RATIO} times its size; "
-            f"{size / 2**20:.1f} MB would become {declared / 2**20:.0f} MB or more"
-        )
-
-
 def _inside(archive: Path, name: str, member: str) -> tuple[str, ...]:
-    """The parts of a path below the folder; Windows' separators count as such.
+    """Split a path below the folder into its parts; a backslash is a separator, too.
+
+    tarfile's ``data`` filter strips the root of an absolute path instead of refusing it, and zipfile has no filter.
 
     Raises: DataError for a path that leads elsewhere.
     """
@@ -166,7 +86,7 @@ def _make_folder(path: Path, top: Path, folders: set[Path], archive: Path) -> No
     """Make a folder and those above it.
 
     Args:
-        folders: those that were made or seen; what was made is added.
+        folders: those known to be real folders; the new ones are added.
     Raises: DataError if a file or a link stands in its place.
     """
     for parent in (*reversed(path.parents), path):
@@ -182,10 +102,10 @@ def _make_folder(path: Path, top: Path, folders: set[Path], archive: Path) -> No
         folders.add(parent)
 
 
-def _write(member: _Member, path: Path, archive: Path) -> None:
-    """Write one file anew, never through what stands there.
+def _write(member: Member, path: Path, archive: Path) -> None:
+    """Write one file in place of what lies there, never through a link.
 
-    Raises: DataError if a folder stands there, or the content is not as long as was declared.
+    Raises: DataError if a folder lies there, or the content is not as long as was declared.
     """
     _clear(path, archive)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
@@ -220,7 +140,7 @@ def _clear(path: Path, archive: Path) -> None:
 
 
 def _make_links(links: dict[Path, tuple[str, Path]], archive: Path) -> None:
-    """Give the files that links lead to their further names; a link may lead to a link.
+    """Make each link a further name of the file that it leads to; a link may lead to a link.
 
     Raises: DataError for one that leads to no file.
     """
@@ -237,58 +157,5 @@ def _make_links(links: dict[Path, tuple[str, Path]], archive: Path) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is a file itself, whose folders are what their names say."""
+    """Whether a path is a file and no symbolic link, and leads through none."""
     return path.is_file() and not path.is_symlink() and path.parent.resolve() == path.parent
-
-
-def _zip_members(archive: Path, free: int) -> Iterator[_Member]:
-    """The entries of a zip archive.
-
-    Raises: DataError if all together are too large, or one is encrypted.
-    """
-    with zipfile.ZipFile(archive) as opened:
-        entries = opened.infolist()
-        _check_size(archive, sum(max(entry.file_size, BLOCK) for entry in entries), free)
-        for entry in entries:
-            if entry.flag_bits & 0x1:
-                raise DataError(f"{archive.name} must not be encrypted; {entry.filename!r} is")
-            mode, target = entry.external_attr >> 16, ""
-            kind = "folder" if entry.is_dir() else "file"
-            if stat.S_ISLNK(mode):
-                kind = "link"
-                with opened.open(entry) as file:
-                    target = _from_link(entry.filename, file.read(MAX_LINK_TEXT).decode(errors="surrogateescape"))
-            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise DataError(f"{archive.name} must hold files and folders only; {entry.filename!r} is a device")
-            read = entry.header_offset + entry.compress_size
-            yield _Member(entry.filename, kind, entry.file_size, read, partial(opened.open, entry), target)
-
-
-def _tar_members(archive: Path) -> Iterator[_Member]:
-    """The entries of a tar archive, compressed or not.
-
-    Raises: DataError for a device.
-    """
-    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*", tarinfo=_StrictTarInfo) as opened:
-        while (entry := opened.next()) is not None:
-            opened.members = []  # type: ignore[attr-defined]  # it would remember them all
-            kind, target = "file", ""
-            if entry.isdir():
-                kind = "folder"
-            elif entry.issym():
-                kind, target = "link", _from_link(entry.name, entry.linkname)
-            elif entry.islnk():
-                kind, target = "link", entry.linkname
-            elif not entry.isfile():
-                raise DataError(f"{archive.name} must hold files and folders only; {entry.name!r} is a device")
-            size = entry.size if kind == "file" else 0
-            yield _Member(entry.name, kind, size, raw.tell(), partial(opened.extractfile, entry), target)
-        if opened.fileobj is not None:
-            for _ in range(64):  # what is left is padding, and the sum that a compressed file ends with
-                if not opened.fileobj.read(2**20):
-                    break
-
-
-def _from_link(name: str, text: str) -> str:
-    """Where a symbolic link leads, seen from the archive's own folder."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name.replace("\\", "/")), text))

@@ -767,11 +767,11 @@ def test_what_ships_inside_the_package_needs_no_preparing(run):
 
 
 def test_a_second_process_does_not_prepare_the_same_place(run, known, tmp_path):
-    with download._alone(tmp_path):
+    with download._sole_process(tmp_path):
         code, _, error = run("prepare", "four", "--root", tmp_path)
 
     assert code == 2
-    assert "--root must be prepared by one process at a time" in one_line(error)
+    assert "data root must be prepared by one process at a time" in one_line(error)
 
 
 def test_unpacked_files_of_another_layout_than_expected_are_a_data_error(run, server, tmp_path, monkeypatch):

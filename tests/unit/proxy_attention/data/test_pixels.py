@@ -4,12 +4,20 @@ import time
 import pytest
 import torch
 
-from proxy_attention.data.pixels import AHEAD, Streamed, ahead, held_on_host, in_batches, place, take
+from proxy_attention.data.pixels import (
+    PREFETCHED_BATCHES,
+    Streamed,
+    in_batches,
+    map_prefetched,
+    select_images,
+    stream_from_host,
+    to_device,
+)
 
 CPU = torch.device("cpu")
 IMAGES = torch.arange(20, dtype=torch.uint8)[:, None, None, None].expand(20, 3, 4, 4).contiguous()
 IDS = torch.tensor([7, 0, 7, 19, 3])
-KINDS = {"in memory": IMAGES, "streamed": held_on_host(IMAGES, CPU)}
+KINDS = {"in memory": IMAGES, "streamed": stream_from_host(IMAGES, CPU)}
 
 
 def fills(images):
@@ -18,12 +26,12 @@ def fills(images):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_are_taken_by_number_in_any_order_and_twice(kind):
-    taken = take(KINDS[kind], IDS)
+    taken = select_images(KINDS[kind], IDS)
 
     assert taken.shape == (5, 3, 4, 4)
     assert taken.dtype == torch.uint8
     assert fills(taken) == [7, 0, 7, 19, 3]
-    assert len(take(KINDS[kind], IDS[:0])) == 0
+    assert len(select_images(KINDS[kind], IDS[:0])) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,14 +50,14 @@ def test_of_no_images_there_is_no_batch(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_handed_out_is_a_copy(kind):
-    take(KINDS[kind], IDS).fill_(99)
+    select_images(KINDS[kind], IDS).fill_(99)
     next(in_batches(KINDS[kind], IDS, 2)).fill_(99)
 
     assert fills(IMAGES) == list(range(20))
 
 
 def test_streamed_pixels_have_the_shape_length_and_device_of_a_tensor():
-    streamed = held_on_host(IMAGES, CPU)
+    streamed = stream_from_host(IMAGES, CPU)
 
     assert streamed.shape == IMAGES.shape
     assert len(streamed) == 20
@@ -59,7 +67,7 @@ def test_streamed_pixels_have_the_shape_length_and_device_of_a_tensor():
 
 
 def test_on_a_cpu_pixels_stay_as_they_are():
-    assert place(IMAGES, CPU) is IMAGES
+    assert to_device(IMAGES, CPU) is IMAGES
 
 
 def test_work_is_handed_out_in_order_whichever_ends_first():
@@ -67,12 +75,12 @@ def test_work_is_handed_out_in_order_whichever_ends_first():
         time.sleep(0.05 if number == 0 else 0)
         return number
 
-    assert list(ahead(slow_at_first, range(20), threads=4, depth=8)) == list(range(20))
+    assert list(map_prefetched(slow_at_first, range(20), threads=4, depth=8)) == list(range(20))
 
 
 def test_work_is_begun_ahead_but_not_further_than_it_is_deep():
     begun = []
-    results = ahead(lambda number: begun.append(number) or number, range(100), threads=1, depth=3)
+    results = map_prefetched(lambda number: begun.append(number) or number, range(100), threads=1, depth=3)
     assert begun == []
 
     for taken in range(10):
@@ -85,18 +93,18 @@ def test_work_is_begun_ahead_but_not_further_than_it_is_deep():
 
 def test_whoever_stops_early_leaves_no_thread_behind():
     before = threading.active_count()
-    batches = in_batches(held_on_host(IMAGES, CPU), torch.arange(20), 1)
+    batches = in_batches(stream_from_host(IMAGES, CPU), torch.arange(20), 1)
 
     next(batches)
     assert threading.active_count() > before
     batches.close()
 
     assert threading.active_count() == before
-    assert AHEAD < 19
+    assert PREFETCHED_BATCHES < 19
 
 
 def test_an_error_of_the_work_is_raised_where_its_result_was_due():
-    results = ahead(lambda number: 1 // number, [2, 1, 0, 5], threads=2, depth=4)
+    results = map_prefetched(lambda number: 1 // number, [2, 1, 0, 5], threads=2, depth=4)
 
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
@@ -112,10 +120,10 @@ def test_a_set_that_takes_more_than_half_of_the_free_memory_of_a_gpu_goes_there_
 
     for free, kind in ((2 * size, torch.Tensor), (2 * size - 1, Streamed)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * free))
-        placed = place(IMAGES, device)
+        placed = to_device(IMAGES, device)
         batches = list(in_batches(placed, ids, 7))
 
         assert isinstance(placed, kind)
         assert {batch.device for batch in batches} == {device}
         assert torch.equal(torch.cat(batches).cpu(), IMAGES[ids])
-        assert torch.equal(take(placed, ids).cpu(), IMAGES[ids])
+        assert torch.equal(select_images(placed, ids).cpu(), IMAGES[ids])

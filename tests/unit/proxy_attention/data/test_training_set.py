@@ -8,7 +8,7 @@ import torch
 from proxy_attention.augment import transforms
 from proxy_attention.augment.batch import of_images
 from proxy_attention.augment.registry import AUGMENTATIONS
-from proxy_attention.data.pixels import held_on_host
+from proxy_attention.data.pixels import stream_from_host
 from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
 from proxy_attention.errors import CheckpointError
 from proxy_attention.proxies.scoring import COLLECT, ORDERS, choose, clean_scores, online_scores
@@ -156,7 +156,7 @@ def test_another_image_in_train_shifts_no_place_of_the_others(training_set_of, c
 @pytest.mark.parametrize("substitute", SUBSTITUTES)
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
 def test_a_stream_shows_the_slots_in_its_order_whatever_the_batch_size(size, substitute, where):
-    images = IMAGES if where == "in memory" else held_on_host(IMAGES, torch.device("cpu"))
+    images = IMAGES if where == "in memory" else stream_from_host(IMAGES, torch.device("cpu"))
     given = TrainingSet(images, LABELS, train=TRAIN, proxies=proxies(0, 1, 2, 5), substitute=substitute)
     order = torch.randperm(len(given), generator=torch.Generator().manual_seed(1))
 
@@ -184,7 +184,7 @@ def test_of_no_images_nothing_is_handed_out():
 
 
 def test_no_proxies_have_the_shape_of_the_images_wherever_these_lie():
-    for images in (IMAGES, held_on_host(IMAGES, torch.device("cpu"))):
+    for images in (IMAGES, stream_from_host(IMAGES, torch.device("cpu"))):
         assert Proxies.none(images).pixels.shape == (0, 3, 2, 2)
 
 

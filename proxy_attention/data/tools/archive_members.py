@@ -1,0 +1,168 @@
+"""The members of a zip or tar archive, one after another, and how large they may be together; writes no file.
+
+Nothing in an archive is believed: not its names, its sizes or its links.
+"""
+
+import posixpath
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from proxy_attention.errors import DataError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+MAX_RATIO = 100
+"""Unpacked bytes for a byte of the archive: images give about 1, lists and annotations up to 30, a bomb 1,000."""
+
+ALWAYS_MB = 16
+"""What any archive may unpack to, whatever its ratio: a small one may hold one long list."""
+
+BLOCK = 512
+"""Bytes that a member counts at least: a million empty files are a bomb, too."""
+
+MAX_LINK_TEXT = 4096
+MAX_HEADER = 2**20
+LONG_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+"""Types of tar headers that describe the entry after them."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive.
+
+    Attributes:
+        kind: ``folder``, ``file`` or ``link``.
+        size: bytes of a file's content, as the archive declares them.
+        read: bytes of the archive up to the entry's end.
+        content: opens the content, until the next member is asked for.
+        target: the name inside the archive that a link leads to.
+    """
+
+    name: str
+    kind: str
+    size: int
+    read: int
+    content: Callable[[], IO[bytes] | None]
+    target: str = ""
+
+
+class _StrictTarInfo(tarfile.TarInfo):
+    """Read headers as tarfile does, and raise where it would go on.
+
+    tarfile takes a damaged header for the end of the archive, goes back for a negative size (for ever in some
+    versions), and reads a header of any length into memory.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictTarInfo":
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.size < 0 or (entry.type in LONG_HEADERS and entry.size > MAX_HEADER):
+            raise tarfile.ReadError(f"bad size {entry.size}")
+        return entry
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> "_StrictTarInfo":
+        try:
+            entry = super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+        if entry.size < 0:  # a further header may say so
+            raise tarfile.ReadError(f"bad size {entry.size}")
+        return entry
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is an archive that is unpacked."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def members_of(archive: Path, folder: Path) -> Iterator[Member]:
+    """Read the entries of an archive, for unpacking into this folder.
+
+    Raises: DataError for an encrypted entry, a device, a link out of the folder, or a zip archive that is too large;
+        what the readers raise for damaged bytes.
+    """
+    return _zip_members(archive, folder) if archive.name.lower().endswith(".zip") else _tar_members(archive, folder)
+
+
+def check_size(archive: Path, declared: int, free: int) -> None:
+    """See that an archive which declares so many bytes fits on the disk and is no bomb.
+
+    Raises: DataError.
+    """
+    if declared > free:
+        raise DataError(
+            f"{archive.name} must fit on the disk; it unpacks to {declared / 2**20:.0f} MB or more, "
+            f"{free / 2**20:.0f} MB are free"
+        )
+    size = archive.stat().st_size
+    if declared > max(MAX_RATIO * size, ALWAYS_MB * 2**20):
+        raise DataError(
+            f"{archive.name} must unpack to at most {MAX_RATIO} times its size; "
+            f"{size / 2**20:.1f} MB would become {declared / 2**20:.0f} MB or more"
+        )
+
+
+def _zip_members(archive: Path, folder: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as opened:
+        entries = opened.infolist()
+        check_size(archive, sum(max(entry.file_size, BLOCK) for entry in entries), shutil.disk_usage(folder).free)
+        for entry in entries:
+            if entry.flag_bits & 0x1:
+                raise DataError(f"{archive.name} must not be encrypted; {entry.filename!r} is")
+            mode, target = entry.external_attr >> 16, ""
+            kind = "folder" if entry.is_dir() else "file"
+            if stat.S_ISLNK(mode):
+                kind = "link"
+                with opened.open(entry) as file:
+                    target = _from_link(entry.filename, file.read(MAX_LINK_TEXT).decode(errors="surrogateescape"))
+            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _device(archive, entry.filename)
+            read = entry.header_offset + entry.compress_size
+            yield Member(entry.filename, kind, entry.file_size, read, partial(opened.open, entry), target)
+
+
+def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
+    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*", tarinfo=_StrictTarInfo) as opened:
+        while (entry := opened.next()) is not None:
+            opened.members = []  # type: ignore[attr-defined]  # it would remember them all
+            try:
+                tarfile.data_filter(entry, str(folder))
+            except tarfile.SpecialFileError as error:
+                raise _device(archive, entry.name) from error
+            except tarfile.FilterError as error:
+                leads_to = entry.linkname or entry.name
+                raise DataError(
+                    f"{archive.name} must stay in its folder; {entry.name!r} leads to {leads_to!r}"
+                ) from error
+            kind, target = "folder" if entry.isdir() else "file", ""
+            if entry.issym():
+                kind, target = "link", _from_link(entry.name, entry.linkname)
+            elif entry.islnk():
+                kind, target = "link", entry.linkname
+            size = entry.size if kind == "file" else 0
+            yield Member(entry.name, kind, size, raw.tell(), partial(opened.extractfile, entry), target)
+        if opened.fileobj is not None:
+            for _ in range(64):  # what is left is padding, and the sum that a compressed file ends with
+                if not opened.fileobj.read(2**20):
+                    break
+
+
+def _device(archive: Path, name: str) -> DataError:
+    return DataError(f"{archive.name} must hold files and folders only; {name!r} is a device")
+
+
+def _from_link(name: str, text: str) -> str:
+    """The target of a symbolic link, relative to the archive's top folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name.replace("\\", "/")), text))
