@@ -1,4 +1,4 @@
-"""Command line: what a run, or all runs of a study, have to say.
+"""Command line: show the tables and claims of a run, or of all runs of a study.
 
 python study/analyse.py PATH [--query EXPR] [--group-by COL[,COL]] [--format table|csv|latex]
     [--publish [--with-images]] [--export-proxies DIR]
@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
-from study.analysis.grouping import query
-from study.analysis.pairs import with_baselines
+from study.analysis.findings import Findings
 from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, console, fail
 from study.provenance import ROOT
 from study.reporting.publish import publish
 from study.reporting.terminal_report import show
-from study.results import load_results
 from study.run_folder import COMPLETE, find_runs
 
 GALLERY = ROOT / "experiments" / "gallery"
@@ -24,7 +22,7 @@ FORMATS = ("table", "csv", "latex")
 
 
 def parser() -> Parser:
-    """The options."""
+    """Return the options."""
     options = Parser(
         prog="analyse.py",
         description="Tables of a run: n, mean, sample standard deviation, paired difference to the baseline.",
@@ -62,37 +60,49 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if getattr(args, option):
                     name = "--" + option.replace("_", "-")
                     raise ConfigError(f"{name} must not be given with --gallery, which reads no run")
-            gallery(args.path, Path(args.gallery).expanduser())
+            _draw_gallery(args.path, Path(args.gallery).expanduser())
             return DONE
         if args.path is None:
             raise ConfigError("the following arguments are required: PATH")
-        runs = [run.path for run in find_runs(Path(args.path))]
+        columns = [name.strip() for name in (args.group_by or "").split(",") if name.strip()]
+        if args.group_by and not columns:
+            raise ConfigError(f"--group-by must name a column; got {args.group_by!r}")
+        incomplete = False
+        runs = find_runs(Path(args.path))
         for run in runs:
-            show(run, expression=args.query, columns=args.group_by, form=args.format)
+            findings = Findings.of(run.path, expression=args.query or None)
+            incomplete |= bool((findings.rows["status"] != COMPLETE).any())
+            show(findings, columns=columns, form=args.format)
             if args.publish:
-                publish(run, with_images=args.with_images)
+                _publish(findings if not args.query else Findings.of(run.path), with_images=args.with_images)
             if args.export_proxies is not None:
-                from study.reporting.export import export_proxies  # here: tables need no torch
-
-                rows = with_baselines(load_results(run))
-                chosen = query(rows, args.query) if args.query else rows
-                folder = Path(args.export_proxies).expanduser() / (run.name if len(runs) > 1 else "")
-                count = export_proxies(run, list(chosen["trial_id"]), folder)
-                print(f"wrote {count} proxies below {folder}")
+                folder = Path(args.export_proxies).expanduser() / (run.path.name if len(runs) > 1 else "")
+                _export(findings, folder)
     except ProxyAttentionError as error:
         fail("analyse.py", error)
         return BAD_INPUT
     except BrokenPipeError:  # | head
         return DONE
-    incomplete = [row for run in runs for row in load_results(run)["status"] if row != COMPLETE]
     return SOME_FAILED if incomplete else DONE
 
 
-def gallery(path: str | None, folder: Path) -> None:
-    """Draw what the settings do, with a line that says how far it is, and tell what was written.
+def _publish(findings: Findings, *, with_images: bool) -> None:
+    published = publish(findings, with_images=with_images)
+    for file in published.files:
+        print(f"published {file}")
+    if published.without_images_of:
+        names = ", ".join(published.without_images_of)
+        print(f"without images of {names}: --with-images shows them, if their licence allows it")
 
-    Raises: ConfigError for a folder that cannot be written to, or a PATH beside it.
-    """
+
+def _export(findings: Findings, folder: Path) -> None:
+    from study.reporting.export import export_proxies  # here: tables need no torch
+
+    count = export_proxies(findings.run.path, list(findings.selected["trial_id"]), folder)
+    print(f"wrote {count} proxies below {folder}")
+
+
+def _draw_gallery(path: str | None, folder: Path) -> None:
     if path is not None:
         raise ConfigError(f"--gallery must stand without a PATH, which it does not read; got {path!r}")
     from study.reporting.gallery import draw  # here: tables need no torch

@@ -3,19 +3,14 @@
 import argparse
 import math
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
-from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
-from study.analysis.claims import Claim
-from study.analysis.estimates import Estimate
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -111,72 +106,3 @@ def duration(seconds: float) -> str:
         return "?"
     text = str(timedelta(seconds=round(seconds)))
     return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text
-
-
-def frame_table(frame: pd.DataFrame, title: str, *, leaking: Container[str] = ()) -> Table:
-    """A grouped frame as people read it: mean ± sd, and the paired difference to the baseline.
-
-    Args:
-        leaking: the arms of which a trial trains on validation images.
-    """
-    keys = [c for c in frame.columns if c not in ("n", "pairs") and not c.startswith(("val_", "test_"))]
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for key in keys:
-        table.add_column(key)
-    for name in ("n", "val %", "test %", "pairs", "val diff", "test diff"):
-        table.add_column(name, justify="right")
-    for row in frame.to_dict("records"):
-        leaks = row.get("arm") in leaking or row.get("split") in LEAKING
-        table.add_row(
-            *(f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in keys),
-            str(row["n"]),
-            marked_val(spread(row["val_mean"], row["val_sd"]), leaks),
-            spread(row["test_mean"], row["test_sd"]),
-            str(row["pairs"]) if row["pairs"] else "",
-            marked_val(spread(row["val_difference"], row["val_difference_sd"], signed=True), leaks),
-            spread(row["test_difference"], row["test_difference_sd"], signed=True),
-        )
-    return table
-
-
-def marked_val(text: str, leaking: bool) -> str:
-    """What is shown of val, and that it is none."""
-    return f"{text} LEAKING" if leaking and text else text
-
-
-def spread(mean: float, sd: float, *, signed: bool = False) -> str:
-    """``83.1 ± 0.4``; empty for no number, without a spread for a single one."""
-    if math.isnan(mean):
-        return ""
-    text = points(mean) if signed else f"{mean:.2f}"
-    return text if math.isnan(sd) else f"{text} ± {sd:.2f}"
-
-
-def claim_table(claims: Sequence[Claim]) -> Table:
-    """The study's answers: mean difference, its interval, the pairs, and what may be said."""
-    table = Table(
-        title="Differences in accuracy, points, paired by seed and split (mean [95 % interval])",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-    )
-    for name in ("difference", "seeds", "val", "test", "test by seed", "verdict on test"):
-        table.add_column(name)
-    for claim in claims:
-        by_seed = " ".join(points(value, digits=1) for value in claim.test.values)
-        val = marked_val(interval(claim.val), claim.leaking)
-        table.add_row(claim.text, str(len(claim.seeds)), val, interval(claim.test), by_seed, claim.verdict)
-    return table
-
-
-def interval(found: Estimate) -> str:
-    """``+0.4 [-0.1, +0.9]``; without the brackets for a single value."""
-    if math.isnan(found.mean):
-        return ""
-    return points(found.mean) + ("" if math.isnan(found.low) else f" [{points(found.low)}, {points(found.high)}]")
-
-
-def points(value: float, *, digits: int = 2) -> str:
-    """A signed number, without the minus of a zero."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"

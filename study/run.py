@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from proxy_attention.errors import ConfigError, ProxyAttentionError
+from study.analysis.findings import Findings
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, share, whole
 from study.execution.run_lock import sole_driver, storage_trouble
 from study.execution.session import machine_at, run_in_session, sigterm_as_ctrl_c
@@ -27,7 +28,6 @@ from study.planning.resources import Machine
 from study.provenance import ROOT
 from study.reporting.report import finish
 from study.reporting.terminal_report import show
-from study.results import load_results
 from study.run_folder import COMPLETE, find_runs
 
 
@@ -139,12 +139,13 @@ def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> i
             )
         trouble = storage_trouble(run) if interrupted else ""
         try:
-            results = finish(run)
+            findings = finish(run)
         except OSError as error:
-            results, trouble = load_results(run), error.strerror or str(error)
-    show(run)
+            findings, trouble = Findings.of(run), error.strerror or str(error)
+    show(findings)
     for text in ["", *result_lines(prepared.run, prepared.plan.search)]:
         out.print(text, markup=False, soft_wrap=True)
+    results = findings.results
     complete = int((results["status"] == COMPLETE).sum())
     if complete == len(results) and not trouble:
         return DONE

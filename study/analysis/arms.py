@@ -1,145 +1,119 @@
-"""The arms side by side: of each its accuracy, its explanations, and its differences to what it is set against."""
+"""The arms of a study: what was searched, level by level, and what study.toml names; of each its baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import pandas as pd
 
 from proxy_attention.config import LEAKING
-from study.analysis.estimates import Estimate, estimate
-from study.analysis.pairs import Row, Side, Trials, names_of, other_data, records, sides
-from study.plan import BASELINE
+from study.analysis.pairs import TRAINING, Key, records, values_of
+from study.plan import BASELINE, PROXY
 
-MEASURES = {
-    "insertion_auc": ("insertion", "higher is better"),
-    "deletion_auc": ("deletion", "lower is better"),
-    "average_drop": ("average drop", "lower is better"),
-    "average_increase": ("average increase", "higher is better"),
-    "sparseness": ("sparseness", "neither is better"),
-    "pointing_game": ("pointing game", "higher is better"),
-}
-"""How explanations are judged: what each column is called, and which way is better."""
+COMPARED = ("augment", "train_fraction", "weights")
+"""What one may do instead of proxies: change the images, take more of them, start from other weights.
+
+If one search goes through levels of one of these, the levels are compared with each other. Levels of another field,
+such as a model or a learning rate, only have their tables: each further claim takes power from the others."""
+
+FEW_LEVELS = 4
+"""Most levels of a search that are claimed against each other. Five would make over a dozen claims, and with five seeds
+none of so many can be significant after Holm; the table of arms shows all levels."""
+
+MOST_LEVELS = 8
+"""Most levels that have a row each; a range that was drawn from has more."""
+
+_IMAGES = ("dataset", "label_function", "on_bad_image", "val_fraction", "test_fraction", "folds")
+"""With seed, split seed and fold these fix which images val and test are; ``train_fraction`` only takes a part of
+train."""
 
 
 @dataclass(frozen=True)
-class ArmStatistics:
-    """One arm, or one level of what was searched.
+class Arm:
+    """An arm of the study, or one level of the field that a search went through.
 
     Attributes:
-        trials: how many are complete; ``seeds`` of how many seeds.
-        val, test, ece: over the trials.
-        to_baseline, to_twin: test accuracy minus the baseline's, and minus the twin's without proxies: the mean of each
-            seed, over the seeds. Of no value where it has none, or is it. The honest baseline of an audit is no twin.
-        baseline, twin: what these are called; empty where there is none.
-        data: ``less data`` or ``more data``, where it trains on another part of the images than the baseline.
-        rival: whether it was trained otherwise than its baseline, be it with proxies or without.
-        leaking: whether a trial of it trains on validation images.
+        rows: its planned trials.
+        references: from each training of the arm (its values of ``TRAINING``) to the training of its baseline.
+        claimed: whether it is compared in claims of other training; False for one level among many.
     """
 
     name: str
-    trials: int
-    seeds: int
-    val: Estimate
-    test: Estimate
-    ece: float
-    to_baseline: Estimate
-    to_twin: Estimate
-    baseline: str
-    twin: str
-    data: str
-    rival: bool
-    leaking: bool
+    rows: pd.DataFrame
+    references: Mapping[Key, Key]
+    claimed: bool = True
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The fields of training in which it differs from its baseline."""
+        both = self.references.items()
+        return frozenset(name for own, ref in both for name, a, b in zip(TRAINING, own, ref, strict=True) if a != b)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One measure of one side's explanations: over its trials, and minus the baseline's over the seeds."""
+def arms_of(frame: pd.DataFrame) -> list[Arm]:
+    """List what was searched, level by level where one compared field varies, then the arms of study.toml.
 
-    measure: str
-    name: str
-    value: Estimate
-    to_baseline: Estimate
-
-
-def arm_statistics(frame: pd.DataFrame, done: pd.DataFrame) -> list[ArmStatistics]:
-    """Every side that has a complete trial, in the order of study.toml.
+    The baseline of a level is the level that was planned first. The baseline of a named arm is the one that differs
+    from it in the fewest fields. An arm has none where two are as near, or where its val and test are other images.
 
     Args:
-        frame: every planned row, as ``with_baselines`` gives it.
-        done: the complete rows of it that may be compared.
+        frame: every planned row: a baseline that failed is still the one that was meant.
     """
-    found, once = sides(frame), done.drop_duplicates(["config_digest", "arm"])
-    names, trials = names_of(found), Trials(once)
-    twins = _with_twin(frame, once)
-    return [_standing(side, rows, _of(twins, side), trials, names) for side in found if len(rows := _of(once, side))]
+    search = frame[frame["arm"].isin([BASELINE, PROXY])]
+    varying = [field for field in COMPARED if search[field].nunique() > 1]
+    one = len(varying) == 1 and search[varying[0]].nunique() <= MOST_LEVELS
+    found = _level_arms(search, varying[0]) if one else []
+    if not found:
+        for name in (BASELINE, PROXY):
+            rows = search[search["arm"] == name]
+            found += [Arm(name, rows, {own: own for own in _trainings(rows)})] if len(rows) else []
+    plain = [own for own in _trainings(search[search["arm"] == BASELINE]) if _value(own, "split") not in LEAKING]
+    for name in named_arms(frame):
+        rows = frame[frame["arm"] == name]
+        nearest = {own: _nearest(own, plain) for own in _trainings(rows)}
+        found.append(Arm(name, rows, {own: ref for own, ref in nearest.items() if ref is not None}))
+    return found
 
 
-def _with_twin(frame: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
-    """The rows with proxies that are set against the same training without them.
-
-    An audit may be set against a baseline of another split: its difference is of the leak, too.
-    """
-    split = done["baseline_id"].map(dict(zip(frame["trial_id"], frame["split"], strict=True)))
-    return done[done["test_difference"].notna() & done["threshold"].notna() & (split == done["split"])]
+def named_arms(frame: pd.DataFrame) -> list[str]:
+    """List the arms that study.toml names, in its order."""
+    return [arm for arm in dict.fromkeys(frame["arm"].dropna()) if arm not in (BASELINE, PROXY)]
 
 
-def _of(done: pd.DataFrame, side: Side) -> pd.DataFrame:
-    return done[done["trial_id"].isin(side.rows["trial_id"])]
+def _level_arms(search: pd.DataFrame, field: str) -> list[Arm]:
+    place, first = TRAINING.index(field), str(search[field].iloc[0])
+    values, found = search[field].unique(), []
+    for value in values:
+        for arm, more in ((BASELINE, ""), (PROXY, " + proxies")):
+            rows = search[(search["arm"] == arm) & (search[field] == value)]
+            references = {own: (*own[:place], first, *own[place + 1 :]) for own in _trainings(rows)}
+            level = Arm(level_name(field, value) + more, rows, references, claimed=len(values) <= FEW_LEVELS)
+            found += [level] if len(rows) else []
+    return found
 
 
-def _standing(
-    side: Side, rows: pd.DataFrame, twins: pd.DataFrame, trials: Trials, names: dict[str, str]
-) -> ArmStatistics:
-    pairs = _pairs(side, rows, trials)
-    twin = twins[["baseline_id", "baseline_arm"]].to_numpy().tolist()[:1]
-    return ArmStatistics(
-        name=side.name,
-        trials=len(rows),
-        seeds=int(rows["seed"].nunique()),
-        val=estimate(rows["val_accuracy"]),
-        test=estimate(rows["test_accuracy"]),
-        ece=float(rows["test_ece"].astype(float).mean()),
-        to_baseline=_by_seed(pairs, "test_accuracy"),
-        to_twin=estimate(twins.groupby("seed")["test_difference"].mean()),
-        baseline=names[pairs[0][1]["trial_id"]] if pairs else "",
-        twin=names.get(*twin[0]) or "" if twin else "",
-        data=other_data(*pairs[0]) if pairs else "",
-        rival=bool(side.changed - {"split"}),
-        leaking=not LEAKING.isdisjoint(rows["split"]),
-    )
+def level_name(field: str, value: object) -> str:
+    """Name a level, as in ``augment cutmix``; an absolute path is named by its last part."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    by_file = field == "weights" and PurePath(text).is_absolute()
+    return f"{field} {PurePath(text).name if by_file else text}"
 
 
-def _pairs(side: Side, rows: pd.DataFrame, trials: Trials) -> list[tuple[Row, Row]]:
-    return [(row, other) for row in records(rows) if (other := trials.baseline(row, side)) is not None]
+def _trainings(rows: pd.DataFrame) -> list[Key]:
+    return list(dict.fromkeys(values_of(row, TRAINING) for row in records(rows)))
 
 
-def _by_seed(pairs: Sequence[tuple[Row, Row]], column: str) -> Estimate:
-    """Of the pairs the mean difference of each seed, over the seeds."""
-    differences = pd.Series([row[column] - other[column] for row, other in pairs], dtype=float)
-    return estimate(differences.groupby([int(row["seed"]) for row, _ in pairs]).mean() if pairs else [])
+def _value(training: Key, field: str) -> str:
+    return training[TRAINING.index(field)]
 
 
-def judged(frame: pd.DataFrame, done: pd.DataFrame) -> list[Judged]:
-    """Every measure of every side that was judged; none of it where no trial was.
-
-    A pair was judged by the same method, on as many images: else its difference would be one of the judges.
-    """
-    found, once = sides(frame), done.drop_duplicates(["config_digest", "arm"])
-    trials, answers = Trials(once), []
-    for measure in MEASURES:
-        for side in found if measure in once.columns else []:
-            rows = _of(once, side)
-            rows = rows[rows[measure].notna()]
-            pairs = [pair for pair in _pairs(side, rows, trials) if _judged_alike(*pair)]
-            if len(rows):
-                answers.append(Judged(measure, side.name, estimate(rows[measure]), _by_seed(pairs, measure)))
-    return answers
+def _nearest(own: Key, others: Sequence[Key]) -> Key | None:
+    distances = {other: sum(a != b for a, b in zip(own, other, strict=True)) for other in others}
+    alike = {o: far for o, far in distances.items() if all(_value(o, name) == _value(own, name) for name in _IMAGES)}
+    nearest = [other for other, far in alike.items() if far == min(alike.values())]
+    return nearest[0] if len(nearest) == 1 else None
 
 
-def _judged_alike(row: Row, other: Row) -> bool:
-    return all(str(row[name]) == str(other[name]) for name in ("judged_by", "judged_images"))
-
-
-def worth_a_table(found: Sequence[ArmStatistics]) -> bool:
-    """Whether the sides say more than a table by arm: one of them was trained otherwise than its baseline."""
-    return any(side.rival for side in found if side.name != BASELINE)
+def names_of(arms: Sequence[Arm], *, proxies: str = "proxies") -> dict[str, str]:
+    """Map each trial_id to the name that claims give its arm; the search's proxy trials are called ``proxies``."""
+    return {name: proxies if arm.name == PROXY else arm.name for arm in arms for name in arm.rows["trial_id"]}

@@ -1,4 +1,4 @@
-"""What the rows say: estimates and claims over the pairs of pairing.py, by seed; draws no figure."""
+"""Claims of a study: differences in accuracy over pairs of trials, by seed, with what may be said of each."""
 
 import dataclasses
 import math
@@ -8,41 +8,34 @@ from dataclasses import dataclass
 import pandas as pd
 
 from proxy_attention.config import LEAKING
+from study.analysis.arms import arms_of, level_name
+from study.analysis.contrasts import control_contrasts, counterpart_contrasts, training_contrasts
 from study.analysis.estimates import Estimate, estimate, holm
-from study.analysis.grouping import _levels
-from study.analysis.pairs import (
-    ACCURACIES,
-    DIFFERENCES,
-    SETTING,
-    TRAINING,
-    contrasts,
-    controls,
-    difference,
-    level_name,
-    sides,
-    twins,
-)
+from study.analysis.grouping import levels_of
+from study.analysis.pairs import ACCURACIES, DIFFERENCES, SETTING, TRAINING, difference
 from study.plan import PROXY
 from study.run_folder import COMPLETE
 
 ENOUGH_SEEDS = 5
 ALPHA = 0.05
 PRIMARY, SECONDARY, FURTHER, LEVEL = "primary", "secondary", "further", "level"
-"""What a claim is: asked in advance; chosen on val and read on test; everything else, of which level by level."""
+"""Roles of claims: asked in advance; of the setting chosen on val; of other arms; of one level of a factor."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A difference in accuracy between two things that were trained as pairs, in percentage points.
+    """A difference in accuracy over pairs of trials, in percentage points.
 
     Attributes:
+        text: the difference in words, as in ``proxies - baseline``.
+        seeds: the seeds that have a pair; ``val`` and ``test`` are estimated over them.
         role: PRIMARY, SECONDARY, FURTHER or LEVEL.
         adjusted: p on test after Holm, over all claims but the primary and the secondary; NaN where there is none.
-        factor, level: of which factor's level a LEVEL claim is.
-        setting: the fields of the setting that a SECONDARY claim is of, those that vary.
+        factor, level: the level that a LEVEL claim is about, and its factor.
+        setting: names and values of the varying fields, of the setting that a SECONDARY claim is about.
         leaking: whether a trial in it trains on validation images, so that ``val`` says nothing.
-        question: what it answers, where that is told in a sentence.
-        control: the arm that attention is set against; empty where that is not what is asked.
+        question: the question that it answers, where the report asks it in a sentence.
+        control: the arm with another mask that attention is compared with; empty for every other claim.
     """
 
     text: str
@@ -60,7 +53,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """What may be said: nothing at all under five seeds."""
+        """What the difference on test shows; with fewer than five seeds, that they are too few."""
         if len(self.seeds) < ENOUGH_SEEDS:
             return f"{len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}: too few to tell"
         if not (self.test.low > 0 or self.test.high < 0):
@@ -71,16 +64,16 @@ class Claim:
 
 
 def claims(frame: pd.DataFrame, *, chosen_on: int | None = None, planned: pd.DataFrame | None = None) -> list[Claim]:
-    """The study's answers: the primary, the secondary, and the rest with p adjusted.
+    """Make the study's claims: the primary, the secondary, then the rest with p adjusted by Holm.
 
-    The rest are each arm against its twin without proxies, the contrasts of pairing.py (rivals, proxies alone, both,
-    and what proxies add to a rival), attention against chance, and each level of each factor that varies. The same
+    The rest are the contrasts of contrasts.py (each arm with the same training without proxies; rivals, proxies alone,
+    both, and what proxies add to a rival; attention with chance), and each level of each factor that varies. The same
     pairs of trials are claimed once.
 
     Args:
-        frame: as ``with_baselines`` gives it.
-        chosen_on: the seed on which a search chose its settings. It is left out: the chosen look good there by choice.
-        planned: every planned row, which tells the baseline of an arm; ``frame`` itself if nothing was left out of it.
+        frame: the rows to compare, as ``with_baselines`` gives them.
+        chosen_on: the seed on which a search chose its settings. It is left out: there they are the best by choice.
+        planned: every planned row, from which the baseline of an arm is found; default: ``frame``.
     """
     everything = frame[frame["status"] == COMPLETE].drop_duplicates(["config_digest", "arm"])
     done = everything if chosen_on is None else everything[everything["seed"] != chosen_on]
@@ -94,24 +87,27 @@ def claims(frame: pd.DataFrame, *, chosen_on: int | None = None, planned: pd.Dat
 
 
 def _of_arms(planned: pd.DataFrame, done: pd.DataFrame, proxies: str) -> Iterator[Claim]:
-    """The claims that are of arms, each set of pairs once."""
-    order = {side.name: place for place, side in enumerate(sides(planned))}
-    found = [*twins(planned, done, proxies=proxies), *contrasts(planned, done, proxies=proxies)]
-    found.sort(key=lambda contrast: order[contrast.side])
-    seen: set[frozenset[str]] = set()
-    for contrast in [*found, *controls(done)]:
+    """Claim the contrasts between arms, in the order of the arms, each set of pairs once."""
+    order = {arm.name: place for place, arm in enumerate(arms_of(planned))}
+    contrasts = [
+        *counterpart_contrasts(planned, done, proxies=proxies),
+        *training_contrasts(planned, done, proxies=proxies),
+    ]
+    contrasts.sort(key=lambda contrast: order[contrast.arm])
+    claimed: set[frozenset[str]] = set()
+    for contrast in [*contrasts, *control_contrasts(done)]:
         pairs = frozenset(contrast.pairs["pair"])
-        if pairs and pairs not in seen:
+        if pairs and pairs not in claimed:
             claim = _by_seed(contrast.pairs, contrast.text)
             yield dataclasses.replace(claim, question=contrast.question, control=contrast.control)
-        seen.add(pairs)
+        claimed.add(pairs)
 
 
 def _secondary(settings: pd.DataFrame, everything: pd.DataFrame, chosen_on: int | None) -> Iterator[Claim]:
-    """The setting that is best on val, against its baseline; none where there is no choice.
+    """Claim the setting that is best on val, against its baseline; nothing where there is no choice.
 
-    Val is the mean over the seeds; of a search, that of the seed on which it chose. Only settings that are complete on
-    all seeds may be chosen: another seed is another val. An audit, whose val was trained on, may not.
+    Val is the mean over the seeds; in a search, the val of the seed on which it chose. Only settings that are complete
+    on all seeds may be chosen: another seed has another val. An audit may not, since its val was trained on.
     """
     settings = settings[~settings["split"].isin(LEAKING)]
     if settings.empty:
@@ -119,26 +115,28 @@ def _secondary(settings: pd.DataFrame, everything: pd.DataFrame, chosen_on: int 
     key = settings[SETTING].astype(str).agg("|".join, axis=1)
     counts = key.value_counts()
     candidates = set(counts.index[counts == counts.max()])
-    judged = everything[everything["arm"] == PROXY]
+    tried = everything[everything["arm"] == PROXY]
     if chosen_on is not None:
-        judged = judged[judged["seed"] == chosen_on]
-    judged = judged.assign(key=judged[SETTING].astype(str).agg("|".join, axis=1))
-    judged = judged[judged["key"].isin(candidates)]
-    if judged["key"].nunique() < 2:
+        tried = tried[tried["seed"] == chosen_on]
+    if tried.empty:
         return
-    best = judged.groupby("key", sort=False)["val_accuracy"].mean().idxmax()
+    tried = tried.assign(key=tried[SETTING].astype(str).agg("|".join, axis=1))
+    tried = tried[tried["key"].isin(candidates)]
+    if tried["key"].nunique() < 2:
+        return
+    best = tried.groupby("key", sort=False)["val_accuracy"].mean().idxmax()
     rows = settings[key == best]
-    varying = [name for name in SETTING if judged[name].nunique() > 1]
+    varying = [name for name in SETTING if tried[name].nunique() > 1]
     setting = tuple((name, _text(rows[name].iloc[0])) for name in varying)
     yield dataclasses.replace(_by_seed(rows, "best on val - baseline", role=SECONDARY), setting=setting)
 
 
 def _by_level(settings: pd.DataFrame) -> Iterator[Claim]:
-    """Each level of each factor that varies, over the search's settings, against the baselines."""
+    """Claim each level of each factor that varies, over the search's settings, against the baselines."""
     for factor in SETTING:
         if settings[factor].nunique() < 2:
             continue
-        levels = _levels(settings[factor])
+        levels = levels_of(settings[factor])
         for level, rows in settings.groupby(levels, sort=True, observed=True):
             name = level_name(factor, level)  # a level of the training has a baseline of its own
             text = f"{name} + proxies - {name}" if factor in TRAINING else f"{name} - baseline"
@@ -151,7 +149,7 @@ def _text(value: object) -> str:
 
 
 def _by_seed(paired: pd.DataFrame, text: str, *, role: str = FURTHER) -> Claim:
-    """The mean difference of each seed, and its estimate over the seeds."""
+    """Claim a difference, estimated over the seeds from the mean of each seed."""
     means = paired.groupby("seed")[DIFFERENCES].mean()
     val, test = (estimate([float(v) for v in means[difference(accuracy)]]) for accuracy in ACCURACIES)
     seeds = tuple(int(seed) for seed in means.index)

@@ -1,13 +1,21 @@
-"""Rows, pairs and claims of a run, read and computed once; the terminal and the report render the same object."""
+"""Findings: the rows, pairs and claims of a run, computed once; the terminal and the report render the same object."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from proxy_attention.config import LEAKING
+from study.analysis.arm_statistics import (
+    ArmStatistics,
+    ExplanationStatistics,
+    arm_statistics,
+    explanation_statistics,
+)
 from study.analysis.claims import Claim, claims
+from study.analysis.grouping import query, tables
 from study.analysis.pairs import with_baselines
 from study.plan import BASELINE, PROXY, Plan
 from study.results import load_epochs, load_results, with_weights_named
@@ -15,45 +23,80 @@ from study.run_folder import COMPLETE, RunFolder
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run's files say, read once.
+class Findings:
+    """What the files of a run say, read and computed once.
 
     Attributes:
-        rows: one a planned trial, with its differences; weights as they may be told.
-        scope: the complete rows that may be compared: of a search, without the seed on which it chose.
-        reports: report.json of the complete trials.
-        answers: the claims, the primary first.
+        results: the rows of ``load_results``.
+        rows: ``results`` with their differences to the baselines, and weights files named
+            without this machine's folders.
+        selected: the rows for which the query holds; every row without a query.
+        scope: the complete rows of ``selected`` that may be compared: without the seed on which a search chose.
+        epochs: the epochs of ``selected``.
+        arms: statistics of each arm over the scope.
+        explanations: measures of each arm's explanations over the scope; empty where none was evaluated.
+        claims: the claims over ``selected``, the primary first.
+        tables: ``selected`` by each factor that varies, and by arm.
     """
 
-    folder: Path
+    run: RunFolder
     plan: Plan
+    results: pd.DataFrame
     rows: pd.DataFrame
+    selected: pd.DataFrame
     scope: pd.DataFrame
     epochs: pd.DataFrame
-    reports: dict[str, dict[str, Any]]
-    answers: list[Claim]
+    arms: list[ArmStatistics]
+    explanations: list[ExplanationStatistics]
+    claims: list[Claim]
+    tables: dict[str, pd.DataFrame]
 
     @classmethod
-    def read(cls, folder: Path) -> "Run":
-        """Raises: ConfigError if there is no run."""
+    def of(cls, folder: Path, *, expression: str | None = None, results: pd.DataFrame | None = None) -> "Findings":
+        """Read a run and compute its findings.
+
+        Args:
+            expression: a pandas query; rows for which it does not hold are in no table and no claim, but an arm keeps
+                the baseline that it was planned with.
+            results: what ``load_results`` gave, where it was read before.
+        Raises: ConfigError if there is no run, or for a query that pandas cannot evaluate.
+        """
         run = RunFolder(folder)
         plan = run.read_plan()
-        rows = with_baselines(with_weights_named(load_results(folder)))
+        results = load_results(folder) if results is None else results
+        paired = with_baselines(results)
+        rows = with_weights_named(paired)
+        # a query is about the values of results.csv, where weights are whole paths
+        selected = rows if expression is None else rows.loc[query(paired, expression).index]
         chosen_on = None if plan.search == "grid" else plan.seeds[0]
-        done, scope = rows[rows["status"] == COMPLETE], comparable(rows, chosen_on=chosen_on)
-        epochs = load_epochs(folder)
+        scope, epochs = comparable(selected, chosen_on=chosen_on), load_epochs(folder)
         return cls(
-            folder=folder,
+            run=run,
             plan=plan,
+            results=results,
             rows=rows,
+            selected=selected,
             scope=scope,
-            epochs=epochs[epochs["trial_id"].isin(scope["trial_id"])],
-            reports={name: run.trial(name).report() or {} for name in done["trial_id"]},
-            answers=claims(rows, chosen_on=chosen_on),
+            epochs=epochs[epochs["trial_id"].isin(selected["trial_id"])],
+            arms=arm_statistics(rows, scope),
+            explanations=explanation_statistics(rows, scope),
+            claims=claims(selected, chosen_on=chosen_on, planned=rows),
+            tables=tables(selected),
         )
 
+    @cached_property
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """report.json of the complete trials, by trial_id; read when it is first asked for, by pictures."""
+        done = self.rows["trial_id"][self.rows["status"] == COMPLETE]
+        return {name: self.run.trial(name).report() or {} for name in done}
+
     @property
-    def arms(self) -> list[str]:
+    def scope_epochs(self) -> pd.DataFrame:
+        """The epochs of the trials in the scope."""
+        return self.epochs[self.epochs["trial_id"].isin(self.scope["trial_id"])]
+
+    @property
+    def arm_names(self) -> list[str]:
         """The arms of the scope: the baseline, the proxies, the others by name."""
         found = set(self.scope["arm"])
         return [*(arm for arm in (BASELINE, PROXY) if arm in found), *sorted(found - {BASELINE, PROXY})]
@@ -64,12 +107,16 @@ class Run:
         return sorted({str(arm) for arm in self.rows["arm"][self.rows["split"].isin(LEAKING)]})
 
     def marked(self, arm: str) -> str:
-        """The arm's name where its val is shown."""
+        """Return the arm's name, marked where its val says nothing."""
         return f"{arm} (LEAKING)" if arm in self.leaking else arm
 
 
 def comparable(rows: pd.DataFrame, *, chosen_on: int | None) -> pd.DataFrame:
-    """The complete rows that may be compared: without the seed on which a search chose, where there are others."""
+    """Select the complete rows that may be compared.
+
+    Args:
+        chosen_on: the seed on which a search chose its settings. Its rows are left out, if there are others.
+    """
     done = rows[rows["status"] == COMPLETE]
     others = done[done["seed"] != chosen_on] if chosen_on is not None else done
     return others if len(others) else done

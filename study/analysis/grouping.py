@@ -1,4 +1,4 @@
-"""Tables of rows by the columns that vary, and pandas queries over them."""
+"""Group rows by the columns that vary, and select rows by a pandas query."""
 
 from collections.abc import Sequence
 
@@ -6,33 +6,29 @@ import pandas as pd
 
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError, unknown
+from study.analysis.arms import MOST_LEVELS
 from study.analysis.estimates import estimate
-from study.analysis.pairs import (
-    ACCURACIES,
-    MOST_LEVELS,
-    TRAINING,
-    difference,
-)
+from study.analysis.pairs import ACCURACIES, TRAINING, difference
 from study.plan import BASELINE, PROXY
 from study.run_folder import COMPLETE
 
 FACTORS = [*TRAINING, "schedule", *PROXY_FIELDS, "arm"]
-"""What a table may be made by, in this order, where it varies."""
+"""Columns that have a table each where they vary, in this order."""
 
 
 def group(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """One row a group: n, mean and sample standard deviation of both accuracies, paired differences to the baseline.
+    """Make a row a group: n, mean and sample standard deviation of both accuracies, paired differences to the baseline.
 
-    Trials with one digest count once: a search may suggest a setting twice, and it would be the same number twice.
+    Trials with the same digest count once: a search may suggest a setting twice, and would count one number twice.
 
     Args:
         frame: as ``with_baselines`` gives it.
-        columns: what to group by; rows in which one of them is missing are left out.
+        columns: the columns to group by; rows in which one of them is missing are left out.
     Raises: ConfigError for a column that is not there.
     """
     for column in columns:
         if column not in frame.columns:
-            raise unknown("--group-by", column, [str(name) for name in frame.columns])
+            raise unknown("group-by", column, [str(name) for name in frame.columns])
     done = frame[frame["status"] == COMPLETE].drop_duplicates(["config_digest", "arm"])
     rows = []
     for key, part in done.groupby(list(columns), sort=True, dropna=True, observed=True):
@@ -49,7 +45,7 @@ def group(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """A table for every factor that varies, and always one by arm; proxy factors over the search's settings only."""
+    """Make a table for every factor that varies, and always one by arm; proxy fields over searched settings only."""
     found = {}
     for factor in FACTORS:
         if factor == "arm":
@@ -59,28 +55,28 @@ def tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
         rows = frame[frame["arm"] == PROXY] if named else frame[frame["arm"].isin([BASELINE, PROXY])]
         if rows[factor].nunique() < 2:
             continue
-        rows = rows.assign(**{factor: _levels(rows[factor])}) if named else rows
+        rows = rows.assign(**{factor: levels_of(rows[factor])}) if named else rows
         found[factor] = group(rows, [factor] if named or factor == "schedule" else [factor, "arm"])
     return found
 
 
-def _levels(values: pd.Series) -> pd.Series:
-    """The values as they are; by quarters where a range was searched: a row a draw would say nothing."""
+def levels_of(values: pd.Series) -> pd.Series:
+    """Return the values as they are, or their quarters where a range was searched: a row a draw would say nothing."""
     if values.nunique() <= MOST_LEVELS or not pd.api.types.is_numeric_dtype(values.infer_objects()):
         return values
     return pd.qcut(values.astype(float), 4, precision=2, duplicates="drop")
 
 
 def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:
-    """The rows for which a pandas query holds.
+    """Select the rows for which a pandas query holds.
 
     Raises: ConfigError if pandas cannot evaluate it, or it is not true or false of each row.
     """
     try:
-        holds = frame.eval(expression)  # as DataFrame.query does, which would take numbers for row labels
+        holds = frame.eval(expression)  # DataFrame.query does the same, but would take numbers for row labels
         if not (isinstance(holds, pd.Series) and pd.api.types.is_bool_dtype(holds)):
             raise TypeError("it is not true or false of each row")
         return frame[holds]
     except Exception as error:  # pandas hands on whatever its parser and the expression raise
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"--query must be a pandas query over the columns; got {expression!r}: {reason}") from error
+        raise ConfigError(f"query must be a pandas query over the columns; got {expression!r}: {reason}") from error

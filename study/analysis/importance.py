@@ -1,4 +1,4 @@
-"""Which searched fields mattered, by Optuna's own account of the trials in optuna.db; writes nothing, knows no Ray."""
+"""Importance of each searched field, from the trials in optuna.db; writes nothing, knows no Ray."""
 
 import logging
 import math
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def importances(run: Path, plan: Plan) -> tuple[dict[str, float], int]:
-    """The importance of each searched field for val accuracy, the largest first, and over how many trials.
+    """Return the importance of each searched field for val accuracy, the largest first, and the number of trials used.
 
-    The baseline has no proxy fields, so only trials with proxies are looked at. Nothing is said where no search ran,
-    or its trials are too few or all alike, or optuna.db cannot be read, which the log then says.
+    Only trials with proxies are used: the baseline has no proxy fields. The result is ({}, 0) where no search ran,
+    where its trials are too few or all alike, and where optuna.db cannot be read, which the log then says.
 
     Source: fANOVA; Hutter et al., An Efficient Approach for Assessing Hyperparameter Importance, ICML 2014.
     """
@@ -33,7 +33,7 @@ def importances(run: Path, plan: Plan) -> tuple[dict[str, float], int]:
         return {}, 0
     try:
         study = optuna.load_study(study_name=plan.name, storage=storage)
-        done = [trial for trial in study.get_trials(deepcopy=False) if _counts(trial)]
+        done = [trial for trial in study.get_trials(deepcopy=False) if _is_used(trial)]
         most = max((len(trial.params) for trial in done), default=0)
         done = [trial for trial in done if len(trial.params) == most]
         varying = [name for name in (done[0].params if done else ()) if len({t.params[name] for t in done}) > 1]
@@ -48,5 +48,5 @@ def importances(run: Path, plan: Plan) -> tuple[dict[str, float], int]:
         storage.engine.dispose()
 
 
-def _counts(trial: Any) -> bool:
+def _is_used(trial: Any) -> bool:
     return trial.state.name == "COMPLETE" and trial.value is not None and math.isfinite(trial.value)

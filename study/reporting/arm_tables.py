@@ -1,25 +1,19 @@
-"""The arms side by side as tables of plain text: how accurate they are, and how well explained; draws nothing."""
+"""Plain-text tables of arms: how accurate they are, and how well their models are explained; draws nothing."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.analysis.arms import MEASURES, ArmStatistics, Judged, arm_statistics, judged
+from study.analysis.arm_statistics import MEASURES, ArmStatistics, ExplanationStatistics
 from study.analysis.estimates import Estimate
-from study.analysis.findings import Run
-from study.console import interval, marked_val, points, spread
+from study.analysis.findings import Findings
 from study.plan import BASELINE
-from study.reporting.summary import Table, signed
+from study.reporting.text_tables import TextTable, interval, marked_val, minus_signs, points, spread
 
 
-def by_arm(run: Run) -> Table:
-    """The arms of a run side by side."""
-    return side_by_side(arm_statistics(run.rows, run.scope))
-
-
-def side_by_side(found: Sequence[ArmStatistics]) -> Table:
-    """Accuracy of each arm, how well it knows itself, and how far it is from the baseline and from its own twin."""
-    against = {side.baseline for side in found if side.baseline}
+def accuracy_by_arm(arms: Sequence[ArmStatistics]) -> TextTable:
+    """Show accuracy, calibration, and the differences to the baseline and to the same training without proxies."""
+    against = {arm.baseline for arm in arms if arm.baseline}
     common = against.pop() if len(against) == 1 else BASELINE
 
     def other(name: str) -> str:
@@ -27,69 +21,68 @@ def side_by_side(found: Sequence[ArmStatistics]) -> Table:
 
     rows = (
         (
-            side.name,
-            str(side.trials),
-            marked_val(spread(side.val.mean, side.val.sd), side.leaking),
-            spread(side.test.mean, side.test.sd),
-            f"{side.ece:.3f}",
-            _against(side.to_baseline, side.seeds, other=other(side.baseline), data=side.data),
-            _against(side.to_twin, side.seeds, other=other(side.twin)),
+            arm.name,
+            str(arm.trials),
+            marked_val(spread(arm.val.mean, arm.val.sd), arm.leaking),
+            spread(arm.test.mean, arm.test.sd),
+            f"{arm.ece:.3f}",
+            _against(arm.to_baseline, arm.seeds, other=other(arm.baseline), data=arm.data),
+            _against(arm.to_counterpart, arm.seeds, other=other(arm.counterpart)),
         )
-        for side in found
+        for arm in arms
     )
     differences = (f"test \N{MINUS SIGN} {common} [95 %]", "test \N{MINUS SIGN} without proxies [95 %]")
-    return Table(("arm", "trials", "val %", "test %", "test ECE", *differences), tuple(rows))
+    return TextTable(("arm", "trials", "val %", "test %", "test ECE", *differences), tuple(rows))
 
 
 def _against(found: Estimate, seeds: int, *, other: str, data: str = "") -> str:
-    """The interval, and what a reader would not guess: what it is against, other data, and how many seeds it is of."""
+    """Write the interval and, in brackets, what is unusual: another arm, other data, fewer seeds."""
     if not found.n:
         return ""
     missing = f"{found.n} seed{'s' * (found.n != 1)}" if found.n < seeds else ""
     more = ", ".join(text for text in (other and f"to {other}", data, missing) if text)
-    return signed(interval(found)) + f" ({more})" * bool(more)
+    return minus_signs(interval(found)) + f" ({more})" * bool(more)
 
 
 @dataclass(frozen=True)
-class Explained:
-    """How well the trained models explain themselves: who judged it, and a table a measure, under its name."""
+class ExplanationTables:
+    """How well the trained models are explained: who judged it in words, and a table a measure under its title."""
 
     judges: str
-    measures: tuple[tuple[str, Table], ...]
+    measures: tuple[tuple[str, TextTable], ...]
 
 
-def explained(run: Run) -> Explained | None:
-    """Every measure of explanations by arm; None where no model was judged."""
-    found = judged(run.rows, run.scope)
-    if not found:
+def explanations_by_arm(findings: Findings) -> ExplanationTables | None:
+    """Show every measure of explanations by arm; None where no explanation was evaluated."""
+    if not findings.explanations:
         return None
-    rows = run.scope[run.scope["judged_by"].notna()]
+    rows = findings.scope[findings.scope["judged_by"].notna()]
     methods = ", ".join(map(str, rows["judged_by"].unique()))
     counts = sorted({int(count) for count in rows["judged_images"].dropna()})
     images = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else "".join(map(str, counts))
-    return Explained(f"by {methods} on {images} test images a trial", tuple(_measures(found)))
+    return ExplanationTables(f"by {methods} on {images} test images a trial", tuple(_measures(findings.explanations)))
 
 
-def _measures(found: Sequence[Judged]) -> list[tuple[str, Table]]:
+def _measures(found: Sequence[ExplanationStatistics]) -> list[tuple[str, TextTable]]:
     tables = []
     for measure in dict.fromkeys(each.measure for each in found):
         name, better = MEASURES[measure]
         rows = (
-            (each.name, _three(each.value.mean, each.value.sd), _three_ends(each.to_baseline))
+            (each.arm, _spread(each.value.mean, each.value.sd), _interval(each.to_baseline))
             for each in found
             if each.measure == measure
         )
         columns = ("arm", name, "\N{MINUS SIGN} baseline [95 %]")
-        tables.append((f"{name.capitalize()}: {better}", Table(columns, tuple(rows))))
+        tables.append((f"{name.capitalize()}: {better}", TextTable(columns, tuple(rows))))
     return tables
 
 
-def _three(mean: float, sd: float) -> str:
+def _spread(mean: float, sd: float) -> str:
     return f"{mean:.3f}" + ("" if math.isnan(sd) else f" ± {sd:.3f}")
 
 
-def _three_ends(found: Estimate) -> str:
+def _interval(found: Estimate) -> str:
     if not found.n:
         return ""
     ends = "" if math.isnan(found.low) else f" [{points(found.low, digits=3)}, {points(found.high, digits=3)}]"
-    return signed(points(found.mean, digits=3) + ends)
+    return minus_signs(points(found.mean, digits=3) + ends)

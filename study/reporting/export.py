@@ -1,4 +1,4 @@
-"""Proxy images as PNG files, made again from what complete trials kept of them; trains nothing, asks no model."""
+"""Export proxy images as PNG files, made again from the recipes of complete trials; needs no model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def export_proxies(run: Path, trial_ids: Sequence[str], folder: Path) -> int:
     Raises: ConfigError if the folder holds anything, or no trial made a proxy; DataError if the images have changed.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"--export-proxies must name a new or empty folder; got {str(folder)!r}")
+        raise ConfigError(f"the folder for proxies must be new or empty; got {str(folder)!r}")
     kept = RunFolder(run)
     plan = kept.read_plan()
     root = plan.options["data_root"]
@@ -32,7 +32,7 @@ def export_proxies(run: Path, trial_ids: Sequence[str], folder: Path) -> int:
             images = images_of(trial, Path(root) if root else None)
             count += _export(trial, images, kept.trial(trial.trial_id).path, folder / trial.trial_id)
     if not count:
-        raise ConfigError(f"--export-proxies must have a complete trial that made proxies; {str(run)!r} holds none")
+        raise ConfigError(f"there must be a complete trial that made proxies to export; {str(run)!r} holds none")
     return count
 
 

@@ -4,17 +4,18 @@ import base64
 import dataclasses
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from proxy_attention.config import DEFAULTS
 from proxy_attention.saliency.registry import METHODS
-from study.analysis.findings import Run
+from study.analysis.findings import Findings
+from study.analysis.pairs import SETTING
 from study.plan import PlannedTrial
-from study.run_folder import COMPLETE, RunFolder, TrialFolder
+from study.run_folder import COMPLETE, TrialFolder
 
+MOST_SHEETS = 4
 LONGEST_NAME, LONGEST_LABEL = 48, 24
 CELL, GAP = 64, 2
 """Pixels of an image in a line-up, and between two of them."""
@@ -109,9 +110,9 @@ class LineUp:
     elsewhere: tuple[str, ...]
 
 
-def rows_of(folder: Path, trial_id: str, arm: str) -> dict[str, Any] | None:
-    """The sheet of one trial, row by row, with what each image is and was taken for."""
-    sheet = Sheet.read(RunFolder(folder).trial(trial_id))
+def _sheet_rows(folder: TrialFolder, arm: str) -> dict[str, Any] | None:
+    """Cut the sheet of one trial into rows, each with its image's class and prediction."""
+    sheet = Sheet.read(folder)
     if sheet is None:
         return None
     shown = [
@@ -123,10 +124,27 @@ def rows_of(folder: Path, trial_id: str, arm: str) -> dict[str, Any] | None:
         }
         for number, (image, true, predicted) in enumerate(sheet.rows)
     ]
-    return {"arm": arm, "trial_id": trial_id, "epoch": sheet.epoch + 1, "rows": shown}
+    return {"arm": arm, "trial_id": folder.trial_id, "epoch": sheet.epoch + 1, "rows": shown}
 
 
-def line_ups(run: Run) -> list[LineUp]:
+def sheets(findings: Findings) -> list[dict[str, Any]]:
+    """Return wrong images of one trial an arm, each with its original, map and proxy, class and prediction.
+
+    The trial of the proxies is the one that the first control differs from in the mask alone, if there is one.
+    """
+    found: list[dict[str, Any]] = []
+    rows = findings.rows[findings.rows["threshold"].notna()].to_dict("records")
+    control = next((row for row in rows if row["mask"] != "saliency"), {})
+    fields = [name for name in SETTING if control and name != "mask"]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm]
+        own.sort(key=lambda row: (row["status"] != COMPLETE, sum(row[name] != control[name] for name in fields)))
+        sheet = next((sheet for row in own if (sheet := _sheet_rows(findings.run.trial(row["trial_id"]), arm))), None)
+        found += [sheet] if sheet else []
+    return found[:MOST_SHEETS]
+
+
+def line_ups(findings: Findings) -> list[LineUp]:
     """A line-up a model, where the complete proxy trials of a run differ in the method of explanation.
 
     Trials stand in one line-up if they agree in every other field, and kept the same images of the same step. Of a
@@ -134,10 +152,10 @@ def line_ups(run: Run) -> list[LineUp]:
     line-up of its own.
     """
     groups: dict[Any, dict[str, tuple[PlannedTrial, Sheet]]] = {}
-    complete = set(run.rows["trial_id"][run.rows["status"] == COMPLETE])
+    complete = set(findings.rows["trial_id"][findings.rows["status"] == COMPLETE])
     asked: dict[str, set[str]] = {}
-    folder = RunFolder(run.folder)
-    for trial in folder.known_trials(run.plan):
+    folder = findings.run
+    for trial in folder.known_trials(findings.plan):
         config = trial.config
         if trial.trial_id not in complete or not config.has_proxies or config.mask != "saliency":
             continue  # a control's maps are not the method's

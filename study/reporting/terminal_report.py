@@ -1,90 +1,130 @@
-"""Tables and answers of a run in the terminal, as CSV or as LaTeX; computes no statistic of its own."""
+"""Findings in the terminal, as CSV or as LaTeX; computes no statistic of its own."""
 
-from pathlib import Path
+from collections.abc import Container, Mapping, Sequence
 
 import pandas as pd
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from proxy_attention.config import LEAKING
-from proxy_attention.errors import ConfigError
-from study.analysis.arms import arm_statistics, worth_a_table
-from study.analysis.claims import LEVEL, claims
-from study.analysis.findings import comparable
-from study.analysis.grouping import group, query, tables
-from study.analysis.pairs import with_baselines
-from study.console import claim_table, console, frame_table
-from study.reporting.arm_tables import side_by_side
-from study.reporting.summary import Table, skipped
-from study.results import load_epochs, load_results, with_weights_named
-from study.run_folder import COMPLETE, FAILED, INTERRUPTED, MISSING, RunFolder
+from study.analysis.arm_statistics import has_rivals
+from study.analysis.claims import LEVEL, Claim
+from study.analysis.findings import Findings
+from study.analysis.grouping import group
+from study.console import console
+from study.reporting.arm_tables import accuracy_by_arm
+from study.reporting.summary import skipped_steps
+from study.reporting.text_tables import TextTable, interval, marked_val, points, spread
+from study.run_folder import COMPLETE, FAILED, INTERRUPTED, MISSING
 
 
-def show(run: Path, *, expression: str | None = None, columns: str | None = None, form: str = "table") -> None:
-    """Print the tables of one run.
+def show(findings: Findings, *, columns: Sequence[str] = (), form: str = "table") -> None:
+    """Print the findings of one run.
 
-    Raises: ConfigError for a query or a column that does not fit.
+    Args:
+        columns: group the rows by these, instead of by each factor; no claims are shown then.
+        form: table, csv or latex.
+    Raises: ConfigError for a column that is not there.
     """
-    plan = RunFolder(run).read_plan()
-    rows = with_baselines(load_results(run))
-    everything = with_weights_named(rows)
-    frame = everything.loc[query(rows, expression).index] if expression else everything
-    if columns:
-        wanted = [name.strip() for name in columns.split(",") if name.strip()]
-        if not wanted:
-            raise ConfigError(f"--group-by must name a column; got {columns!r}")
-        found = {", ".join(wanted): group(frame, wanted)}
-    else:
-        found = tables(frame)
+    tables = {", ".join(columns): group(findings.selected, columns)} if columns else findings.tables
     if form == "csv":
-        print(
-            pd.concat(found.values(), keys=found.keys(), names=["table", None])
-            .reset_index(level=0)
-            .to_csv(index=False),
-            end="",
-        )
-        return
-    if form == "latex":
-        for table in found.values():
+        keyed = pd.concat(tables.values(), keys=tables.keys(), names=["table", None])
+        print(keyed.reset_index(level=0).to_csv(index=False), end="")
+    elif form == "latex":
+        for table in tables.values():
             print(table.to_latex(index=False, float_format="%.2f", escape=True, na_rep=""))
-        return
-    out = console()
-    done = int((frame["status"] == COMPLETE).sum())
-    out.print(f"\n[bold]{plan.name}[/bold] · {plan.search} · {done} of {len(frame)} trials complete", style="")
+    else:
+        out = console()
+        _show_state(findings, out)
+        _show_tables(findings, tables, out)
+        if not columns:
+            _show_claims(findings, out)
+
+
+def _show_state(findings: Findings, out: Console) -> None:
+    plan, rows, selected = findings.plan, findings.rows, findings.selected
+    done = int((selected["status"] == COMPLETE).sum())
+    out.print(f"\n[bold]{plan.name}[/bold] · {plan.search} · {done} of {len(selected)} trials complete", style="")
     if plan.question:
         out.print(plan.question, style="italic", markup=False)
-    for row in everything[everything["status"] == FAILED].to_dict("records"):
+    for row in rows[rows["status"] == FAILED].to_dict("records"):
         out.print(f"{row['trial_id']} failed: {row['error']}", markup=False)
     for status in (INTERRUPTED, MISSING):
-        if names := list(everything["trial_id"][everything["status"] == status]):
+        if names := list(rows["trial_id"][rows["status"] == status]):
             out.print(f"{len(names)} {status}: {', '.join(names)}", markup=False)
-    leaking_arms = set(everything["arm"][everything["split"].isin(LEAKING)])
-    for name, table in found.items():
+
+
+def _show_tables(findings: Findings, tables: Mapping[str, pd.DataFrame], out: Console) -> None:
+    for name, table in tables.items():
         if len(table):
             out.print()
-            out.print(frame_table(table, f"by {name}", leaking=leaking_arms))
-    epochs = load_epochs(run)
-    if waited := skipped(epochs[epochs["trial_id"].isin(frame["trial_id"])]):
-        out.print(f"\n{waited}")
-    leaking = sorted(set(everything["split"].dropna()) & LEAKING)
+            out.print(frame_table(table, f"by {name}", leaking=findings.leaking))
+    if skipped := skipped_steps(findings.epochs):
+        out.print(f"\n{skipped}")
+    leaking = sorted(set(findings.rows["split"].dropna()) & LEAKING)
     if leaking:
         out.print(f"\nLEAKING: split = {', '.join(leaking)} trains on validation images; its val says nothing.")
-    if not columns:
-        chosen_on = None if plan.search == "grid" else plan.seeds[0]
-        sides = arm_statistics(everything, comparable(frame, chosen_on=chosen_on))
-        if worth_a_table(sides):
-            out.print()
-            out.print(text_table(side_by_side(sides), "side by side, points of accuracy (mean [95 % interval])"))
-        answers = claims(frame, chosen_on=chosen_on, planned=everything)
-        if answers:
-            out.print()
-            out.print(claim_table([claim for claim in answers if claim.role != LEVEL]))  # the tables above show levels
-        elif done:
-            out.print("\nno trial has its baseline: nothing to compare")
 
 
-def text_table(table: Table, title: str) -> RichTable:
-    """A table of text as the terminal shows it, which is narrow: without calibration."""
+def _show_claims(findings: Findings, out: Console) -> None:
+    if has_rivals(findings.arms):
+        out.print()
+        title = "side by side, points of accuracy (mean [95 % interval])"
+        out.print(text_table(accuracy_by_arm(findings.arms), title))
+    if findings.claims:
+        out.print()
+        out.print(claim_table([claim for claim in findings.claims if claim.role != LEVEL]))  # tables show the levels
+    elif (findings.selected["status"] == COMPLETE).any():
+        out.print("\nno trial has its baseline: nothing to compare")
+
+
+def frame_table(frame: pd.DataFrame, title: str, *, leaking: Container[str] = ()) -> RichTable:
+    """Show a grouped frame: mean ± sd, and the paired difference to the baseline.
+
+    Args:
+        leaking: the arms of which a trial trains on validation images.
+    """
+    keys = [c for c in frame.columns if c not in ("n", "pairs") and not c.startswith(("val_", "test_"))]
+    table = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for key in keys:
+        table.add_column(key)
+    for name in ("n", "val %", "test %", "pairs", "val diff", "test diff"):
+        table.add_column(name, justify="right")
+    for row in frame.to_dict("records"):
+        leaks = row.get("arm") in leaking or row.get("split") in LEAKING
+        table.add_row(
+            *(f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in keys),
+            str(row["n"]),
+            marked_val(spread(row["val_mean"], row["val_sd"]), leaks),
+            spread(row["test_mean"], row["test_sd"]),
+            str(row["pairs"]) if row["pairs"] else "",
+            marked_val(spread(row["val_difference"], row["val_difference_sd"], signed=True), leaks),
+            spread(row["test_difference"], row["test_difference_sd"], signed=True),
+        )
+    return table
+
+
+def claim_table(claims: Sequence[Claim]) -> RichTable:
+    """Show claims: the mean difference, its interval, the seeds one by one, and the verdict."""
+    table = RichTable(
+        title="Differences in accuracy, points, paired by seed and split (mean [95 % interval])",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("difference", "seeds", "val", "test", "test by seed", "verdict on test"):
+        table.add_column(name)
+    for claim in claims:
+        by_seed = " ".join(points(value, digits=1) for value in claim.test.values)
+        val = marked_val(interval(claim.val), claim.leaking)
+        table.add_row(claim.text, str(len(claim.seeds)), val, interval(claim.test), by_seed, claim.verdict)
+    return table
+
+
+def text_table(table: TextTable, title: str) -> RichTable:
+    """Show a table of text without its calibration: a terminal is narrow."""
     shown = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     kept = [number for number, name in enumerate(table.columns) if not name.endswith("ECE")]
     columns, *rows = (

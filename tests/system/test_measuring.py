@@ -67,7 +67,7 @@ def test_a_study_in_automatic_batches_has_one_size_in_all_rows_which_the_next_st
     prepared = prepared_run(tmp_path / "small" / "grid", auto)
     for number in range(len(prepared.plan.trials)):
         run_one(prepared, number)
-    rows = finish(prepared.run.path)
+    rows = finish(prepared.run.path).results
     (tmp_path / "asked").mkdir()
     (tmp_path / "asked" / "study.toml").write_text(auto)
     usual = ["--experiment", str(tmp_path / "asked"), "--data-root", str(image_folder), "--storage", str(tmp_path)]

@@ -8,8 +8,8 @@ import pytest
 from study.analyse import main
 from study.console import console
 from study.provenance import ROOT
-from study.reporting.summary import Table
 from study.reporting.terminal_report import text_table
+from study.reporting.text_tables import TextTable
 from study.results import load_results
 
 
@@ -118,7 +118,7 @@ def test_a_query_gives_no_arm_another_baseline_than_it_was_planned_against(analy
 
 
 def test_a_table_of_text_is_shown_without_calibration(capsys):
-    console().print(text_table(Table(("arm", "test ECE", "test"), (("[b]a", "0.25", "7"),)), "side by side"))
+    console().print(text_table(TextTable(("arm", "test ECE", "test"), (("[b]a", "0.25", "7"),)), "side by side"))
 
     told = capsys.readouterr().out
     assert "[b]a" in told
@@ -134,9 +134,9 @@ def test_a_query_that_leaves_nothing_is_shown_as_nothing(analyse, finished_run):
 
 
 BAD = {
-    "a query": (["--query", "treshold > 1"], "--query must be a pandas query over the columns; got 'treshold > 1'"),
-    "a query of numbers": (["--query", "seed"], "--query must be a pandas query over the columns; got 'seed'"),
-    "a column": (["--group-by", "treshold"], "--group-by must be one of "),
+    "a query": (["--query", "treshold > 1"], "query must be a pandas query over the columns; got 'treshold > 1'"),
+    "a query of numbers": (["--query", "seed"], "query must be a pandas query over the columns; got 'seed'"),
+    "a column": (["--group-by", "treshold"], "group-by must be one of "),
     "no column": (["--group-by", ","], "--group-by must name a column; got ','"),
     "a format": (["--format", "html"], "--format must be one of csv, latex, table; got 'html'"),
     "images that nobody publishes": (["--with-images"], "--with-images must be given with --publish"),
@@ -214,7 +214,7 @@ def test_publishing_without_results_ends_in_one_line(analyse, broken_run):
     code, _, err = analyse(broken_run, "--publish")
 
     assert code == 2
-    assert "--publish must have results to copy" in err
+    assert "a run must have results to be published" in err
 
 
 def test_a_study_folder_shows_all_its_runs_and_is_done_when_all_are(analyse, finished_run, broken_run, tmp_path):

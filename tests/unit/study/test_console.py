@@ -1,23 +1,14 @@
-import io
 import math
 
-import pandas as pd
 import pytest
-from rich.console import Console
 
 from proxy_attention.errors import ConfigError
-from study.analysis.claims import Claim
-from study.analysis.estimates import estimate
 from study.console import (
     Parser,
     UsageError,
-    claim_table,
     duration,
     fail,
-    frame_table,
-    interval,
     share,
-    spread,
     whole,
 )
 
@@ -85,43 +76,3 @@ DURATIONS = {
 @pytest.mark.parametrize(("seconds", "text"), DURATIONS.items())
 def test_a_duration_is_minutes_and_seconds_then_hours(seconds, text):
     assert duration(seconds) == text
-
-
-def test_a_spread_is_mean_and_standard_deviation():
-    assert spread(83.125, 0.4) == "83.12 ± 0.40"
-    assert spread(0.5, 0.25, signed=True) == "+0.50 ± 0.25"
-    assert spread(83.0, math.nan) == "83.00"
-    assert spread(math.nan, math.nan) == ""
-
-
-def test_an_interval_stands_in_brackets():
-    assert interval(estimate([1.0, 3.0])) == "+2.00 [-10.71, +14.71]"
-    assert interval(estimate([-1.0])) == "-1.00"
-    assert interval(estimate([])) == ""
-
-
-def shown(thing, *, terminal=False):
-    out = io.StringIO()
-    Console(file=out, width=160, force_terminal=terminal).print(thing)
-    return out.getvalue()
-
-
-def test_a_claim_is_shown_with_its_interval_its_pairs_and_its_verdict():
-    line = shown(claim_table([Claim("a - b", (0, 1), estimate([1.0, 3.0]), estimate([0.5, -0.5]))])).splitlines()[-1]
-
-    for words in ("a - b", "2", "+2.00 [-10.71, +14.71]", "+0.00 [", "+0.5 -0.5", "2 seeds: too few to tell"):
-        assert words in line
-
-
-def test_the_val_of_an_audit_is_marked_in_every_table():
-    found = estimate([1.0, 1.0])
-    numbers = {f"{part}_{name}": 1.0 for part in ("val", "test") for name in ("mean", "sd", "difference")}
-    spreads = {"val_difference_sd": 1.0, "test_difference_sd": 1.0}
-    rows = pd.DataFrame([{"arm": arm, "n": 2, "pairs": 2, **numbers, **spreads} for arm in ("honest", "audit")])
-
-    claimed = shown(claim_table([Claim("audit - honest", (0, 1), found, found, leaking=True)]))
-    honest, audit = shown(frame_table(rows, "by arm", leaking={"audit"})).splitlines()[-2:]
-
-    assert claimed.count("+1.00 [+1.00, +1.00] LEAKING") == 1
-    assert audit.count("1.00 ± 1.00 LEAKING") == 2
-    assert "LEAKING" not in honest

@@ -472,7 +472,7 @@ def test_what_the_letters_of_a_sheet_lack_is_a_question_mark():
 # ---- bad input
 
 BAD = {
-    "a query": (["--query", "treshold > 1", "IMAGE"], "--query must be a pandas query over the columns"),
+    "a query": (["--query", "treshold > 1", "IMAGE"], "query must be a pandas query over the columns"),
     "a query of nothing": (["--query", "seed == 9", "IMAGE"], "'seed == 9' holds for none of 8"),
     "a format": (["--format", "xml", "IMAGE"], "--format must be one of csv, json, table; got 'xml'"),
     "a file": (["gone.png"], "IMAGES must be files or folders; there is no 'gone.png'"),

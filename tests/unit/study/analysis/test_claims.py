@@ -287,7 +287,7 @@ def test_a_setting_that_was_tried_twice_counts_once(frame):
 
 
 def test_a_column_that_is_not_there_is_refused(study):
-    with pytest.raises(ConfigError, match=r"--group-by must be one of .*; got 'treshold'.*threshold"):
+    with pytest.raises(ConfigError, match=r"group-by must be one of .*; got 'treshold'.*threshold"):
         group(study, ["treshold"])
 
 
@@ -553,14 +553,14 @@ def test_a_query_picks_rows(study):
 
 @pytest.mark.parametrize("expression", ["", "threshold >", "treshold > 0.5", "threshold == @x", "import os"])
 def test_a_query_that_pandas_cannot_read_is_refused_in_one_line(study, expression):
-    with pytest.raises(ConfigError, match="--query must be a pandas query over the columns; got ") as caught:
+    with pytest.raises(ConfigError, match="query must be a pandas query over the columns; got ") as caught:
         query(study, expression)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("expression", ["1 + 1", "seed", "val_accuracy + 1", "seed = 3", "True"])
 def test_a_query_that_is_not_true_or_false_of_each_row_is_refused(study, expression):
-    with pytest.raises(ConfigError, match="--query must be a pandas query over the columns; got "):
+    with pytest.raises(ConfigError, match="query must be a pandas query over the columns; got "):
         query(study, expression)
 
 

@@ -109,7 +109,7 @@ def test_the_audit_writes_every_row(finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
     (run / "results.csv").unlink()
 
-    rows = finish(run)
+    rows = finish(run).results
 
     assert len(rows) == 8
     assert list(pd.read_csv(run / "results.csv")["trial_id"]) == list(rows["trial_id"])

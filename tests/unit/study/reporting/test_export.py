@@ -76,14 +76,14 @@ def test_the_command_line_exports_what_a_query_picks(finished_run, tmp_path, cap
 def test_a_folder_that_holds_something_is_left_alone(finished_run, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
 
-    with pytest.raises(ConfigError, match=r"^--export-proxies must name a new or empty folder; got "):
+    with pytest.raises(ConfigError, match=r"^the folder for proxies must be new or empty; got "):
         export_proxies(finished_run, [proxied(finished_run)[0].trial_id], tmp_path)
 
 
 def test_trials_without_proxies_are_named_as_the_trouble(finished_run, tmp_path):
     plain = [trial.trial_id for trial in RunFolder(finished_run).read_plan().trials if not trial.config.has_proxies]
 
-    with pytest.raises(ConfigError, match="must have a complete trial that made proxies"):
+    with pytest.raises(ConfigError, match="must be a complete trial that made proxies"):
         export_proxies(finished_run, plain, tmp_path / "out")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from proxy_attention.proxies.step import EXAMPLES, Examples
 from proxy_attention.saliency.registry import METHODS
-from study.analysis.findings import Run
+from study.analysis.findings import Findings
 from study.execution.tensorboard import PADDING, sheet
 from study.reporting.proxy_sheets import CELL, GAP, line_ups
 from study.reporting.report import render
@@ -65,7 +65,7 @@ def folder(run, number):
 
 
 def found(run):
-    return line_ups(Run.read(run))
+    return line_ups(Findings.of(run))
 
 
 def change(run, number, **values):
@@ -141,7 +141,7 @@ def test_a_trial_that_kept_other_images_or_another_step_is_named_and_not_mixed_i
 
     assert [lane.method for lane in first.lanes] == ["layercam", "scorecam"]
     assert first.elsewhere == ("gradcam",)
-    assert "Not shown, for their trials kept other images or none: gradcam." in render(copy)
+    assert "Not shown, for their trials kept other images or none: gradcam." in render(Findings.of(copy))
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x89PNG\r\n", "small"], ids=["empty", "head", "of another size"])
@@ -165,11 +165,11 @@ def test_trials_that_differ_in_more_than_the_method_do_not_share_a_line_up(copy)
 
 def test_a_run_of_one_method_has_no_line_up(finished_run):
     assert found(finished_run) == []
-    assert "The same images under every method" not in render(finished_run)
+    assert "The same images under every method" not in render(Findings.of(finished_run))
 
 
 def test_a_report_shows_each_method_with_words_for_those_who_cannot_see(swept):
-    source = render(swept)
+    source = render(Findings.of(swept))
 
     assert "The same images under every method" in source
     for lane in found(swept)[0].lanes:
@@ -184,7 +184,7 @@ def test_names_in_a_line_up_are_shown_and_never_run(copy):
         rows = json.loads((folder(copy, number) / "proxies.json").read_text())["rows"]
         change(copy, number, rows=[{**row, "true": script, "image": f'"><{script}'} for row in rows])
 
-    source = render(copy)
+    source = render(Findings.of(copy))
 
     assert "<script" not in source
     assert "<span>&lt;script&gt;alert(1)<br>" in source

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from study.analysis.arms import MEASURES
+from study.analysis.arm_statistics import MEASURES, explanation_statistics
 from study.analysis.claims import PRIMARY, Claim, claims
 from study.analysis.estimates import estimate
-from study.analysis.findings import Run
+from study.analysis.findings import Findings
 from study.analysis.importance import importances
 from study.analysis.pairs import with_baselines
-from study.reporting import summary as evidence
-from study.reporting.arm_tables import explained
+from study.reporting import claim_tables, run_tables, summary
+from study.reporting.arm_tables import explanations_by_arm
 from study.reporting.report import finish, render, write_report
 from study.reporting.terminal_report import show
 from study.results import load_results
@@ -72,7 +72,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def source(finished_run):
     """The report of the finished run. Read only."""
-    return render(finished_run)
+    return render(Findings.of(finished_run))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_every_run_ends_with_its_report(finished_run, source):
 
 
 def test_the_same_files_give_the_same_bytes_wherever_they_lie(copy, finished_run):
-    assert write_report(copy).read_bytes() == (finished_run / "report.html").read_bytes()
+    assert write_report(Findings.of(copy)).read_bytes() == (finished_run / "report.html").read_bytes()
 
 
 def test_a_report_needs_nothing_from_elsewhere(page, source):
@@ -135,14 +135,12 @@ def test_a_report_has_all_its_parts(page):
 
 
 def test_under_five_seeds_the_verdict_is_that_they_are_too_few_and_the_pairs_are_shown(finished_run, page):
-    run = Run.read(finished_run)
-    primary = run.answers[0]
+    run = Findings.of(finished_run)
+    primary = run.claims[0]
 
-    assert evidence.headline(run).startswith(
-        "2 seeds are too few to tell. Test accuracy with proxies minus that of the"
-    )
-    assert evidence.headline(run) in page.text
-    pairs = evidence.pairs(run.answers)
+    assert summary.headline(run).startswith("2 seeds are too few to tell. Test accuracy with proxies minus that of the")
+    assert summary.headline(run) in page.text
+    pairs = claim_tables.primary_by_seed(run.claims)
     assert [row[0] for row in pairs.rows] == ["0", "1"]
     assert [float(row[2].replace("\N{MINUS SIGN}", "-")) for row in pairs.rows] == pytest.approx(
         primary.test.values, abs=0.005
@@ -167,13 +165,13 @@ def test_a_verdict_is_told_with_the_same_care_whichever_way_it_goes(finished_run
     found = estimate(differences)
     claim = Claim("proxies - baseline", tuple(range(len(differences))), found, found, role=PRIMARY)
 
-    run = dataclasses.replace(Run.read(finished_run), answers=[claim])
+    run = dataclasses.replace(Findings.of(finished_run), claims=[claim])
 
-    assert evidence.headline(run).replace("\N{NO-BREAK SPACE}", " ") == said
+    assert summary.headline(run).replace("\N{NO-BREAK SPACE}", " ") == said
 
 
 def test_attention_is_set_against_chance_in_words(finished_run):
-    said = evidence.sentences(Run.read(finished_run).answers)
+    said = summary.sentences(Findings.of(finished_run).claims)
 
     assert len(said) == 2
     assert said[0].startswith("The setting that was best on val (threshold 0.")
@@ -184,19 +182,19 @@ def test_attention_is_set_against_chance_in_words(finished_run):
 def test_an_arm_called_saliency_is_not_told_as_the_attention():
     found = estimate([1.0])
 
-    assert evidence.sentences([Claim("saliency - baseline", (0,), found, found)]) == []
+    assert summary.sentences([Claim("saliency - baseline", (0,), found, found)]) == []
 
 
 def test_that_val_flatters_is_told_only_of_a_setting_that_was_chosen_on_it(page, rivals):
     assert "so its val flatters it" in page.text
-    assert "so its val flatters it" not in Page(render(rivals)).text
+    assert "so its val flatters it" not in Page(render(Findings.of(rivals))).text
 
 
 def test_the_one_seed_of_a_search_cannot_judge_what_it_chose(finished_run):
-    run = Run.read(finished_run)
+    run = Findings.of(finished_run)
     search = dataclasses.replace(run.plan, search="random", seeds=(0,))
 
-    said = evidence.headline(dataclasses.replace(run, plan=search, answers=[]))
+    said = summary.headline(dataclasses.replace(run, plan=search, claims=[]))
 
     assert said.startswith("No verdict: the one seed of this run chose the settings")
 
@@ -214,14 +212,15 @@ def test_every_claim_has_a_row(finished_run, page):
 
 
 def small_run(plan, scope, epochs):
-    return Run(plan=plan, folder=None, rows=scope, scope=scope, epochs=epochs, reports={}, answers=[])
+    whole = dict.fromkeys(("results", "rows", "selected", "scope"), scope)
+    return Findings(plan=plan, run=None, epochs=epochs, arms=[], explanations=[], claims=[], tables={}, **whole)
 
 
 def test_the_epochs_to_an_accuracy_are_the_median_over_trials_and_how_many_reached_it(finished_run):
     scope = pd.DataFrame(
         [("baseline", 100.0, "fixed"), ("proxy", 0, "fixed"), ("proxy", 0, "fixed"), ("proxy", 0, "fixed")],
         columns=["arm", "val_accuracy", "split"],
-    )
+    ).assign(trial_id=["a", "b", "c", "d"])
     values = {"a": [80, 95, 100], "b": [90, 96, 97], "c": [91, 94, 94], "d": [10, 89, 90]}
     epochs = pd.DataFrame(
         [
@@ -232,7 +231,7 @@ def test_the_epochs_to_an_accuracy_are_the_median_over_trials_and_how_many_reach
         columns=["arm", "trial_id", "epoch", "val_accuracy"],
     )
 
-    table = evidence.epochs_to(small_run(RunFolder(finished_run).read_plan(), scope, epochs))
+    table = run_tables.epochs_to_accuracy(small_run(RunFolder(finished_run).read_plan(), scope, epochs))
 
     assert table.columns == ("arm", "val 90.0 %", "val 95.0 %", "val 100.0 %")
     assert table.rows == (
@@ -245,16 +244,16 @@ def test_steps_that_were_skipped_are_told_and_the_trials_that_took_none():
     rows = [("baseline", False, False), ("a", True, False), ("a", False, True), ("b", False, True), ("c", True, False)]
     epochs = pd.DataFrame(rows, columns=["trial_id", "proxy_step", "step_skipped"])
 
-    assert evidence.skipped(epochs) == (
+    assert summary.skipped_steps(epochs) == (
         "2 of 4 proxy steps were skipped, because validation accuracy had not stalled; 1 of 3 trials took none."
     )
-    assert evidence.skipped(epochs[epochs["trial_id"].isin(["baseline", "c"])]) == ""
-    assert evidence.skipped(epochs[:0]) == ""
+    assert summary.skipped_steps(epochs[epochs["trial_id"].isin(["baseline", "c"])]) == ""
+    assert summary.skipped_steps(epochs[:0]) == ""
 
 
 def test_a_report_and_the_tables_tell_of_skipped_steps(copy, capsys):
     told = "1 of 6 proxy steps were skipped, because validation accuracy had not stalled; 1 of 6 trials took none."
-    assert told not in render(copy)
+    assert told not in render(Findings.of(copy))
     trial = next(trial for trial in RunFolder(copy).read_plan().trials if trial.config.has_proxies)
     file = RunFolder(copy).trial(trial.trial_id).epochs_file
     epochs = json.loads(file.read_text())
@@ -262,15 +261,15 @@ def test_a_report_and_the_tables_tell_of_skipped_steps(copy, capsys):
         json.dumps([{**epoch, "step_skipped": epoch["proxy_step"], "proxy_step": False} for epoch in epochs])
     )
 
-    show(copy)
+    show(Findings.of(copy))
 
-    assert told in Page(render(copy)).text
+    assert told in Page(render(Findings.of(copy))).text
     assert told in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_a_run_cost_is_told_by_arm(finished_run):
     results = load_results(finished_run)
-    table = evidence.cost(Run.read(finished_run))
+    table = run_tables.cost_by_arm(Findings.of(finished_run))
 
     assert [row[:2] for row in table.rows] == [("baseline", "2"), ("proxy", "4"), ("random-mask", "2"), ("all", "8")]
     assert table.rows[0][2].startswith(f"{results['train_seconds'][results['arm'] == 'baseline'].mean():.2f} ± ")
@@ -278,7 +277,7 @@ def test_what_a_run_cost_is_told_by_arm(finished_run):
 
 
 def test_what_is_not_complete_is_counted_and_named_with_its_error(broken_run):
-    page = Page(render(broken_run))
+    page = Page(render(Findings.of(broken_run)))
     rows = load_results(broken_run).set_index("status")
 
     assert "1 of 4 trials are complete" in page.text
@@ -291,7 +290,7 @@ def test_what_is_not_complete_is_counted_and_named_with_its_error(broken_run):
 def test_a_run_in_which_nothing_ran_has_a_report(prepared_run, tmp_path):
     prepared = prepared_run(tmp_path / "small" / "grid")
 
-    text = Page(write_report(prepared.run.path).read_text(encoding="utf-8")).text
+    text = Page(write_report(Findings.of(prepared.run.path)).read_text(encoding="utf-8")).text
 
     assert "0 of 8 trials are complete" in text
     assert "No verdict" in text
@@ -330,7 +329,7 @@ def test_an_older_run_without_bins_and_sheets_has_a_report_without_them(copy):
         (folder / "report.json").write_text(json.dumps(report))
         (folder / "proxies.png").unlink(missing_ok=True)
 
-    text = Page(render(copy)).text
+    text = Page(render(Findings.of(copy))).text
 
     assert "Calibration on test" not in text
     assert "Wrong images" not in text
@@ -344,7 +343,7 @@ def test_a_damaged_sheet_is_left_out(copy, damage):
         if file.exists():
             file.write_bytes(file.read_bytes()[:500] if damage == "truncated" else damage)
 
-    assert "Wrong images" not in Page(render(copy)).text
+    assert "Wrong images" not in Page(render(Findings.of(copy))).text
 
 
 # ---- what others wrote
@@ -367,7 +366,7 @@ def hostile(prepared_run, run_one, own_images, study_text, tmp_path):
 
 
 def test_scripts_in_names_questions_and_errors_are_shown_and_never_run(hostile):
-    page = Page(render(hostile))
+    page = Page(render(Findings.of(hostile)))
 
     assert "script" not in page.tags
     assert page.text.count(f"{SCRIPT}</script>") >= 2  # the question, and study.toml
@@ -383,7 +382,7 @@ def test_a_class_that_is_a_script_is_named_beside_its_wrong_images(hostile):
     rows = json.loads((folder / "proxies.json").read_text())["rows"]
     change(folder / "proxies.json", rows=[{**row, "true": SCRIPT, "image": f"{SCRIPT}.png"} for row in rows])
 
-    page = Page(render(hostile))
+    page = Page(render(Findings.of(hostile)))
 
     assert f"true {SCRIPT}" in page.text
     assert "script" not in page.tags
@@ -392,7 +391,7 @@ def test_a_class_that_is_a_script_is_named_beside_its_wrong_images(hostile):
 def test_a_name_that_is_no_text_is_shown_with_what_can_be_shown(copy):
     change(copy / "plan.json", question="a\udcffb")
 
-    assert "a?b" in Page(write_report(copy).read_text(encoding="utf-8")).text
+    assert "a?b" in Page(write_report(Findings.of(copy)).read_text(encoding="utf-8")).text
 
 
 # ---- LEAKING
@@ -405,7 +404,7 @@ def test_an_arm_that_trains_on_validation_images_is_marked_wherever_its_val_stan
     for number in (0, 1, 4):  # the baseline, a proxy, the audit
         run_one(prepared, number)
 
-    page = Page(render(prepared.run.path))
+    page = Page(render(Findings.of(prepared.run.path)))
 
     assert "LEAKING: audit trained on validation images" in page.text
     assert "audit (LEAKING)" in page.drawn_words  # the curves
@@ -457,7 +456,7 @@ def minus(value):
 
 def test_rivals_stand_side_by_side_with_their_differences_to_the_baseline_and_to_their_twin(rivals):
     test = load_results(rivals).set_index("arm")["test_accuracy"]
-    page = Page(render(rivals))
+    page = Page(render(Findings.of(rivals)))
 
     table = {row[0]: row[1:] for row in [row for row in page.rows if len(row) == 7][:6]}
     assert list(table) == ["arm", "baseline", "proxy", "rival", "both", "less"]
@@ -469,8 +468,8 @@ def test_rivals_stand_side_by_side_with_their_differences_to_the_baseline_and_to
 
 
 def test_the_report_tells_every_comparison_of_rivals_over_how_many_and_that_training_sets_differ(rivals):
-    page = Page(render(rivals))
-    answers = Run.read(rivals).answers
+    page = Page(render(Findings.of(rivals)))
+    answers = Findings.of(rivals).claims
 
     assert [claim.text for claim in answers] == [
         "proxies - baseline",
@@ -487,7 +486,10 @@ def test_the_report_tells_every_comparison_of_rivals_over_how_many_and_that_trai
 
 
 def test_what_ran_tells_the_training_images_of_every_arm(rivals):
-    assert dict(evidence.facts(Run.read(rivals)))["data"] == "folder: 4 classes, 16 or 32 train, 8 val, 16 test images"
+    assert (
+        dict(run_tables.facts(Findings.of(rivals)))["data"]
+        == "folder: 4 classes, 16 or 32 train, 8 val, 16 test images"
+    )
 
 
 def test_a_report_names_a_weights_file_by_no_folder_of_this_machine(copy):
@@ -499,7 +501,7 @@ def test_a_report_names_a_weights_file_by_no_folder_of_this_machine(copy):
             trial["config"] |= {"schedule": schedule, "threshold": 0.3, "mask": "saliency", "weights": "/far/away/w.pt"}
     change(copy / "plan.json", trials=plan["trials"])
 
-    page = Page(render(copy))
+    page = Page(render(Findings.of(copy)))
 
     assert [row[0] for row in page.rows if row[0] in ("w.pt", "/far/away/w.pt")] == ["w.pt"]
     assert "weights w.pt" in page.text
@@ -515,13 +517,13 @@ def test_the_report_says_over_how_many_claims_holm_went(copy, page):
         change(folder / "report.json", test_accuracy=float(number * number))
 
     assert "is adjusted by Holm. " in page.text  # on 16 test images no difference of these varied: there is no p
-    assert "is adjusted by Holm, over 4 claims. " in Page(render(copy)).text
+    assert "is adjusted by Holm, over 4 claims. " in Page(render(Findings.of(copy))).text
 
 
 def test_the_terminal_shows_rivals_side_by_side_and_a_control_alone_as_ever(rivals, finished_run, capsys):
-    show(rivals)
+    show(Findings.of(rivals))
     told = capsys.readouterr().out
-    show(finished_run)
+    show(Findings.of(finished_run))
 
     assert "side by side" in told
     assert "(to rival)" in told
@@ -530,16 +532,16 @@ def test_the_terminal_shows_rivals_side_by_side_and_a_control_alone_as_ever(riva
 
 def judged_run(finished_run, **values):
     """The finished run, as if its trials had been judged so."""
-    run = Run.read(finished_run)
+    run = Findings.of(finished_run)
     columns = {**dict.fromkeys(MEASURES, float("nan")), "judged_by": "eigengradcam", "judged_images": 16, **values}
     rows = run.rows.assign(**columns)
-    return dataclasses.replace(run, rows=rows, scope=rows)
+    return dataclasses.replace(run, rows=rows, scope=rows, explanations=explanation_statistics(rows, rows))
 
 
 def test_how_well_models_are_explained_is_told_measure_by_measure_by_whom_and_which_way_is_better(finished_run):
     values = [0.5, 0.6, 0.6, 0.25, 0.25, 0.5, 0.3, 0.25]  # of each seed baseline, two settings, control
 
-    found = explained(judged_run(finished_run, deletion_auc=values))
+    found = explanations_by_arm(judged_run(finished_run, deletion_auc=values))
 
     assert found.judges == "by eigengradcam on 16 test images a trial"
     ((title, table),) = found.measures
@@ -552,18 +554,18 @@ def test_how_well_models_are_explained_is_told_measure_by_measure_by_whom_and_wh
 
 
 def test_models_that_nobody_judged_have_no_part_of_their_own(finished_run, copy):
-    assert explained(judged_run(finished_run, judged_by=None, judged_images=0)) is None
+    assert explanations_by_arm(judged_run(finished_run, judged_by=None, judged_images=0)) is None
     for folder in folders(copy):
         change(folder / "report.json", **dict.fromkeys([*MEASURES, "judged_by"]), judged_images=0)
 
-    assert "Is it explained better?" not in Page(render(copy)).text
+    assert "Is it explained better?" not in Page(render(Findings.of(copy))).text
 
 
 def test_models_that_were_judged_have_a_table_a_measure(copy):
     for folder in folders(copy):
         change(folder / "report.json", insertion_auc=0.5, judged_by=SCRIPT, judged_images=16)
 
-    page = Page(render(copy))
+    page = Page(render(Findings.of(copy)))
 
     assert "Is it explained better?" in page.text
     assert "Insertion: higher is better" in page.text
@@ -580,7 +582,7 @@ def test_a_report_that_cannot_be_drawn_loses_neither_the_rows_nor_the_run(copy, 
         change(folder / "report.json", confusion="no matrix")
 
     with caplog.at_level(logging.WARNING):
-        results = finish(copy)
+        results = finish(copy).results
 
     assert len(results) == 8
     assert pd.read_csv(copy / "results.csv")["trial_id"].tolist() == results["trial_id"].tolist()

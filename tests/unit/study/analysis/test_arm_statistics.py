@@ -4,10 +4,12 @@ import pandas as pd
 import pytest
 
 from proxy_attention.config import DEFAULTS, PROXY_FIELDS, TrialConfig
-from study.analysis.arms import MEASURES, arm_statistics, judged, worth_a_table
+from study.analysis.arm_statistics import MEASURES, arm_statistics, explanation_statistics, has_rivals
+from study.analysis.arms import arms_of
+from study.analysis.contrasts import TrialIndex
 from study.analysis.estimates import estimate
-from study.analysis.pairs import Trials, sides, with_baselines
-from study.reporting.arm_tables import side_by_side
+from study.analysis.pairs import with_baselines
+from study.reporting.arm_tables import accuracy_by_arm
 from study.results import COLUMNS, JUDGED, METRICS
 
 CUT = {"augment": "cutmix"}
@@ -75,7 +77,7 @@ def complete(rows):
 
 def shown(rows):
     """The table of these rows as lists of text, by arm."""
-    return {row[0]: list(row[1:]) for row in side_by_side(arm_statistics(rows, complete(rows))).rows}
+    return {row[0]: list(row[1:]) for row in accuracy_by_arm(arm_statistics(rows, complete(rows))).rows}
 
 
 def test_a_side_has_its_accuracy_and_its_differences_to_the_baseline_and_to_its_twin(study):
@@ -84,10 +86,10 @@ def test_a_side_has_its_accuracy_and_its_differences_to_the_baseline_and_to_its_
     assert list(found) == ["baseline", "proxy", "rival", "both"]
     assert [side.trials for side in found.values()] == [2, 2, 2, 1]
     assert [side.test.mean for side in found.values()] == [65.0, 67.0, 68.0, 76.0]
-    assert found["proxy"].to_baseline == found["proxy"].to_twin == estimate([1.0, 3.0])
-    assert (found["rival"].to_baseline.values, found["rival"].to_twin.values) == ((2.0, 4.0), ())
-    assert (found["both"].to_baseline.values, found["both"].to_twin.values) == ((6.0,), (4.0,))
-    assert [(side.baseline, side.twin) for side in found.values()] == [
+    assert found["proxy"].to_baseline == found["proxy"].to_counterpart == estimate([1.0, 3.0])
+    assert (found["rival"].to_baseline.values, found["rival"].to_counterpart.values) == ((2.0, 4.0), ())
+    assert (found["both"].to_baseline.values, found["both"].to_counterpart.values) == ((6.0,), (4.0,))
+    assert [(side.baseline, side.counterpart) for side in found.values()] == [
         ("", ""),
         ("baseline", "baseline"),
         ("baseline", ""),
@@ -129,7 +131,7 @@ def test_a_searched_augmentation_has_a_row_a_level_and_the_first_is_the_baseline
         ("proxy", 0, 76.0, CUT),
     )
 
-    table = side_by_side(arm_statistics(rows, rows))
+    table = accuracy_by_arm(arm_statistics(rows, rows))
 
     assert table.columns[-2] == "test \N{MINUS SIGN} augment none [95 %]"
     assert [(row[0], *row[-2:]) for row in table.rows] == [
@@ -143,7 +145,7 @@ def test_a_searched_augmentation_has_a_row_a_level_and_the_first_is_the_baseline
 def test_a_range_of_which_many_values_were_drawn_has_no_row_a_level(frame):
     rows = frame(*(("baseline", 0, 70.0, {"train_fraction": number / 10}) for number in range(1, 10)))
 
-    assert [side.name for side in sides(rows)] == ["baseline"]
+    assert [side.name for side in arms_of(rows)] == ["baseline"]
 
 
 def test_weights_are_called_by_the_name_of_their_file(frame):
@@ -151,7 +153,7 @@ def test_weights_are_called_by_the_name_of_their_file(frame):
         ("baseline", 0, 70.0, {"weights": "none"}), ("baseline", 0, 80.0, {"weights": "/a/b/lite0.safetensors"})
     )
 
-    assert [side.name for side in sides(rows)] == ["weights none", "weights lite0.safetensors"]
+    assert [side.name for side in arms_of(rows)] == ["weights none", "weights lite0.safetensors"]
 
 
 def test_an_audit_is_marked_and_set_against_the_honest_baseline_which_is_no_twin(frame):
@@ -182,15 +184,15 @@ def test_the_table_says_where_a_difference_is_to_other_data(frame):
 def test_a_baseline_of_another_split_is_none(frame):
     rows = frame(("baseline", 0, 70.0, {}), ("rival", 0, 72.0, {**CUT, "split_digest": "another"}))
 
-    assert Trials(rows).baseline(rows.iloc[1].to_dict(), sides(rows)[1]) is None
+    assert TrialIndex(rows).baseline(rows.iloc[1].to_dict(), arms_of(rows)[1]) is None
     assert shown(rows)["rival"][-2] == ""
 
 
 def test_a_table_is_worth_it_where_an_arm_was_trained_otherwise_than_the_baseline(study, frame):
     control = frame(("baseline", 0, 70.0, {}), ("proxy", 0, 71.0, {}), ("masked", 0, 71.0, {"mask": "random"}))
 
-    assert worth_a_table(arm_statistics(study, complete(study)))
-    assert not worth_a_table(arm_statistics(control, control))
+    assert has_rivals(arm_statistics(study, complete(study)))
+    assert not has_rivals(arm_statistics(control, control))
 
 
 def measured(frame, **changes):
@@ -205,9 +207,9 @@ def measured(frame, **changes):
 def test_explanations_are_compared_with_those_of_the_baseline_of_each_seed(frame):
     rows = measured(frame)
 
-    found = judged(rows, rows)
+    found = explanation_statistics(rows, rows)
 
-    assert [(each.measure, each.name) for each in found] == [("insertion_auc", "baseline"), ("insertion_auc", "proxy")]
+    assert [(each.measure, each.arm) for each in found] == [("insertion_auc", "baseline"), ("insertion_auc", "proxy")]
     assert found[0].value.values == (0.5, 0.4)
     assert found[0].to_baseline.n == 0
     assert found[1].to_baseline.values == pytest.approx((0.1, 0.3))
@@ -217,20 +219,20 @@ def test_explanations_are_compared_with_those_of_the_baseline_of_each_seed(frame
 def test_what_another_judged_or_nobody_is_in_no_difference(frame, changes):
     rows = measured(frame, **changes)
 
-    assert judged(rows, rows)[1].to_baseline.values == pytest.approx((0.1,))
+    assert explanation_statistics(rows, rows)[1].to_baseline.values == pytest.approx((0.1,))
 
 
 def test_a_baseline_that_was_not_judged_leaves_no_difference(frame):
     rows = frame(("baseline", 0, 70.0, {}), ("proxy", 0, 71.0, {**JUDGE, "pointing_game": 0.5}))
 
-    (found,) = judged(rows, rows)
+    (found,) = explanation_statistics(rows, rows)
 
-    assert (found.measure, found.name, found.to_baseline.n) == ("pointing_game", "proxy", 0)
+    assert (found.measure, found.arm, found.to_baseline.n) == ("pointing_game", "proxy", 0)
 
 
 def test_where_nothing_was_judged_there_is_nothing_to_tell(study):
-    assert judged(study, study) == []
-    assert judged(study.drop(columns=list(MEASURES)), study.drop(columns=list(MEASURES))) == []
+    assert explanation_statistics(study, study) == []
+    assert explanation_statistics(study.drop(columns=list(MEASURES)), study.drop(columns=list(MEASURES))) == []
 
 
 def test_of_every_measure_that_is_reported_it_is_known_which_way_is_better():
