@@ -53,8 +53,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What was read of one image: a hash of its pixels, or what is wrong with it."""
+class _Examined:
+    """One image after decoding: a hash of its pixels, or its kind of fault and the reason."""
 
     pixels: bytes
     trouble: tuple[str, str] | None = None
@@ -80,19 +80,19 @@ def check(
     found = [Finding(NO_IMAGE, name, "no image by its name") for name in stray]
     groups: dict[bytes, list[int]] = {}
     first: dict[bytes, int] = {}
-    for i, seen in enumerate(_read(catalogue, progress)):
-        if seen.trouble is not None:
-            found.append(Finding(seen.trouble[0], catalogue.names[i], seen.trouble[1]))
-        elif seen.pixels in first:
-            groups.setdefault(seen.pixels, [first[seen.pixels]]).append(i)
+    for i, examined in enumerate(_read(catalogue, progress)):
+        if examined.trouble is not None:
+            found.append(Finding(examined.trouble[0], catalogue.names[i], examined.trouble[1]))
+        elif examined.pixels in first:
+            groups.setdefault(examined.pixels, [first[examined.pixels]]).append(i)
         else:
-            first[seen.pixels] = i
+            first[examined.pixels] = i
     parted = splits if splits is not None else ["test" if own else "train" for own in catalogue.own_test]
     drawn = len(set(parted)) < 2
     for group in groups.values():
         found += _of_group(catalogue, group, parted, drawn=drawn)
     if unlisted is not None:
-        troubles = [seen.trouble for seen in _read(unlisted, progress)]
+        troubles = [examined.trouble for examined in _read(unlisted, progress)]
         found += [Finding(trouble[0], unlisted.names[i], trouble[1]) for i, trouble in enumerate(troubles) if trouble]
     return sorted(found, key=lambda one: (tuple(KINDS).index(one.kind), one.file, one.other))
 
@@ -111,13 +111,15 @@ def _of_group(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str],
             yield Finding(again if splits[i] == splits[home] else LEAK, names[i], names[home])
 
 
-def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Seen]:
+def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Examined]:
     """Every image in order; they are read and decoded in threads."""
     total, done = len(catalogue.names), 0
     chunks = (range(begin, min(begin + CHUNK, total)) for begin in range(0, total, CHUNK))
     with warnings.catch_warnings():  # Pillow warns of odd files: what matters becomes a finding
         warnings.simplefilter("ignore")
-        parts = map_prefetched(lambda c: [_look(catalogue, i) for i in c], chunks, threads=THREADS, depth=2 * THREADS)
+        parts = map_prefetched(
+            lambda c: [_examine(catalogue, i) for i in c], chunks, threads=THREADS, depth=2 * THREADS
+        )
         for part in parts:
             yield from part
             done += len(part)
@@ -125,21 +127,23 @@ def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Seen]:
                 progress(done, total)
 
 
-def _look(catalogue: Catalogue, i: int) -> _Seen:
+def _examine(catalogue: Catalogue, i: int) -> _Examined:
     """Read one image, decode it, and see that it is whole."""
     try:
         content = catalogue.read(i)
         image = catalogue.decode(content)
         if catalogue.form == "file" and (lacks := missing(content)):
-            return _Seen(b"", (BROKEN, lacks))
+            return _Examined(b"", (BROKEN, lacks))
     except UnidentifiedImageError:
         if not content or content.startswith(BEGINNINGS):
-            return _Seen(b"", (BROKEN, missing(content) or "damaged: begins as an image does" if content else "empty"))
-        return _Seen(b"", (NO_IMAGE, "no image by its content"))
+            return _Examined(
+                b"", (BROKEN, missing(content) or "damaged: begins as an image does" if content else "empty")
+            )
+        return _Examined(b"", (NO_IMAGE, "no image by its content"))
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return _Seen(b"", (BROKEN, " ".join(reason.split()) or type(error).__name__))
-    return _Seen(_digest(image))
+        return _Examined(b"", (BROKEN, " ".join(reason.split()) or type(error).__name__))
+    return _Examined(_digest(image))
 
 
 def _digest(image: Image.Image) -> bytes:

@@ -806,10 +806,11 @@ def test_ctrl_c_exits_with_130_and_tells_how_to_go_on(run, known, server, tmp_pa
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_data as here
 import torchvision.datasets.utils
-from proxy_attention.data.registry import SOURCES, Archive
+from proxy_attention.data.registry import SOURCES
+from proxy_attention.data.source import Archive
 SOURCES["four"] = here.row({archives!r})
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.utime")
 
@@ -865,7 +866,9 @@ def test_a_kill_at_any_point_loses_nothing_and_the_next_call_completes(server, i
     one_of_each = {Path(name).parent: (name, content) for name, content in tree(image_folder).items()}
     known = publish(server, dict(one_of_each.values()))
     server.silent = 2  # torchvision asks twice
-    script = SCRIPT.format(tests=str(ROOT / "tests" / "unit" / "study"), archives=archives(server), step=5)
+    script = SCRIPT.format(
+        tests=[str(ROOT / "tests"), str(ROOT / "tests" / "unit" / "study")], archives=archives(server), step=5
+    )
 
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
