@@ -1,20 +1,36 @@
-"""One trial as a frozen value, with the law of every field; knows no data set, model or method by name.
+"""One trial as a frozen value, with each field declared once; knows no data set, model or method by name.
 
 Names (of a model, a method, a data set) are checked against their tables by ``proxy_attention.validation.check``,
-because tables live above this file.
+because tables live above this file. Every list of fields in the project is read from the declarations here.
 """
 
 import dataclasses
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
+from proxy_attention.config_fields import (
+    FLAG,
+    NAME,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_FRACTION,
+    PROPER_FRACTION,
+    UNIT_INTERVAL,
+    Enters,
+    FieldRule,
+    Role,
+    count,
+    count_or_none,
+    count_or_text,
+    declarations_of,
+    field_of,
+    proxy_field,
+)
 from proxy_attention.errors import ConfigError
 from proxy_attention.schedule import Schedule
 
@@ -24,66 +40,210 @@ LAST = "last"
 LEAKING = frozenset({"redrawn", "merged"})
 """Audit splits that train on validation images; whatever shows them says LEAKING."""
 
+_SIZE = FieldRule("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096)
+_SIGMA = FieldRule("a sigma in pixels in [0, 256]", (float,), lambda value: 0 <= value <= 256)
+_LARGEST_SEED = 2**63 - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """Everything that decides a trial, apart from the images themselves. DESIGN of each field: README, "Fields".
+    """Everything that decides a trial, apart from the images themselves.
 
-    Raises: ConfigError if a field breaks its law.
+    Raises: ConfigError if a field breaks its rule.
     """
 
-    dataset: str = "fashion-mnist-sample"
-    model: str = "resnet18"
-    weights: str = "none"
-    image_size: int = 64
-    schedule: str = "20"
+    dataset: str = field_of(
+        "fashion-mnist-sample",
+        NAME,
+        "a [data set](#data-sets) by name, in `--data-root` or `data/<name>`; or `folder`, with `--data-root`",
+        Role.CATALOGUE,
+        Role.HELD_OUT,
+        Role.MODEL,
+        enters=Enters.NEVER,  # the digest of its images does
+    )
+    model: str = field_of("resnet18", NAME, "any timm classifier", Role.MODEL, Role.STEP_MEMORY)
+    weights: str = field_of(
+        "none",
+        NAME,
+        "`none`, `imagenet` (timm's hub), or a file (safetensors or a state dict), of which the head is replaced",
+        Role.MODEL,
+        Role.STEP_MEMORY,
+        Role.RIVAL,
+    )
+    image_size: int = field_of(
+        64, _SIZE, "side of the images; small sizes keep a map of at least 4x4", Role.MODEL, Role.STEP_MEMORY
+    )
+    schedule: str = field_of(
+        "20",
+        None,
+        "such as `20,p,19`: a number is that many epochs, `p` one epoch that ends with a proxy step; `p?` is an epoch,"
+        " too, and a proxy step only if validation accuracy has stalled: `5,p?,4` is 10 epochs",
+        Role.MODEL,
+        enters=Enters.NEVER,  # its epochs and steps do, each where it comes
+    )
     # what a proxy is made of
-    threshold: float = 0.5
-    weight: float = 0.5
-    subset: float = 1.0
-    subset_decay: float = 1.0
-    patience: int = 2
-    saliency: str = "gradcam"
-    feature_layer: str = LAST
-    eigen_smooth: bool = False
-    explain: str = "predicted"
-    mask: str = "saliency"
-    replacement: str = "multiply"
-    scope: str = "image"
-    smoothing: float = 0.0
-    max_area: float = 1.0
-    collect: str = "clean"
-    order: str = "random"
-    substitute: str = "replace"
-    clear_every_step: bool = True
-    compound: bool = False
+    threshold: float = proxy_field(0.5, UNIT_INTERVAL, "pixels whose map is at least this are replaced")
+    weight: float = proxy_field(
+        0.5, UNIT_INTERVAL, "how far a pixel is replaced: `multiply` gives `(1 - weight * map) * pixel`"
+    )
+    subset: float = proxy_field(
+        1.0, POSITIVE_FRACTION, "which part of the wrong images is chosen", enters=Enters.BY_VALUE_OF_STEP
+    )
+    subset_decay: float = proxy_field(
+        1.0,
+        POSITIVE_FRACTION,
+        "a trial's n-th proxy step as planned, from 0, takes the part `subset * subset_decay^n`, one image at least",
+        used_if=lambda trial: trial.planned.proxy_steps >= 2,
+        enters=Enters.BY_VALUE_OF_STEP,
+        omitted_at=1.0,
+    )
+    patience: int = proxy_field(
+        2,
+        count(1, 1000),
+        "of `p?`: a trial has stalled if none of its last so many epochs has a val accuracy above the best before them",
+        used_if=lambda trial: trial.planned.may_skip,
+        enters=Enters.BY_VALUE_OF_STEP,
+        omitted_at=2,
+    )
+    saliency: str = proxy_field(
+        "gradcam", NAME, "a [method of explanation](#methods-of-explanation), by which maps are made", Role.MODEL
+    )
+    feature_layer: str = proxy_field(
+        LAST,
+        NAME,
+        "the layer whose map is explained: `last` is found by trying; a wrong name is answered with those there are",
+        Role.MODEL,
+        omitted_at=LAST,
+    )
+    eigen_smooth: bool = proxy_field(
+        False,
+        FLAG,
+        "take the first principal component of the weighted features, not their sum",
+        Role.MODEL,
+        omitted_at=False,
+    )
+    explain: str = proxy_field("predicted", NAME, "class that maps explain: `predicted`, `true`, or their `contrast`")
+    mask: str = proxy_field(
+        "saliency",
+        NAME,
+        "which [map](#masks) decides; all but `saliency` are controls: `random` (each map shifted), `other` (another"
+        " image's), `inverse` (ranks reversed), `untrained` (the map of the same network at random weights)",
+    )
+    replacement: str = proxy_field("multiply", NAME, "[what replaces a pixel](#replacements), blended at `weight`")
+    scope: str = proxy_field(
+        "image", NAME, "[what statistics are taken over](#scopes): the `image`, the `batch` or the `dataset`"
+    )
+    smoothing: float = proxy_field(0.0, _SIGMA, "blur maps by a gaussian of this sigma")
+    max_area: float = proxy_field(
+        1.0, UNIT_INTERVAL, "the part of an image that may be replaced, highest values of the map first"
+    )
+    collect: str = proxy_field(
+        "clean", NAME, "how wrong images are found: `clean` (a pass over the originals), `online` (while training)"
+    )
+    order: str = proxy_field("random", NAME, "which wrong images are chosen: `random`, `hardest` or `first`")
+    substitute: str = proxy_field(
+        "replace",
+        NAME,
+        "`replace` an original by its proxy, or `add` the proxy to it (a longer epoch, and the tables say so)",
+    )
+    clear_every_step: bool = proxy_field(
+        True, FLAG, "drop earlier proxies at the next proxy step", enters=Enters.EARLIER_PROXIES
+    )
+    compound: bool = proxy_field(False, FLAG, "make proxies from proxies", enters=Enters.EARLIER_PROXIES)
     # how the classifier is trained
-    augment: str = "flip-rotate"
-    batch_size: int | Any = 32  # or AUTO until it is measured; of a trial that runs always a number
-    lr: float = 2e-3
-    weight_decay: float = 1e-5
-    precision: str = AUTO
-    threads: int | str = AUTO
-    compile: bool = False
-    freeze_trunk: bool = False
+    augment: str = field_of(
+        "flip-rotate",
+        NAME,
+        "an [augmentation](#augmentations), or several joined by `+`, such as `flip-rotate+cutmix`: each after the one"
+        " before it; one of them may mix images, and its labels count by their parts in loss and accuracy",
+        Role.STEP_MEMORY,
+        Role.RIVAL,
+    )
+    # AUTO until it is measured; of a trial that runs always a number
+    batch_size: int | Any = field_of(  # noqa: RUF009 (it makes a dataclass field)
+        32, count_or_text(1, 65_536, AUTO), "images a step; `auto`, in `[fixed]`, is [the largest that fits](#auto)"
+    )
+    lr: float = field_of(
+        2e-3, POSITIVE, "peak learning rate of AdamW; OneCycle over the whole trial, stepped every batch"
+    )
+    weight_decay: float = field_of(1e-5, NOT_NEGATIVE, "of AdamW")
+    precision: str = field_of(
+        AUTO, NAME, "`fp32`, `bf16`, `fp16` (CUDA) or [`auto`](#auto), the fastest here", Role.STEP_MEMORY
+    )
+    threads: int | str = field_of(
+        AUTO, count_or_text(1, 1024, AUTO), "of a trial on a CPU; [`auto`](#auto) is measured", Role.STEP_MEMORY
+    )
+    compile: bool = field_of(
+        False,
+        FLAG,
+        "train under `torch.compile`: about a minute of compiling per model at first; no gain was measured on a CPU",
+        omitted_at=False,
+    )
+    freeze_trunk: bool = field_of(
+        False,
+        FLAG,
+        "train the head alone: every other weight and batch statistic stays as it was loaded",
+        Role.STEP_MEMORY,
+        omitted_at=False,
+    )
     # how the trained model's explanations are judged: decides nothing of the training
-    judge: str = "eigengradcam"
-    judge_images: int = 50
+    judge: str = field_of(
+        "eigengradcam",
+        NAME,
+        "the method whose maps say what the trained model looks at (columns `insertion_auc` to `pointing_game`);"
+        " [none of a study's trials may train by it](#the-judge)",
+        Role.JUDGE,
+        used_if=lambda trial: trial.judge_images > 0,
+        enters=Enters.NEVER,
+        omitted_at="eigengradcam",
+    )
+    judge_images: int = field_of(
+        50,
+        count(0, 1_000_000),
+        "how many test images are judged, once the training is over; 0 is none",
+        Role.JUDGE,
+        enters=Enters.NEVER,
+        omitted_at=50,
+    )
     # which images it sees
-    val_fraction: float = 0.2
-    test_fraction: float = 0.2
-    train_fraction: float = 1.0
-    split: str = "fixed"
-    folds: int = 0
-    fold: int = 0
-    on_bad_image: str = "error"
-    label_function: str = "parent-folder"
-    split_seed: int | None = None
-    seed: int = 0
+    val_fraction: float = field_of(0.2, PROPER_FRACTION, "the part that is val", Role.SPLIT, Role.HELD_OUT)
+    test_fraction: float = field_of(
+        0.2,
+        PROPER_FRACTION,
+        "the part that is test; a data set's own test split is kept, and val then comes from train",
+        Role.SPLIT,
+        Role.HELD_OUT,
+    )
+    train_fraction: float = field_of(
+        1.0, POSITIVE_FRACTION, "the part of train that is used: less data, same val and test", Role.SPLIT, Role.RIVAL
+    )
+    split: str = field_of(
+        "fixed",
+        NAME,
+        "`fixed` is drawn once; `redrawn` (train and val drawn again at every item of the schedule) and `merged` (train"
+        " on val, too) are audits, marked LEAKING",
+        Role.SPLIT,
+    )
+    folds: int = field_of(0, count(0, 1000), "stratified k-fold of so many folds; 0 is none", Role.SPLIT, Role.HELD_OUT)
+    fold: int = field_of(0, count(0, 999), "which of them is val", Role.SPLIT, Role.REPEAT)
+    on_bad_image: str = field_of(
+        "error", NAME, "`error`, or `skip` images that cannot be read", Role.CATALOGUE, Role.HELD_OUT
+    )
+    label_function: str = field_of(
+        "parent-folder",
+        NAME,
+        "class in `folder`: `parent-folder`, `numbered-folder` (less its number), or `file-prefix` (to its last `_`)",
+        Role.CATALOGUE,
+        Role.HELD_OUT,
+    )
+    split_seed: int | None = field_of(
+        None, count_or_none(0, _LARGEST_SEED), "draws the split; unset, it is `seed`", Role.SPLIT, Role.REPEAT
+    )
+    seed: int = field_of(0, count(0, _LARGEST_SEED), "of everything that is drawn", Role.REPEAT)
 
     def __post_init__(self) -> None:
-        for name, law in LAWS.items():
-            object.__setattr__(self, name, law.check(name, getattr(self, name)))
+        for name, rule in RULES.items():
+            object.__setattr__(self, name, rule.check(name, getattr(self, name)))
         object.__setattr__(self, "schedule", str(Schedule.parse(self.schedule)))
         if self.val_fraction + self.test_fraction >= 1:
             given = (self.val_fraction, self.test_fraction)
@@ -97,14 +257,14 @@ class TrialConfig:
     def of(cls, values: Mapping[str, Any]) -> "TrialConfig":
         """Build from a mapping, such as a table of study.toml.
 
-        Raises: ConfigError for a key that is no field, or a value that breaks its law.
+        Raises: ConfigError for a key that is no field, or a value that breaks its rule.
         """
         for key in values:
             check_field_name(key)
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by field name, ready for JSON."""
+        """Return plain values by field name, ready for JSON."""
         return dataclasses.asdict(self)
 
     @property
@@ -123,7 +283,7 @@ class TrialConfig:
         return self.seed if self.split_seed is None else self.split_seed
 
     def subset_at(self, step: int) -> Fraction:
-        """The part of the wrong images that a planned proxy step chooses, exactly: ``subset * subset_decay**step``.
+        """Compute the part of the wrong images that a proxy step chooses, exactly: ``subset * subset_decay**step``.
 
         Args:
             step: number of the planned step, from 0; one that is skipped counts, too.
@@ -131,20 +291,12 @@ class TrialConfig:
         return Fraction(repr(self.subset)) * Fraction(repr(self.subset_decay)) ** step
 
     def canonical(self) -> "TrialConfig":
-        """The same trial in one spelling: no field that the schedule makes no use of; the split seed named."""
-        unused = PROXY_FIELDS if not self.has_proxies else ()
-        if not self.planned.may_skip:
-            unused = (*unused, "patience")
-        if self.planned.proxy_steps < 2:
-            unused = (*unused, "subset_decay")
-        if not self.judge_images:
-            unused = (*unused, "judge")
-        return dataclasses.replace(
-            self, split_seed=self.effective_split_seed, **{name: DEFAULTS[name] for name in unused}
-        )
+        """Spell the same trial in one way: fields without a use at their defaults, the split seed named."""
+        unused = {name: DEFAULTS[name] for name, declared in FIELDS.items() if not declared.used_if(self)}
+        return dataclasses.replace(self, split_seed=self.effective_split_seed, **unused)
 
     def digest(self, *, data: str, weights: str | None) -> str:
-        """The identity of the trial: a SHA-256 over all resolved fields and the contents of data and weights.
+        """Compute the identity of the trial: a SHA-256 over all resolved fields and the contents of data and weights.
 
         Args:
             data: content digest of the images.
@@ -156,162 +308,36 @@ class TrialConfig:
         for name, value in fields.items():
             if value == AUTO:
                 raise ConfigError(f"{name} must be a plain value in a trial; got {AUTO!r} (measure it first)")
-        fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+        fields = {name: value for name, value in fields.items() if value != FIELDS[name].omitted_at}
         # the name of a data set and the path of a weights file are where the content lay, not what it is
         fields |= {"dataset": data, "weights": weights or self.weights}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-PROXY_FIELDS = (
-    "threshold",
-    "weight",
-    "subset",
-    "subset_decay",
-    "patience",
-    "saliency",
-    "feature_layer",
-    "eigen_smooth",
-    "explain",
-    "mask",
-    "replacement",
-    "scope",
-    "smoothing",
-    "max_area",
-    "collect",
-    "order",
-    "substitute",
-    "clear_every_step",
-    "compound",
-)
-"""The fields that mean something only where the schedule has a proxy step; some of them need more (``canonical``)."""
-
-JUDGE_FIELDS = ("judge", "judge_images")
-"""The fields that mean something only once the training is over."""
-
-LATER: dict[str, Any] = {
-    "compile": False,
-    "subset_decay": 1.0,
-    "patience": 2,
-    "feature_layer": LAST,
-    "eigen_smooth": False,
-    "freeze_trunk": False,
-    "judge": "eigengradcam",
-    "judge_images": 50,
-}
-"""Fields that joined later, with the value at which a trial is what it was before: it keeps its digest."""
+FIELDS = declarations_of(TrialConfig)
+"""The declaration of every field, by name."""
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TrialConfig)}
 """The default of every field, by name."""
 
-
-@dataclass(frozen=True)
-class FieldRule:
-    """What a field's value must be: a type, a test, and both in words."""
-
-    text: str
-    kinds: tuple[type, ...]
-    holds: Callable[[Any], bool]
-
-    def check(self, field: str, value: Any) -> Any:
-        """The value, an int turned into a float where a float is meant.
-
-        Raises: ConfigError if the value breaks the law.
-        """
-        if self.kinds == (float,) and isinstance(value, int) and not isinstance(value, bool):
-            with suppress(OverflowError):  # a whole number beyond all floats breaks the law as it stands
-                value = float(value)
-        wrong_bool = isinstance(value, bool) and bool not in self.kinds
-        if wrong_bool or not isinstance(value, self.kinds) or not self.holds(value):
-            raise ConfigError(f"{field} must be {self.text}; got {value!r}")
-        return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0, and must have its digest
+RULES = {name: declared.rule for name, declared in FIELDS.items() if declared.rule is not None}
+"""The rule of every field but the schedule, which is parsed."""
 
 
-def _name() -> FieldRule:
-    return FieldRule("a name, as text that is not empty", (str,), lambda value: bool(value.strip()))
+def fields_with(*roles: Role) -> tuple[str, ...]:
+    """List the fields that have one of these roles, in the order of their declarations."""
+    return tuple(name for name, declared in FIELDS.items() if declared.roles.intersection(roles))
 
 
-def _flag() -> FieldRule:
-    return FieldRule("true or false", (bool,), lambda value: True)
+PROXY_FIELDS = fields_with(Role.PROXY)
+"""The fields that mean something only where the schedule has a proxy step; some of them need more (``canonical``)."""
 
-
-def _fraction() -> FieldRule:
-    return FieldRule("a number in [0, 1]", (float,), lambda value: 0 <= value <= 1)
-
-
-def _part() -> FieldRule:
-    return FieldRule("a fraction in (0, 1]", (float,), lambda value: 0 < value <= 1)
-
-
-def _share() -> FieldRule:
-    return FieldRule("a fraction in (0, 1)", (float,), lambda value: 0 < value < 1)
-
-
-def _count(low: int, high: int) -> FieldRule:
-    return FieldRule(f"a whole number in [{low}, {high}]", (int,), lambda value: low <= value <= high)
-
-
-def _count_or_auto(low: int, high: int) -> FieldRule:
-    count = _count(low, high)
-    return FieldRule(
-        f"{count.text} or {AUTO!r}",
-        (int, str),
-        lambda value: value == AUTO if isinstance(value, str) else count.holds(value),
-    )
-
-
-_SEED = _count(0, 2**63 - 1)
-
-LAWS: dict[str, FieldRule] = {
-    "dataset": _name(),
-    "model": _name(),
-    "weights": _name(),
-    "image_size": FieldRule("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096),
-    "threshold": _fraction(),
-    "weight": _fraction(),
-    "subset": _part(),
-    "subset_decay": _part(),
-    "patience": _count(1, 1000),
-    "saliency": _name(),
-    "feature_layer": _name(),
-    "eigen_smooth": _flag(),
-    "explain": _name(),
-    "mask": _name(),
-    "replacement": _name(),
-    "scope": _name(),
-    "smoothing": FieldRule("a sigma in pixels in [0, 256]", (float,), lambda value: 0 <= value <= 256),
-    "max_area": _fraction(),
-    "collect": _name(),
-    "order": _name(),
-    "substitute": _name(),
-    "clear_every_step": _flag(),
-    "compound": _flag(),
-    "augment": _name(),
-    "batch_size": _count_or_auto(1, 65_536),
-    "lr": FieldRule("a finite number > 0", (float,), lambda value: math.isfinite(value) and value > 0),
-    "weight_decay": FieldRule("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0),
-    "precision": _name(),
-    "threads": _count_or_auto(1, 1024),
-    "compile": _flag(),
-    "freeze_trunk": _flag(),
-    "val_fraction": _share(),
-    "test_fraction": _share(),
-    "train_fraction": _part(),
-    "split": _name(),
-    "folds": _count(0, 1000),
-    "fold": _count(0, 999),
-    "on_bad_image": _name(),
-    "label_function": _name(),
-    "judge": _name(),
-    "judge_images": _count(0, 1_000_000),
-    "split_seed": FieldRule(
-        _SEED.text, (int, type(None)), lambda value: value is None or (isinstance(value, int) and _SEED.holds(value))
-    ),
-    "seed": _SEED,
-}
+JUDGE_FIELDS = fields_with(Role.JUDGE)
+"""The fields that mean something only once the training is over."""
 
 
 def check_field_name(name: str) -> str:
-    """The name, if a TrialConfig has a field of it.
+    """Return the name, if TrialConfig has a field of it.
 
     Raises: ConfigError that lists the fields, the likeliest first.
     """

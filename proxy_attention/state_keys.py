@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from proxy_attention.config import JUDGE_FIELDS, PROXY_FIELDS, TrialConfig
+from proxy_attention.config import FIELDS, TrialConfig
+from proxy_attention.config_fields import Enters
 
 PACKAGES = ("torch", "torchvision", "timm", "captum", "numpy", "scipy", "scikit-learn", "pillow")
 """Libraries that decide the bits of a state, or of the maps made from it; scikit-learn solves by scipy."""
@@ -18,14 +19,6 @@ PACKAGES = ("torch", "torchvision", "timm", "captum", "numpy", "scipy", "scikit-
 
 PROCESSOR = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU", "Features")
 """Lines of /proc/cpuinfo that tell processors apart: virtual ones of several generations share a model name."""
-
-
-LATER_FIELDS = ("clear_every_step", "compound")
-"""Proxy fields that mean something only where earlier proxies exist."""
-
-
-AT_A_STEP = ("subset", "subset_decay", "patience")
-"""Proxy fields of which a step tells what they come to there."""
 
 
 def state_keys(config: TrialConfig, *, data: str, weights: str | None) -> tuple[str, ...]:
@@ -43,20 +36,20 @@ def state_keys(config: TrialConfig, *, data: str, weights: str | None) -> tuple[
     """
     config = config.canonical()
     values = config.as_dict()
-    enters_elsewhere = (*PROXY_FIELDS, *JUDGE_FIELDS, "schedule", "dataset")
-    about = {name: value for name, value in values.items() if name not in enters_elsewhere}
+    about = {name: values[name] for name in _entering(Enters.FIRST_EPOCH)}
     about |= {"data": data, "weights": weights or config.weights, "epochs": config.planned.total_epochs}
     redrawn = config.split == "redrawn"
     if redrawn:
         about["split"] = "fixed"  # as which it is drawn; the items below tell where it is drawn again
-    made_of = {name: values[name] for name in PROXY_FIELDS if name not in (*LATER_FIELDS, *AT_A_STEP)}
+    made_of = {name: values[name] for name in _entering(Enters.FIRST_PROXIES)}
+    how_kept = [values[name] for name in _entering(Enters.EARLIER_PROXIES)]
     keeps = not config.clear_every_step or config.compound
     here, proxies, names = key_of(about), "", []
     for planned in config.planned.epochs():
         here = key_of([here, proxies, planned.item if redrawn else 0])
         names.append(here)
         if planned.step is not None:
-            earlier = [proxies, *(values[name] for name in LATER_FIELDS)] if proxies and keeps else []
+            earlier = [proxies, *how_kept] if proxies and keeps else []
             part = config.subset_at(planned.step)
             chosen = [f"{part.numerator:x}", f"{part.denominator:x}"]  # many steps make numbers too long for decimals
             if_stalled = [config.patience] if planned.only_if_stalled else []
@@ -75,6 +68,11 @@ def branch_points(keys_of_trials: Iterable[Sequence[str]]) -> frozenset[str]:
         for here, there in zip(names, (*names[1:], f"end of {number}"), strict=True):
             following.setdefault(here, set()).add(there)
     return frozenset(name for name, there in following.items() if len(there) > 1)
+
+
+def _entering(when: Enters) -> list[str]:
+    """List the fields that enter keys at this point."""
+    return [name for name, declared in FIELDS.items() if declared.enters is when]
 
 
 def key_of(value: Any) -> str:

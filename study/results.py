@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from proxy_attention.config import PROXY_FIELDS, TrialConfig
+from proxy_attention.config import DEFAULTS, PROXY_FIELDS
 from proxy_attention.records import EpochRecord
 from study.plan import Plan, PlannedTrial
 from study.provenance import ROOT
 from study.run_folder import COMPLETE, MISSING, RunFolder, TrialFolder, find_runs
 
-CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrialConfig))
 JUDGED = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness", "pointing_game")
 """How well explanations say what the trained model looks at, in [0, 1]; missing where that was not judged."""
 
@@ -44,7 +43,7 @@ COLUMNS = (
     "arm",
     "status",
     "error",
-    *CONFIG_FIELDS,
+    *DEFAULTS,
     *METRICS,
     "split_digest",
     "commit",

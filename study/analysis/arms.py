@@ -6,11 +6,12 @@ from pathlib import PurePath
 
 import pandas as pd
 
-from proxy_attention.config import LEAKING
+from proxy_attention.config import LEAKING, fields_with
+from proxy_attention.config_fields import Role
 from study.analysis.pairs import TRAINING, Key, records, values_of
 from study.plan import BASELINE, PROXY
 
-COMPARED = ("augment", "train_fraction", "weights")
+COMPARED = fields_with(Role.RIVAL)
 """What one may do instead of proxies: change the images, take more of them, start from other weights.
 
 If one search goes through levels of one of these, the levels are compared with each other. Levels of another field,
@@ -23,7 +24,7 @@ none of so many can be significant after Holm; the table of arms shows all level
 MOST_LEVELS = 8
 """Most levels that have a row each; a range that was drawn from has more."""
 
-_IMAGES = ("dataset", "label_function", "on_bad_image", "val_fraction", "test_fraction", "folds")
+_IMAGES = fields_with(Role.HELD_OUT)
 """With seed, split seed and fold these fix which images val and test are; ``train_fraction`` only takes a part of
 train."""
 

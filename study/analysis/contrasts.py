@@ -11,10 +11,10 @@ import pandas as pd
 
 from proxy_attention.config import LEAKING, PROXY_FIELDS
 from study.analysis.arms import Arm, arms_of, named_arms, names_of
-from study.analysis.pairs import ACCURACIES, DIFFERENCES, OTHER, TRAINING, Key, Row, records, values_of
+from study.analysis.pairs import ACCURACIES, DIFFERENCES, OTHER, REPEATS, TRAINING, Key, Row, records, values_of
 from study.plan import BASELINE, PROXY
 
-_DRAWN = ("seed", "split_seed", "fold", "epochs_done")
+_DRAWN = (*REPEATS, "epochs_done")
 
 
 @dataclass(frozen=True)

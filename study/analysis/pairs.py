@@ -1,20 +1,22 @@
 """Pair every trial with its baseline: the trial that agrees with it in all but the proxies; estimates nothing."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pandas as pd
 
-from proxy_attention.config import LEAKING, PROXY_FIELDS, TrialConfig
+from proxy_attention.config import DEFAULTS, LEAKING, PROXY_FIELDS, fields_with
+from proxy_attention.config_fields import Role
 from study.run_folder import COMPLETE
 
 ACCURACIES = ("val_accuracy", "test_accuracy")
-OTHER = [f.name for f in dataclasses.fields(TrialConfig) if f.name not in (*PROXY_FIELDS, "schedule")]
-TRAINING = [name for name in OTHER if name not in ("seed", "split_seed", "fold")]
+REPEATS = fields_with(Role.REPEAT)
+"""Fields that differ between repeats of one setting."""
+OTHER = [name for name in DEFAULTS if name not in (*PROXY_FIELDS, "schedule")]
+TRAINING = [name for name in OTHER if name not in REPEATS]
 SETTING = ["schedule", *PROXY_FIELDS, *TRAINING]
-"""Fields of a trial: all but the proxies' and the schedule; of those, all that are not drawn; what may be searched."""
+"""Fields of a trial: all but the proxies' and the schedule; of those, all but the repeats'; what may be searched."""
 
 Row = Mapping[str, Any]
 Key = tuple[str, ...]

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from proxy_attention.config import AUTO, TrialConfig
+from proxy_attention.config import AUTO, TrialConfig, fields_with
+from proxy_attention.config_fields import Role
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import read_json, write_json
 from study.planning.device_memory import MB, gpu_name_and_memory_mb, machine_memory_mb
@@ -28,8 +29,7 @@ The first batch that is too large takes up to twice as much.
 """
 GPU_PART = 0.9
 """Fraction of a GPU's memory for a trial's tensors and images; the CUDA context and its kernels have the rest."""
-DATA_FIELDS = ("dataset", "label_function", "on_bad_image", "val_fraction", "test_fraction", "train_fraction", "split",
-               "folds")  # fmt: skip
+DATA_FIELDS = frozenset(fields_with(Role.CATALOGUE, Role.SPLIT)) - {*fields_with(Role.REPEAT)}
 """The fields that decide how many training images there are."""
 
 

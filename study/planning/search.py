@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from proxy_attention.config import PROXY_FIELDS, TrialConfig
+from proxy_attention.config import PROXY_FIELDS, TrialConfig, fields_with
+from proxy_attention.config_fields import Role
 from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
 from study.plan import BASELINE, PlannedTrial
@@ -58,7 +59,7 @@ def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: 
     ]
 
 
-MODEL_FIELDS = ("dataset", "model", "image_size", "weights", "feature_layer", "saliency", "eigen_smooth", "schedule")
+MODEL_FIELDS = fields_with(Role.MODEL)
 """Fields that decide whether a model can be built and explained."""
 
 

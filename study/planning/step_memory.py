@@ -16,14 +16,15 @@ from typing import Self
 import numpy as np
 import torch
 
-from proxy_attention.config import DEFAULTS, TrialConfig
+from proxy_attention.config import DEFAULTS, TrialConfig, fields_with
+from proxy_attention.config_fields import Role
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.memory import clear_caches, peak_mb, reset_peak
 from proxy_attention.models.build import build_for
 from proxy_attention.training import new_state, train_epoch
 from study.planning.device_memory import MB
 
-STEP_FIELDS = ("model", "weights", "image_size", "augment", "precision", "freeze_trunk", "threads")
+STEP_FIELDS = fields_with(Role.STEP_MEMORY)
 """Fields that decide the memory of a step; ``compile`` is taken to add none."""
 
 
@@ -47,8 +48,9 @@ class TrainingStep:
         """Return the key under which a batch size is kept: everything that it may depend on."""
         step = {name: getattr(self.config, name) for name in STEP_FIELDS}
         step["weights"] = "none" if self.config.weights == "none" else "some"  # which fit a model to images otherwise
+        threads = step.pop("threads")  # last: sizes that were found before are kept under keys in this order
         place = {"machine": machine, "torch": torch.__version__, "budget_mb": round(self.budget_mb)}
-        return json.dumps({**step, **place, "classes": self.classes})
+        return json.dumps({**step, "threads": threads, **place, "classes": self.classes})
 
 
 class StepProcess:

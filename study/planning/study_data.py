@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from proxy_attention.config import TrialConfig
+from proxy_attention.config import TrialConfig, fields_with
+from proxy_attention.config_fields import Role
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import Inspection, inspect
 from proxy_attention.data.loading import Catalogue
@@ -14,7 +15,9 @@ from proxy_attention.data.registry import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.errors import DataError
 
-SPLIT_FIELDS = ("val_fraction", "test_fraction", "train_fraction", "split", "folds", "fold", "effective_split_seed")
+CATALOGUE_FIELDS = fields_with(Role.CATALOGUE)
+"""The fields that decide which images there are."""
+SPLIT_FIELDS = fields_with(Role.SPLIT)
 """The fields that decide how a data set is split."""
 
 
@@ -62,7 +65,8 @@ class StudyData:
 
     def split(self, config: TrialConfig) -> Split:
         """Draw the config's split of its readable images."""
-        key = (*_data_key(config), *(getattr(config, field) for field in SPLIT_FIELDS))
+        canonical = config.canonical()  # whose split seed is a number
+        key = (*_data_key(config), *(getattr(canonical, field) for field in SPLIT_FIELDS))
         if key not in self._splits:
             catalogue, inspection = self._open(config)
             bad = set(inspection.skipped)
@@ -105,4 +109,4 @@ class StudyData:
 
 
 def _data_key(config: TrialConfig) -> tuple[str, ...]:
-    return config.dataset, config.on_bad_image, config.label_function
+    return tuple(getattr(config, field) for field in CATALOGUE_FIELDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from proxy_attention.config import AUTO, DEFAULTS, LAWS, TrialConfig, check_field_name
+from proxy_attention.config import AUTO, DEFAULTS, RULES, TrialConfig, check_field_name
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.schedule import Schedule
 from proxy_attention.validation import check
@@ -117,7 +117,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
-    may_be_number = key in LAWS and int in LAWS[key].kinds  # threads: a count, or the text "auto"
+    may_be_number = key in RULES and int in RULES[key].kinds  # threads: a count, or the text "auto"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(DEFAULTS[key], str) and number and not may_be_number:
         value = raw.strip()  # schedule=6 means the text "6"

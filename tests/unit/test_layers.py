@@ -17,6 +17,7 @@ STUDY = sorted((ROOT / "study").rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"schedule", "seeds"},
+    {"config_fields"},
     {"config", "records", "memory", "files", "locks"},
     {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},
     {"shared_states", "training", "proxies", "evaluation"},

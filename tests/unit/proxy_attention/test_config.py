@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from proxy_attention.config import DEFAULTS, LAWS, PROXY_FIELDS, TrialConfig
+from proxy_attention.config import DEFAULTS, PROXY_FIELDS, RULES, TrialConfig
 from proxy_attention.errors import ConfigError
 
 NAMES = (
@@ -65,18 +65,18 @@ KNOWN_PROXY_DIGEST = "aa7f04d3a7947edcb576a81efe044fcfbcb70a6265f54dc49e9f7f02dc
 PLAIN = {"schedule": "3,p?,p,1", "precision": "fp32", "threads": 1, "folds": 3}
 
 
-def fields_with(kind):
-    found = [name for name, law in LAWS.items() if kind in law.kinds]
+def fields_of_type(kind):
+    found = [name for name, rule in RULES.items() if kind in rule.kinds]
     assert found
     return found
 
 
-def test_every_field_but_the_schedule_has_a_law_and_a_row_in_these_tables():
-    assert set(LAWS) == set(DEFAULTS) - {"schedule"} == set(OUT_OF_RANGE)
+def test_every_field_but_the_schedule_has_a_rule_and_a_row_in_these_tables():
+    assert set(RULES) == set(DEFAULTS) - {"schedule"} == set(OUT_OF_RANGE)
     assert set(OTHER_VALUE) == set(DEFAULTS) - {"dataset", "weights"}
 
 
-def test_every_default_keeps_its_law():
+def test_every_default_keeps_its_rule():
     assert TrialConfig().as_dict() == DEFAULTS
 
 
@@ -84,31 +84,31 @@ def test_every_default_keeps_its_law():
     ("field", "value"),
     [pytest.param(f, v, id=f"{f}-{v!r:.12}") for f, values in OUT_OF_RANGE.items() for v in values],
 )
-def test_a_value_outside_its_range_is_refused_with_field_law_and_value(field, value):
-    with pytest.raises(ConfigError, match=rf"^{field} must be {re.escape(LAWS[field].text)}; got "):
+def test_a_value_outside_its_range_is_refused_with_field_rule_and_value(field, value):
+    with pytest.raises(ConfigError, match=rf"^{field} must be {re.escape(RULES[field].text)}; got "):
         TrialConfig(**{field: value})
 
 
 @pytest.mark.parametrize("value", [[], {}, 1 + 2j, b"1", object()], ids=["list", "dict", "complex", "bytes", "object"])
-@pytest.mark.parametrize("field", LAWS)
+@pytest.mark.parametrize("field", RULES)
 def test_a_value_of_a_foreign_type_is_refused(field, value):
-    with pytest.raises(ConfigError, match=rf"^{field} must be {re.escape(LAWS[field].text)}; got "):
+    with pytest.raises(ConfigError, match=rf"^{field} must be {re.escape(RULES[field].text)}; got "):
         TrialConfig(**{field: value})
 
 
-@pytest.mark.parametrize("field", [name for name in LAWS if name != "split_seed"])
+@pytest.mark.parametrize("field", [name for name in RULES if name != "split_seed"])
 def test_none_is_refused_where_a_value_is_needed(field):
     with pytest.raises(ConfigError, match=f"^{field} must be .*; got None$"):
         TrialConfig(**{field: None})
 
 
-@pytest.mark.parametrize("field", [name for name in LAWS if bool not in LAWS[name].kinds])
+@pytest.mark.parametrize("field", [name for name in RULES if bool not in RULES[name].kinds])
 def test_a_bool_is_no_number_and_no_name(field):
     with pytest.raises(ConfigError, match=f"^{field} must be .*; got True$"):
         TrialConfig(**{field: True})
 
 
-@pytest.mark.parametrize("field", fields_with(bool))
+@pytest.mark.parametrize("field", fields_of_type(bool))
 @pytest.mark.parametrize("value", [0, 1, "true"])
 def test_a_flag_is_true_or_false_only(field, value):
     with pytest.raises(ConfigError, match=f"^{field} must be true or false; got {value!r}$"):
@@ -123,13 +123,13 @@ def test_a_field_that_joined_later_leaves_the_digest_as_it_was_until_it_is_used(
     assert dataclasses.replace(plain, schedule="3,p,2").digest(data="d", weights=None) == KNOWN_PROXY_DIGEST
 
 
-@pytest.mark.parametrize("field", [*fields_with(float), *fields_with(int)])
+@pytest.mark.parametrize("field", [*fields_of_type(float), *fields_of_type(int)])
 def test_nan_is_refused(field):
     with pytest.raises(ConfigError, match=f"^{field} must be .*; got nan$"):
         TrialConfig(**{field: math.nan})
 
 
-@pytest.mark.parametrize("field", fields_with(int))
+@pytest.mark.parametrize("field", fields_of_type(int))
 def test_a_count_is_no_fraction(field):
     with pytest.raises(ConfigError, match=rf"^{field} must be .*; got 20\.0$"):
         TrialConfig(**{field: 20.0})
