@@ -16,8 +16,9 @@ from rich.console import Console
 
 from proxy_attention.data.folder import list_all, list_folder
 from proxy_attention.data.loading import Catalogue
-from proxy_attention.data.registry import SOURCES, open_source
+from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.source import Source
+from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.integrity import FAULTS, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import ImageSet, load
-from proxy_attention.data.registry import open_source
+from proxy_attention.data.sources import open_source
 from proxy_attention.errors import DataError
 from study.plan import PlannedTrial
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from proxy_attention.data.images import load
-from proxy_attention.data.registry import open_source
+from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import draw_split
 from proxy_attention.models.classifier import as_float
 from proxy_attention.saliency.maps import classify_and_explain, scale

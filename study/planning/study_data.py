@@ -11,7 +11,7 @@ from proxy_attention.config_fields import Role
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import Inspection, inspect
 from proxy_attention.data.loading import Catalogue
-from proxy_attention.data.registry import open_source
+from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.errors import DataError
 

@@ -16,7 +16,7 @@ from sklearn.datasets import load_sample_image
 from proxy_attention import seeds
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet, load
-from proxy_attention.data.registry import open_source
+from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import draw_split
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.errors import ConfigError

@@ -11,7 +11,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from proxy_attention.data.images import load
-from proxy_attention.data.registry import SOURCES, open_source
+from proxy_attention.data.registry import SOURCES
+from proxy_attention.data.sources import open_source
 from proxy_attention.errors import DataError
 
 ROWS = [name for name, source in SOURCES.items() if source.needs_root]

@@ -21,8 +21,9 @@ from PIL import Image
 
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.images import load
-from proxy_attention.data.registry import SOURCES, open_source
+from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.source import Archive, Source
+from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools import download
 from study.data import main
 

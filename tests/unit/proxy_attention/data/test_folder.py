@@ -6,7 +6,7 @@ from PIL import Image
 
 from proxy_attention.data.folder import LABEL_FUNCTIONS, hidden, list_all, list_folder, unnumbered
 from proxy_attention.data.images import load
-from proxy_attention.data.registry import open_source
+from proxy_attention.data.sources import open_source
 from proxy_attention.errors import ConfigError, DataError
 
 

@@ -3,7 +3,8 @@ from layout_trees import TREES
 from torchvision import datasets
 
 from proxy_attention.data.images import load
-from proxy_attention.data.registry import SOURCES, open_source
+from proxy_attention.data.registry import SOURCES
+from proxy_attention.data.sources import open_source
 from proxy_attention.errors import ConfigError
 
 

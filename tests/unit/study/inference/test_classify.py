@@ -8,7 +8,7 @@ import torch
 from layout_trees import TREES
 
 from proxy_attention.config import TrialConfig
-from proxy_attention.data.registry import open_source
+from proxy_attention.data.sources import open_source
 from study.inference import classify as inference
 from study.inference.classify import Decoded, ImageFile, Model, answers, find_images, load_model, true_class
 from study.inference.selection import pick

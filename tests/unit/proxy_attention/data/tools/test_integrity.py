@@ -7,7 +7,7 @@ from PIL import Image
 
 from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_all, list_folder
-from proxy_attention.data.registry import open_source
+from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools.integrity import (
     BROKEN,
     CONFLICT,

@@ -1,0 +1,29 @@
+"""Opens a data set by its name, from the table of registry.py; decodes no image."""
+
+from pathlib import Path
+
+from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.registry import SOURCES
+from proxy_attention.errors import ConfigError, unknown
+
+
+def open_source(dataset: str, root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
+    """Open a data set without decoding an image.
+
+    Args:
+        root: the data root; without one, a named data set is looked for in ``data/<name>``.
+        label_function: for ``folder`` only.
+    Raises: ConfigError for an unknown name, a data root that is missing or not wanted, or a label function that is
+        not wanted; DataError for a folder that is not as the data set is published.
+    """
+    if dataset not in SOURCES:
+        raise unknown("dataset", dataset, SOURCES)
+    source = SOURCES[dataset]
+    if dataset != "folder" and label_function != "parent-folder":
+        raise ConfigError(
+            f"label_function must be left out with dataset {dataset!r}, which says itself how a class is read off; "
+            f"got {label_function!r}"
+        )
+    if root is not None and not source.needs_root:
+        raise ConfigError(f"a data root must not be given with dataset {dataset!r}, which ships inside the package")
+    return source.open(root, label_function)
