@@ -55,7 +55,7 @@ class TrialConfig:
     dataset: str = field_of(
         "fashion-mnist-sample",
         NAME,
-        "a [data set](#data-sets) by name, in `--data-root` or `data/<name>`; or `folder`, with `--data-root`",
+        "a [data set](#data-sets) by name, in `--data-root` or `data/NAME`; or `folder`, with `--data-root`",
         Role.CATALOGUE,
         Role.HELD_OUT,
         Role.MODEL,
@@ -106,7 +106,7 @@ class TrialConfig:
         omitted_at=2,
     )
     saliency: str = proxy_field(
-        "gradcam", NAME, "a [method of explanation](#methods-of-explanation), by which maps are made", Role.MODEL
+        "gradcam", NAME, "the [method of explanation](#methods-models-replacements)", Role.MODEL
     )
     feature_layer: str = proxy_field(
         LAST,
@@ -122,17 +122,14 @@ class TrialConfig:
         Role.MODEL,
         omitted_at=False,
     )
-    explain: str = proxy_field("predicted", NAME, "class that maps explain: `predicted`, `true`, or their `contrast`")
+    explain: str = proxy_field("predicted", NAME, "class that maps explain; `contrast` is the predicted minus the true")
     mask: str = proxy_field(
-        "saliency",
-        NAME,
-        "which [map](#masks) decides; all but `saliency` are controls: `random` (each map shifted), `other` (another"
-        " image's), `inverse` (ranks reversed), `untrained` (the map of the same network at random weights)",
+        "saliency", NAME, "which [map](#methods-models-replacements) decides; all but `saliency` are controls"
     )
-    replacement: str = proxy_field("multiply", NAME, "[what replaces a pixel](#replacements), blended at `weight`")
-    scope: str = proxy_field(
-        "image", NAME, "[what statistics are taken over](#scopes): the `image`, the `batch` or the `dataset`"
+    replacement: str = proxy_field(
+        "multiply", NAME, "[what replaces a pixel](#methods-models-replacements), blended at `weight`"
     )
+    scope: str = proxy_field("image", NAME, "what the statistics of a replacement are taken over")
     smoothing: float = proxy_field(0.0, _SIGMA, "blur maps by a gaussian of this sigma")
     max_area: float = proxy_field(
         1.0, UNIT_INTERVAL, "the part of an image that may be replaced, highest values of the map first"
@@ -140,7 +137,7 @@ class TrialConfig:
     collect: str = proxy_field(
         "clean", NAME, "how wrong images are found: `clean` (a pass over the originals), `online` (while training)"
     )
-    order: str = proxy_field("random", NAME, "which wrong images are chosen: `random`, `hardest` or `first`")
+    order: str = proxy_field("random", NAME, "which wrong images are chosen; the `hardest` by their loss")
     substitute: str = proxy_field(
         "replace",
         NAME,
@@ -154,24 +151,29 @@ class TrialConfig:
     augment: str = field_of(
         "flip-rotate",
         NAME,
-        "an [augmentation](#augmentations), or several joined by `+`, such as `flip-rotate+cutmix`: each after the one"
+        "an [augmentation](#rivals), or several joined by `+`, such as `flip-rotate+cutmix`: each after the one"
         " before it; one of them may mix images, and its labels count by their parts in loss and accuracy",
         Role.STEP_MEMORY,
         Role.RIVAL,
     )
     # AUTO until it is measured; of a trial that runs always a number
     batch_size: int | Any = field_of(  # noqa: RUF009 (it makes a dataclass field)
-        32, count_or_text(1, 65_536, AUTO), "images a step; `auto`, in `[fixed]`, is [the largest that fits](#auto)"
+        32,
+        count_or_text(1, 65_536, AUTO),
+        "images a step; `auto`, in `[fixed]`, is [the largest that fits](#what-auto-measures)",
     )
     lr: float = field_of(
         2e-3, POSITIVE, "peak learning rate of AdamW; OneCycle over the whole trial, stepped every batch"
     )
     weight_decay: float = field_of(1e-5, NOT_NEGATIVE, "of AdamW")
     precision: str = field_of(
-        AUTO, NAME, "`fp32`, `bf16`, `fp16` (CUDA) or [`auto`](#auto), the fastest here", Role.STEP_MEMORY
+        AUTO, NAME, "`fp16` is for CUDA; [`auto`](#what-auto-measures) takes the fastest", Role.STEP_MEMORY
     )
     threads: int | str = field_of(
-        AUTO, count_or_text(1, 1024, AUTO), "of a trial on a CPU; [`auto`](#auto) is measured", Role.STEP_MEMORY
+        AUTO,
+        count_or_text(1, 1024, AUTO),
+        "of a trial on a CPU; [`auto`](#what-auto-measures) is measured",
+        Role.STEP_MEMORY,
     )
     compile: bool = field_of(
         False,
@@ -227,7 +229,7 @@ class TrialConfig:
     folds: int = field_of(0, count(0, 1000), "stratified k-fold of so many folds; 0 is none", Role.SPLIT, Role.HELD_OUT)
     fold: int = field_of(0, count(0, 999), "which of them is val", Role.SPLIT, Role.REPEAT)
     on_bad_image: str = field_of(
-        "error", NAME, "`error`, or `skip` images that cannot be read", Role.CATALOGUE, Role.HELD_OUT
+        "error", NAME, "what to do about an image that cannot be read", Role.CATALOGUE, Role.HELD_OUT
     )
     label_function: str = field_of(
         "parent-folder",

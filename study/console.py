@@ -58,6 +58,11 @@ class Parser(argparse.ArgumentParser):
                 rows.append((f"{name} {value}".strip(), (action.help or "").replace("%%", "%")))
         return rows
 
+    def sub_commands(self) -> "dict[str, Parser]":
+        """Return the parser of every sub-command, by its word."""
+        groups = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return {word: command for group in groups for word, command in group.items()}
+
 
 def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:
     """An argparse type: a whole number in [low, high]."""

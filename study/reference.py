@@ -12,6 +12,8 @@ from typing import Any
 import timm
 
 from proxy_attention.augment.registry import AUGMENTATIONS
+from proxy_attention.config import DEFAULTS, FIELDS
+from proxy_attention.config_fields import NAME
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from proxy_attention.files import write_text
@@ -21,7 +23,8 @@ from proxy_attention.models.input_size import ANY, FAMILIES, Family
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.saliency.registry import METHODS
-from study import analyse, predict, run
+from proxy_attention.validation import CHOICES
+from study import analyse, data, predict, run
 from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, fail
 from study.provenance import ROOT
 
@@ -42,6 +45,31 @@ EXAMPLES = {
 OTHER = "convnext_tiny"
 SIZES = (32, 64, 224)
 ANY_MODEL = "any"
+FEW_CHOICES = 6
+"""Names of which a field's row lists all; of more there is a table."""
+
+
+def fields() -> str:
+    """List every field of TrialConfig as it is declared: default, rule, meaning."""
+    rows = [(_code(name), _default(DEFAULTS[name]), _rule(name), FIELDS[name].meaning) for name in FIELDS]
+    return _table(("field", "default", "must be", "meaning"), rows)
+
+
+def _default(value: Any) -> str:
+    """Write a default as study.toml has it, where a field is unset by leaving it out."""
+    if value is None:
+        return "unset"
+    return _code(value) if isinstance(value, str) else str(value).lower()
+
+
+def _rule(name: str) -> str:
+    """Say what a field must be; of a few known names each."""
+    known, rule = CHOICES.get(name, ()), FIELDS[name].rule
+    if 0 < len(known) <= FEW_CHOICES:
+        return ", ".join(map(_code, known))
+    if rule is NAME:
+        return "a name"
+    return "a schedule" if rule is None else rule.text
 
 
 def methods() -> str:
@@ -139,8 +167,18 @@ def options_of(parser: Parser) -> str:
     return _table(("argument", "meaning"), [(_code(name), meaning) for name, meaning in parser.table()])
 
 
+def sub_commands_of(parser: Parser) -> str:
+    """List every sub-command of a command with its arguments, and what they do."""
+    rows = []
+    for word, command in parser.sub_commands().items():
+        rows.append((_code(word), command.description or ""))
+        rows += [(_code(f"{word} {name}"), meaning) for name, meaning in command.table() if name != "--help"]
+    return _table(("command", "meaning"), rows)
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "proxy_attention/README.md": {
+        "fields": fields,
         "augmentations": augmentations,
         "data sets": data_sets,
         "methods": methods,
@@ -153,6 +191,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "run.py": lambda: options_of(run.parser()),
         "analyse.py": lambda: options_of(analyse.parser()),
         "predict.py": lambda: options_of(predict.parser()),
+        "data.py": lambda: sub_commands_of(data.parser()),
     },
 }
 """The tables of each page, by the name between their markers."""

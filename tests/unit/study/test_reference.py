@@ -6,6 +6,7 @@ import pytest
 
 from proxy_attention.augment.batch import Augmentation
 from proxy_attention.augment.registry import AUGMENTATIONS
+from proxy_attention.config import DEFAULTS
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.errors import ConfigError
 from proxy_attention.models.build import build
@@ -53,6 +54,34 @@ def test_a_table_of_a_readme_is_as_the_code_has_it(page, name):
     assert block(name, text) == PAGES[page][name](), "python study/reference.py writes it"
 
 
+def test_a_field_has_its_default_its_rule_and_its_meaning():
+    found = {row[0].strip("`"): row[1:] for row in rows(block("fields"))}
+
+    assert found["subset"] == ["1.0", "a fraction in (0, 1]", "which part of the wrong images is chosen"]
+    assert found["collect"][:2] == ["`clean`", "`clean`, `online`"]
+    assert found["clear_every_step"][:2] == ["true", "true or false"]
+    assert found["split_seed"][0] == "unset"
+    assert found["schedule"][1] == "a schedule"
+
+
+def test_every_anchor_in_a_table_of_fields_is_a_heading_of_its_page():
+    headings = re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    linked = set(re.findall(r"\(#([a-z-]+)\)", block("fields")))
+    assert len(linked) >= 4
+    assert linked <= anchors
+
+
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
+def test_the_python_examples_of_a_readme_import_what_there_is(page):
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    imports = [line for example in examples for line in example.splitlines() if line.startswith(("from ", "import "))]
+
+    assert imports
+    exec("\n".join(imports), {})
+
+
 def test_the_front_page_stays_short():
     assert len((ROOT / "README.md").read_bytes()) < 12 * 1024
 
@@ -72,6 +101,7 @@ def test_every_option_of_the_commands_has_a_meaning():
         "replacements": REPLACEMENTS,
         "scopes": SCOPES,
         "masks": MASKS,
+        "fields": DEFAULTS,
     }.items(),
 )
 def test_every_row_of_a_table_is_named_in_the_readme_once(name, table):
@@ -181,7 +211,7 @@ def test_the_blocks_are_rewritten_and_nothing_beside_them(root, capsys):
     assert main(["--root", str(root)]) == 0
     text = (root / "proxy_attention/README.md").read_text(encoding="utf-8")
 
-    assert text.startswith("before\n<!-- augmentations -->\n\n| `augment` |")
+    assert text.startswith("before\n<!-- fields -->\n\n| field | default |")
     assert text.endswith("\n\n<!-- end of masks -->\nafter\n")
     assert block("masks", text) == reference.masks()
     assert rewritten(text, BLOCKS) == text
