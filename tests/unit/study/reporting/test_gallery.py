@@ -10,8 +10,9 @@ from proxy_attention.proxies.replacement import NEED_STATISTICS, REPLACEMENTS, S
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.registry import METHODS
 from study.analyse import main
-from study.reporting import gallery
-from study.reporting.gallery import Size, draw, wrong_images
+from study.reporting import gallery, gallery_subject
+from study.reporting.gallery import draw
+from study.reporting.gallery_subject import Size, wrong_images
 from study.reporting.image_grid import Cell, Page, Row, heat, in_blocks, png
 
 FEW = ("gradcam", "hirescam", "eigencam", "smoothgrad/lrp", "attention-rollout")
@@ -107,7 +108,9 @@ def test_wrong_images_are_of_different_classes_and_of_the_training_set_only(conf
 
     trial = config()
     training_set = training_set_of(trial, small)
-    subject = gallery.Subject(trained, training_set, clean_scores(trained, training_set, trial), trial, small.classes)
+    subject = gallery_subject.Subject(
+        trained, training_set, clean_scores(trained, training_set, trial), trial, small.classes
+    )
 
     ids = wrong_images(subject, 4)
 
