@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
@@ -262,7 +263,7 @@ def _fit(
             search_alg=search_alg,
             num_samples=num_samples,
             max_concurrent_trials=resources.concurrency,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
+            trial_dirname_creator=lambda trial: str(trial.config["trial"]["trial_id"]),
         ),
         run_config=tune.RunConfig(
             name=f"{label}-{stamp}",
@@ -280,7 +281,7 @@ def _fit(
     asked = num_samples * len(param_space.get("trial", {}).get("grid_search", [None]))
     interrupted = len(results) < asked  # Tune makes a trial when there is room for it: after Ctrl-C some never were
     for result in (results[number] for number in range(len(results))):
-        trial_id = (result.config or {})["trial"]["trial_id"]
+        trial_id = Path(result.path).name  # its config is missing where it was cut before its first report
         if result.error is not None:
             errors[trial_id] = " ".join(str(result.error).split())[-300:]
         elif not settings.run.trial(trial_id).is_complete:
