@@ -9,7 +9,8 @@ python study/data.py sample cifar10 --to data/cifar10-1600 --train 1600 --test 1
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -25,11 +26,13 @@ from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, 
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
 from study.progress import ItemProgress
 from study.provenance import ROOT
-from study.reporting.data_report import print_table, show_findings, source_rows, write_csv
+from study.reporting.data_report import print_table, show_issues, source_rows, write_csv
 
 PROGRAM = "data.py"
 FORMATS = ("table", "csv")
 COMMANDS = ("check", "list", "prepare", "sample")
+OPTIONS = {"dataset": "--dataset", "target": "--to", "test": "--test", "train": "--train"}
+"""The option that gives each argument of the library."""
 
 MB = 2**20
 
@@ -115,7 +118,8 @@ def _check(args: Namespace, out: Console) -> int:
     shipped: tuple[str, ...] = ()
     refused = ""
     if args.dataset not in (None, "folder"):
-        catalogue = open_source(args.dataset, root)
+        with _options_named():
+            catalogue = open_source(args.dataset, root)
         names, shipped = catalogue.names, SOURCES[args.dataset].beside
     else:
         try:
@@ -131,7 +135,7 @@ def _check(args: Namespace, out: Console) -> int:
     if args.format == "csv":
         write_csv(("kind", "file", "other"), [(one.kind, one.file, one.other) for one in found])
     else:
-        show_findings(catalogue, found, out, refused=refused)
+        show_issues(catalogue, found, out, refused=refused)
     return SOME_FAILED if faults else DONE
 
 
@@ -144,11 +148,12 @@ def _sample(args: Namespace, out: Console) -> int:
     target = Path(args.to).expanduser().absolute()
     if root is not None and target.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"--to must lie outside the data set, which is only read; got {str(target)!r}")
-    subset.refuse_taken(target)
-    catalogue = open_source(args.name, root)
-    chosen = subset.choose(catalogue, train=args.train, test=args.test)
+    with _options_named():
+        subset.refuse_taken(target)
+        catalogue = open_source(args.name, root)
+        chosen = subset.choose(catalogue, train=args.train, test=args.test)
     try:
-        with ItemProgress("writing", "images") as line:
+        with _options_named(), ItemProgress("writing", "images") as line:
             subset.write(catalogue, chosen, target, progress=line)
     except OSError as error:
         raise ConfigError(f"--to must be writable and have room; got {str(target)!r}: {error}") from error
@@ -158,6 +163,16 @@ def _sample(args: Namespace, out: Console) -> int:
     out.print(f"wrote {parts} of {len(catalogue.classes)} classes to {_short(target)}", markup=False, soft_wrap=True)
     out.print(f"{'use':<12} {shlex.join(use)}", markup=False, soft_wrap=True)
     return DONE
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Name the option where an error of the library begins with the name of its argument."""
+    try:
+        yield
+    except ConfigError as error:
+        argument, _, rest = str(error).partition(" ")
+        raise ConfigError(f"{OPTIONS.get(argument, argument)} {rest}") from error
 
 
 def _source(name: str) -> Source:

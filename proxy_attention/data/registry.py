@@ -270,7 +270,7 @@ SOURCES: dict[str, Source] = {
     "folder": Source(
         open=_open_folder,
         licence="yours",
-        home="--data-root DIR",
+        home="your own images",
         classes=None,
         split="its own where there is DIR/train and DIR/test, else none: drawn",
         layout="DIR/<class>/* or DIR/train|test/<class>/*",

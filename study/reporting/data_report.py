@@ -1,4 +1,4 @@
-"""Tables of the data tools: the known data sets, and the findings of a check, for a terminal, a log, or as CSV."""
+"""Tables of the data tools for a terminal, a log, or as CSV: the known data sets, and the issues that a check found."""
 
 import csv
 import sys
@@ -12,10 +12,10 @@ from rich.table import Table
 
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES
-from proxy_attention.data.tools.integrity import FAULTS, KINDS, Finding
+from proxy_attention.data.tools.integrity import FAULTS, KINDS, Issue
 
 MOST_SHOWN = 20
-"""Findings of a kind that the table names; the CSV names all."""
+"""Issues of a kind that the table names; the CSV names all."""
 WIDEST = 100_000
 """Characters of a line of a table in a log; no path is longer."""
 
@@ -35,7 +35,7 @@ def source_rows(*, whole: bool = False) -> tuple[tuple[str, ...], list[tuple[str
     return head, rows
 
 
-def show_findings(catalogue: Catalogue, found: Sequence[Finding], out: Console, *, refused: str) -> None:
+def show_issues(catalogue: Catalogue, found: Sequence[Issue], out: Console, *, refused: str) -> None:
     """Print how many images were read, and what was found in them.
 
     Args:

@@ -38,8 +38,8 @@ FAULTS = (BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK)
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
-    """One thing that was found.
+class Issue:
+    """Something that is wrong, or odd, with one image.
 
     Attributes:
         kind: a key of ``KINDS``.
@@ -67,7 +67,7 @@ def check(
     splits: Sequence[str] | None = None,
     unlisted: Catalogue | None = None,
     progress: Report | None = None,
-) -> list[Finding]:
+) -> list[Issue]:
     """Read and decode every image; memory holds a hash of each, not its pixels.
 
     Args:
@@ -75,14 +75,14 @@ def check(
         splits: the split of each image, if there are others than the data set's own test and the rest.
         unlisted: further images, of which only what does not decode is told.
         progress: called with (images read, images in all).
-    Returns: findings in the order of ``KINDS``, then by name; each image is told once, by the worst that it is.
+    Returns: issues in the order of ``KINDS``, then by name; each image is told once, by the worst that it is.
     """
-    found = [Finding(NO_IMAGE, name, "no image by its name") for name in stray]
+    found = [Issue(NO_IMAGE, name, "no image by its name") for name in stray]
     groups: dict[bytes, list[int]] = {}
     first: dict[bytes, int] = {}
     for i, examined in enumerate(_read(catalogue, progress)):
         if examined.trouble is not None:
-            found.append(Finding(examined.trouble[0], catalogue.names[i], examined.trouble[1]))
+            found.append(Issue(examined.trouble[0], catalogue.names[i], examined.trouble[1]))
         elif examined.pixels in first:
             groups.setdefault(examined.pixels, [first[examined.pixels]]).append(i)
         else:
@@ -93,11 +93,11 @@ def check(
         found += _of_group(catalogue, group, parted, drawn=drawn)
     if unlisted is not None:
         troubles = [examined.trouble for examined in _read(unlisted, progress)]
-        found += [Finding(trouble[0], unlisted.names[i], trouble[1]) for i, trouble in enumerate(troubles) if trouble]
+        found += [Issue(trouble[0], unlisted.names[i], trouble[1]) for i, trouble in enumerate(troubles) if trouble]
     return sorted(found, key=lambda one: (tuple(KINDS).index(one.kind), one.file, one.other))
 
 
-def _of_group(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str], *, drawn: bool) -> Iterator[Finding]:
+def _of_group(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str], *, drawn: bool) -> Iterator[Issue]:
     """What is to be said of images with the same pixels: of each but the first to train with, how it relates to that.
 
     Args:
@@ -108,14 +108,14 @@ def _of_group(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str],
     for i in group:
         if i != home:
             again = POSSIBLE_LEAK if drawn else DUPLICATE if labels[i] == labels[home] else CONFLICT
-            yield Finding(again if splits[i] == splits[home] else LEAK, names[i], names[home])
+            yield Issue(again if splits[i] == splits[home] else LEAK, names[i], names[home])
 
 
 def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Examined]:
     """Every image in order; they are read and decoded in threads."""
     total, done = len(catalogue.names), 0
     chunks = (range(begin, min(begin + CHUNK, total)) for begin in range(0, total, CHUNK))
-    with warnings.catch_warnings():  # Pillow warns of odd files: what matters becomes a finding
+    with warnings.catch_warnings():  # Pillow warns of odd files: what matters becomes an issue
         warnings.simplefilter("ignore")
         parts = map_prefetched(
             lambda c: [_examine(catalogue, i) for i in c], chunks, threads=THREADS, depth=2 * THREADS

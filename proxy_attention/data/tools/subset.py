@@ -32,11 +32,11 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
         raise DataError("classes must have different names as folders; two of them have not")
     own = any(catalogue.own_test)
     if test is not None and not own:
-        raise ConfigError(f"--test must not be given where a data set has no test split of its own; got {test}")
+        raise ConfigError(f"test must not be given where a data set has no test split of its own; got {test}")
     chosen: dict[int, PurePosixPath] = {}
     for split, count in (("train", train), ("test", test)) if own else (("", train),):
         members = [i for i, tested in enumerate(catalogue.own_test) if tested == (split == "test")]
-        picked = _first_of_each(catalogue, members, count, option=f"--{split or 'train'}")
+        picked = _first_of_each(catalogue, members, count, argument=split or "train")
         taken: set[PurePosixPath] = set()
         for position, i in enumerate(members):
             if i not in picked:
@@ -52,7 +52,7 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
     return chosen
 
 
-def _first_of_each(catalogue: Catalogue, members: Sequence[int], count: int | None, *, option: str) -> set[int]:
+def _first_of_each(catalogue: Catalogue, members: Sequence[int], count: int | None, *, argument: str) -> set[int]:
     """The first of these images of each class, so many of all classes together.
 
     Raises: ConfigError.
@@ -67,11 +67,11 @@ def _first_of_each(catalogue: Catalogue, members: Sequence[int], count: int | No
     if count is not None and count % classes:
         near = f"{each * classes} or {(each + 1) * classes}" if each else str(classes)
         raise ConfigError(
-            f"{option} must be a whole number of images of each of {classes} classes ({near}); got {count}"
+            f"{argument} must be a whole number of images of each of {classes} classes ({near}); got {count}"
         )
     if not 1 <= each <= fewest:
         raise ConfigError(
-            f"{option} must be at most {fewest * classes}: class {rarest!r} has {fewest} images; got {count}"
+            f"{argument} must be at most {fewest * classes}: class {rarest!r} has {fewest} images; got {count}"
         )
     return {i for group in of_class for i in group[:each]}
 
@@ -134,6 +134,6 @@ def refuse_taken(target: Path) -> None:
     Raises: ConfigError.
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise ConfigError(f"--to must be a new folder; {str(target)!r} is a file or a link")
+        raise ConfigError(f"target must be a new folder; {str(target)!r} is a file or a link")
     if target.exists() and any(target.iterdir()):
-        raise ConfigError(f"--to must be a new or empty folder; {str(target)!r} holds something")
+        raise ConfigError(f"target must be a new or empty folder; {str(target)!r} holds something")

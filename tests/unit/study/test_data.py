@@ -102,7 +102,7 @@ def test_every_data_set_can_be_fetched_whole_or_says_where_to_get_it(name):
         (("prepare", "fashion-mnist-sample", "--root", "x"), "--root must not be given with 'fashion-mnist-sample'"),
         (("check",), "the following arguments are required: DIR"),
         (("check", "nowhere"), "DIR must be an existing folder; got 'nowhere'"),
-        (("check", ".", "--dataset", "cifar11"), "dataset must be one of "),
+        (("check", ".", "--dataset", "cifar11"), "--dataset must be one of "),
         (("sample", "fashion-mnist-sample"), "the following arguments are required: --to"),
         (("sample", "cifar11", "--to", "x"), "NAME must be one of "),
         (("sample", "cifar10", "--to", "x", "--root", "nowhere"), "nowhere"),

@@ -17,7 +17,7 @@ from proxy_attention.data.tools.integrity import (
     LEAK,
     NO_IMAGE,
     POSSIBLE_LEAK,
-    Finding,
+    Issue,
     check,
     stray_files,
     unlisted_images,
@@ -133,7 +133,7 @@ def test_an_empty_image_is_broken(one_class):
     root, folder, _ = one_class
     (folder / "empty.png").touch()
 
-    assert found_in(root) == [Finding(BROKEN, f"train/{folder.name}/empty.png", "empty")]
+    assert found_in(root) == [Issue(BROKEN, f"train/{folder.name}/empty.png", "empty")]
 
 
 def test_a_file_beside_the_folders_or_a_hidden_one_does_not_lie_among_the_images(one_class):
@@ -166,7 +166,7 @@ def test_the_same_pixels_in_train_and_test_are_a_leak_in_whatever_format(one_cla
         image.convert("RGB").save(root / "test" / folder.name / "other.bmp")
 
     assert found_in(root) == [
-        Finding(LEAK, f"test/{folder.name}/other.bmp", file.relative_to(root).as_posix()),
+        Issue(LEAK, f"test/{folder.name}/other.bmp", file.relative_to(root).as_posix()),
     ]
 
 
@@ -185,7 +185,7 @@ def test_the_same_image_twice_within_a_split_is_for_information(one_class):
 
     (found,) = found_in(root)
 
-    assert found == Finding(DUPLICATE, f"train/{folder.name}/zz.png", file.relative_to(root).as_posix())
+    assert found == Issue(DUPLICATE, f"train/{folder.name}/zz.png", file.relative_to(root).as_posix())
     assert DUPLICATE not in FAULTS
 
 
@@ -195,7 +195,7 @@ def test_without_a_split_of_its_own_every_duplicate_may_leak(one_class):
 
     found = found_in(root / "train")
 
-    assert found == [Finding(POSSIBLE_LEAK, f"{folder.name}/zz.png", file.relative_to(root / "train").as_posix())]
+    assert found == [Issue(POSSIBLE_LEAK, f"{folder.name}/zz.png", file.relative_to(root / "train").as_posix())]
 
 
 def test_the_same_image_under_two_classes_is_told_once_as_the_worst_that_it_is(one_class):
@@ -206,15 +206,15 @@ def test_the_same_image_under_two_classes_is_told_once_as_the_worst_that_it_is(o
     )
     (test / "zz.png").write_bytes(file.read_bytes())
     first, leaked = file.relative_to(root).as_posix(), f"test/{test.name}/zz.png"
-    assert found_in(root) == [Finding(LEAK, leaked, first)]
+    assert found_in(root) == [Issue(LEAK, leaked, first)]
 
     (train / "zz.png").write_bytes(file.read_bytes())
     (test / "zzz.png").write_bytes(file.read_bytes())
 
     assert found_in(root) == [
-        Finding(LEAK, leaked, first),
-        Finding(LEAK, f"test/{test.name}/zzz.png", first),
-        Finding(CONFLICT, f"train/{train.name}/zz.png", first),
+        Issue(LEAK, leaked, first),
+        Issue(LEAK, f"test/{test.name}/zzz.png", first),
+        Issue(CONFLICT, f"train/{train.name}/zz.png", first),
     ]
 
 
@@ -237,14 +237,14 @@ def test_of_three_splits_each_two_may_leak(one_class):
     found = check(catalogue, splits=splits)
 
     names = [path.relative_to(root).as_posix() for path in (file, own)]
-    assert found == [Finding(LEAK, names[1], "val/b.png"), Finding(LEAK, "val/a.png", names[0])]
+    assert found == [Issue(LEAK, names[1], "val/b.png"), Issue(LEAK, "val/a.png", names[0])]
 
 
 def test_an_image_that_cannot_be_opened_is_broken(one_class):
     root, folder, _ = one_class
     (folder / "gone.png").symlink_to("nowhere.png")
 
-    assert found_in(root) == [Finding(BROKEN, f"train/{folder.name}/gone.png", "No such file or directory")]
+    assert found_in(root) == [Issue(BROKEN, f"train/{folder.name}/gone.png", "No such file or directory")]
 
 
 def test_progress_ends_at_the_number_of_images(image_folder):
@@ -274,7 +274,7 @@ def test_an_animation_is_whole_up_to_its_trailer(one_class, picture):
 
     (folder / "moving.gif").write_bytes(content[:-1])
     assert found_in(root) == [
-        Finding(BROKEN, f"train/{folder.name}/moving.gif", "truncated: a GIF file without its trailer")
+        Issue(BROKEN, f"train/{folder.name}/moving.gif", "truncated: a GIF file without its trailer")
     ]
 
 
