@@ -22,7 +22,7 @@ from study.execution.status import status, status_lines
 from study.plan import SEARCHES
 from study.planning.measure_cost import with_cost
 from study.planning.plan_text import cost_lines, plan_lines, result_lines, shown_path
-from study.planning.prepare import Prepared, count_complete, prepare, write_plan
+from study.planning.prepare import Prepared, write_plan
 from study.planning.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.planning.resources import Machine
 from study.provenance import ROOT
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             machine = machine_at(address, gpus_per_trial=args.gpus_per_trial, verbose=args.verbose)
             code = DONE
             for request in requests(args):
-                code = max(code, _run(request, machine, args, out))
+                code = max(code, _Run(request, machine, args, out).execute())
                 if code == INTERRUPTED:  # Ctrl-C means all the runs of a restore
                     break
             return code
@@ -116,60 +116,81 @@ def _show_status(path: Path, out: Console) -> int:
     return DONE
 
 
-def _run(request: Request, machine: Machine, args: Namespace, out: Console) -> int:
-    """Plan one run, show it, run what is missing, and show the results; returns the exit code."""
-    prepared, trials_done = _prepare(request, machine, args, out)
-    for line in plan_lines(prepared, trials_done):
-        out.print(line, soft_wrap=True)
-    if args.dry_run:
-        for text in [*cost_lines(prepared.cost), "dry run: nothing was started"]:
-            out.print(text, markup=False, soft_wrap=True)
-        return DONE
-    run, interrupted = prepared.run.path, False
-    with sole_driver(run):
-        write_plan(prepared)
-        if trials_done < prepared.trial_count:
-            interrupted = run_in_session(
-                prepared,
-                machine,
-                address=args.address,
-                dashboard=not args.no_dashboard,
-                verbose=args.verbose,
-                out=out,
-            )
-        trouble = storage_trouble(run) if interrupted else ""
-        try:
-            findings = finish(run)
-        except OSError as error:
-            findings, trouble = Findings.of(run), error.strerror or str(error)
-    show(findings)
-    for text in ["", *result_lines(prepared.run, prepared.plan.search)]:
-        out.print(text, markup=False, soft_wrap=True)
-    results = findings.results
-    complete = int((results["status"] == COMPLETE).sum())
-    if complete == len(results) and not trouble:
-        return DONE
-    restore = shlex.join(["python", shown_path(ROOT / "study" / "run.py"), "--restore", shown_path(run)])
-    out.print(f"\n{complete} of {len(results)} trials are complete. To go on:\n  {restore}", soft_wrap=True)
-    if trouble:
-        fail("run.py", ConfigError(f"--storage must have room and be writable; got {shown_path(run)!r}: {trouble}"))
-        return SOME_FAILED
-    return INTERRUPTED if interrupted else SOME_FAILED
+class _Run:
+    """One run of the command: its request is planned, shown, run and reported."""
 
+    def __init__(self, request: Request, machine: Machine, args: Namespace, out: Console) -> None:
+        self.machine, self.args, self.out = machine, args, out
+        self.prepared = self._plan(request)
+        self.trials_done = self.prepared.run.count_complete()
+        if self.is_incomplete:
+            with out.status("measuring the speed of training"):
+                self.prepared = with_cost(self.prepared)
 
-def _prepare(request: Request, machine: Machine, args: Namespace, out: Console) -> tuple[Prepared, int]:
-    """Plan a run, with the cost of what is left; returns it with the number of complete trials."""
-    with out.status("reading the plan's images and building its models") as line:
+    def _plan(self, request: Request) -> Prepared:
+        with self.out.status("reading the plan's images and building its models") as line:
 
-        def reading(what: str, done: int, total: int) -> None:
-            line.update(f"{what}: {done}/{total} images")
+            def reading(what: str, done: int, total: int) -> None:
+                line.update(f"{what}: {done}/{total} images")
 
-        prepared = prepare(request, machine, progress=reading, tell=line.update, caching=not args.dry_run)
-        trials_done = count_complete(prepared)
-        if trials_done < prepared.trial_count:
-            line.update("measuring the speed of training")
-            prepared = with_cost(prepared)
-    return prepared, trials_done
+            caching = not self.args.dry_run
+            return Prepared.of(request, self.machine, progress=reading, tell=line.update, caching=caching)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether trials were missing when the run was planned."""
+        return self.trials_done < self.prepared.trial_count
+
+    def execute(self) -> int:
+        """Show the plan, run what is missing, show the results; returns the exit code."""
+        for line in plan_lines(self.prepared, self.trials_done):
+            self.out.print(line, soft_wrap=True)
+        if self.args.dry_run:
+            self._print_plainly([*cost_lines(self.prepared.cost), "dry run: nothing was started"])
+            return DONE
+        run = self.prepared.run.path
+        with sole_driver(run):
+            write_plan(self.prepared)
+            interrupted = self._run_missing()
+            trouble = storage_trouble(run) if interrupted else ""
+            try:
+                findings = finish(run)
+            except OSError as error:
+                findings, trouble = Findings.of(run), error.strerror or str(error)
+        show(findings)
+        self._print_plainly(["", *result_lines(self.prepared.run, self.prepared.plan.search)])
+        complete = int((findings.results["status"] == COMPLETE).sum())
+        if complete == len(findings.results) and not trouble:
+            return DONE
+        self._print_way_on(complete, len(findings.results))
+        if trouble:
+            law = f"--storage must have room and be writable; got {shown_path(run)!r}: {trouble}"
+            fail("run.py", ConfigError(law))
+            return SOME_FAILED
+        return INTERRUPTED if interrupted else SOME_FAILED
+
+    def _run_missing(self) -> bool:
+        """Run the missing trials under Ray; returns whether that was interrupted."""
+        if not self.is_incomplete:
+            return False
+        return run_in_session(
+            self.prepared,
+            self.machine,
+            address=self.args.address,
+            dashboard=not self.args.no_dashboard,
+            verbose=self.args.verbose,
+            out=self.out,
+        )
+
+    def _print_way_on(self, complete: int, planned: int) -> None:
+        script, run = shown_path(ROOT / "study" / "run.py"), shown_path(self.prepared.run.path)
+        restore = shlex.join(["python", script, "--restore", run])
+        self.out.print(f"\n{complete} of {planned} trials are complete. To go on:\n  {restore}", soft_wrap=True)
+
+    def _print_plainly(self, lines: list[str]) -> None:
+        """Print lines as they are: no markup, no wrapping."""
+        for line in lines:
+            self.out.print(line, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -248,6 +248,12 @@ class RunFolder:
         """Return those of the trials that are not complete."""
         return [trial for trial in trials if not self.trial(trial.trial_id).is_complete]
 
+    def count_complete(self) -> int:
+        """Count the complete trials of the run; 0 where it has no plan yet."""
+        if not self.has_plan:
+            return 0
+        return sum(self.trial(trial.trial_id).is_complete for trial in self.known_trials(self.read_plan()))
+
 
 def find_runs(path: Path) -> list[RunFolder]:
     """Return the run at this path, or the runs of the study folder there.

@@ -218,7 +218,7 @@ def own_images(sample: ImageSet, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def prepared_run(image_folder: Path) -> Callable[..., Any]:
     """Plan a run of a study's text on these images, write its plan.json, start nothing."""
-    from study.planning.prepare import prepare, write_plan
+    from study.planning.prepare import Prepared, write_plan
     from study.planning.request import Request
     from study.planning.resources import Machine
     from study.planning.study_file import parse_study
@@ -240,7 +240,7 @@ def prepared_run(image_folder: Path) -> Callable[..., Any]:
                 **changes,
             }
         )
-        prepared = prepare(request, Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0))
+        prepared = Prepared.of(request, Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0))
         if write:
             write_plan(prepared)
         return prepared

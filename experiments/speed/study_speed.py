@@ -13,7 +13,7 @@ from experiments.speed.measure import THE_TIME, Effort, Section, Target, row_of
 from study.execution.ray_session import ray_session
 from study.execution.runner import run_missing_trials
 from study.planning.measure_cost import trial_costs
-from study.planning.prepare import Prepared, prepare, write_plan
+from study.planning.prepare import Prepared, write_plan
 from study.planning.request import Request
 from study.planning.resources import this_machine
 from study.planning.study_file import parse_study
@@ -131,7 +131,7 @@ def _planned(storage: Path, text: str, without: tuple[str, ...]) -> Prepared:
         command="python experiments/speed/run.py --only study",
         without=without,
     )
-    prepared = prepare(request, this_machine())
+    prepared = Prepared.of(request, this_machine())
     write_plan(prepared)
     return prepared
 

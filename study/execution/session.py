@@ -11,7 +11,7 @@ from proxy_attention.errors import ConfigError
 from study.execution.ray_session import cluster_machine, ray_session
 from study.execution.runner import run_missing_trials
 from study.planning.measure_cost import progress_of
-from study.planning.prepare import Prepared, count_complete
+from study.planning.prepare import Prepared
 from study.planning.resources import Machine, this_machine
 from study.progress import RunProgress
 
@@ -48,7 +48,7 @@ def run_in_session(
                 out,
                 trials=prepared.trial_count,
                 epochs=expected.epochs,
-                trials_done=count_complete(prepared),
+                trials_done=prepared.run.count_complete(),
                 seconds_per_epoch=expected.seconds_per_epoch,
                 beside=expected.extra_epochs,
             ) as progress,

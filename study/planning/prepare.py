@@ -26,12 +26,10 @@ from study.planning.search import (
     ways_to_train,
 )
 from study.planning.step_memory import STEP_FIELDS
-from study.planning.study_data import StudyData
 from study.planning.study_file import to_toml
 from study.planning.study_spec import Study
 from study.provenance import about
-from study.results import load_results
-from study.run_folder import COMPLETE, RunFolder
+from study.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -78,141 +76,159 @@ class Prepared:
     batch_size: BatchSize | None = None
     cost: RunCost | None = None
 
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        machine: Machine,
+        *,
+        progress: Callable[[str, int, int], None] | None = None,
+        tell: Callable[[str], None] | None = None,
+        caching: bool = True,
+    ) -> "Prepared":
+        """Build and check every trial; all bad input ends here.
 
-def prepare(
-    request: Request,
-    machine: Machine,
-    *,
-    progress: Callable[[str, int, int], None] | None = None,
-    tell: Callable[[str], None] | None = None,
-    caching: bool = True,
-) -> Prepared:
-    """Build and check every trial; all bad input ends here.
+        What ``auto`` became in an existing plan of this run is taken from it, so that a restore never measures again.
 
-    What ``auto`` became in an existing plan of this run is taken from it, so that a restore never measures again.
+        Args:
+            progress: called with (what is being done, images read, images in all) while a data set is read.
+            tell: called with what is tried, in words, while the batch size is found.
+            caching: whether the images that are decoded for it may be kept for the trials; a dry run writes nothing.
+        Raises: ConfigError, DataError.
+        """
+        return _Preparation(request, machine, progress, tell, caching).prepared()
 
-    Args:
-        progress: called with (what is being done, images read, images in all) while a data set is read.
-        tell: called with what is tried, in words, while the batch size is found.
-        caching: whether the images that are decoded for it may be kept for the trials; a dry run writes nothing.
-    Raises: ConfigError, DataError.
+
+class _Preparation:
+    """A request on its way to a plan, with what was measured for it.
+
+    Attributes:
+        measured: what became of each ``auto``, by field; taken from the run's plan where it has one, else filled here.
     """
-    study, run = request.study, RunFolder(request.run)
-    measured = dict(run.read_plan().measured) if run.has_plan else {}
-    resources = _share_machine(request, machine, measured)
-    planner = Planner.of(
-        study,
-        data_root=request.data_root,
-        device=resources.device,
-        auto=partial(plain_values, measured=measured, cpus=resources.cpus, device=resources.device),
-        progress=progress,
-        cache=run.caches if caching and "cache" not in request.without else None,
-        cache_mb=request.cache_gb * 1024,
-    )
-    find = partial(find_batch_size, file=run.batch_sizes, keep=caching, tell=tell)
-    batch_size = _batch_size(
-        study, planner.data, resources, measured, find
-    )  # before precision, which is measured at it
-    plan, example = _make_plan(request, planner, resources.device, measured)
-    check_plan(run.path, plan)
-    return Prepared(
-        run=run,
-        study=study,
-        plan=plan,
-        planner=planner,
-        resources=resources,
-        settings=_run_settings(request, machine),
-        example=example,
-        trial_count=_trial_count(plan, arms=len(study.arms)),
-        batch_size=batch_size,
-    )
 
+    def __init__(
+        self,
+        request: Request,
+        machine: Machine,
+        progress: Callable[[str, int, int], None] | None,
+        tell: Callable[[str], None] | None,
+        caching: bool,
+    ) -> None:
+        self.request, self.machine = request, machine
+        self.study, self.run = request.study, RunFolder(request.run)
+        self.tell, self.caching = tell, caching
+        self.measured = dict(self.run.read_plan().measured) if self.run.has_plan else {}
+        self.resources = self._share_machine()
+        self.planner = Planner.of(
+            self.study,
+            data_root=request.data_root,
+            device=self.resources.device,
+            auto=partial(plain_values, measured=self.measured, cpus=self.resources.cpus, device=self.resources.device),
+            progress=progress,
+            cache=self.run.caches if caching and "cache" not in request.without else None,
+            cache_mb=request.cache_gb * 1024,
+        )
 
-def _share_machine(request: Request, machine: Machine, measured: dict[str, Any]) -> Resources:
-    """Share the machine among the trials; measure first how many threads are fastest if nobody has named a number."""
-    study, grid = request.study, request.search == "grid"
-    named = named_threads(study) or measured.get("threads")
-    share = partial(
-        share_machine,
-        machine,
-        trials=len(study.grid()) * len(study.seeds) if grid else request.suggestions,
-        cpus_per_trial=request.cpus_per_trial,
-        gpus_per_trial=request.gpus_per_trial,
-        concurrency=request.concurrency,
-    )
-    resources = share(threads=named)
-    cpus = resources.cpus * resources.concurrency
-    if named or request.cpus_per_trial or request.concurrency or resources.device != "cpu":
-        return resources
-    if cpus == 1 or resources.concurrency == 1:
-        return resources
-    measured["threads"] = fastest_threads(baseline_of(study), cpus)
-    return share(threads=measured["threads"])
+    def prepared(self) -> Prepared:
+        """Plan and check the trials."""
+        batch_size = self._batch_size()  # before precision, which is measured at it
+        plan, example = self._plan()
+        check_plan(self.run.path, plan)
+        return Prepared(
+            run=self.run,
+            study=self.study,
+            plan=plan,
+            planner=self.planner,
+            resources=self.resources,
+            settings=_run_settings(self.request, self.machine),
+            example=example,
+            trial_count=_trial_count(plan, arms=len(self.study.arms)),
+            batch_size=batch_size,
+        )
 
+    def _share_machine(self) -> Resources:
+        """Share the machine among the trials; measure how many threads are fastest if nobody has named a number."""
+        request = self.request
+        named = named_threads(self.study) or self.measured.get("threads")
+        grid = request.search == "grid"
+        share = partial(
+            share_machine,
+            self.machine,
+            trials=len(self.study.grid()) * len(self.study.seeds) if grid else request.suggestions,
+            cpus_per_trial=request.cpus_per_trial,
+            gpus_per_trial=request.gpus_per_trial,
+            concurrency=request.concurrency,
+        )
+        resources = share(threads=named)
+        cpus = resources.cpus * resources.concurrency
+        if named or request.cpus_per_trial or request.concurrency or resources.device != "cpu":
+            return resources
+        if cpus == 1 or resources.concurrency == 1:
+            return resources
+        self.measured["threads"] = fastest_threads(baseline_of(self.study), cpus)
+        return share(threads=self.measured["threads"])
 
-def _batch_size(
-    study: Study,
-    data: StudyData,
-    resources: Resources,
-    measured: dict[str, Any],
-    find: Callable[..., BatchSize | None],
-) -> BatchSize | None:
-    """Take the batch size from the plan, or find it and add it to what was measured."""
-    if "batch_size" in measured:
-        return BatchSize(measured["batch_size"], "as planned")
-    found = find(ways_to_train(study, (*DATA_FIELDS, *STEP_FIELDS)), data, resources=resources)
-    if found is not None:
-        measured["batch_size"] = found.size
-    return found
+    def _batch_size(self) -> BatchSize | None:
+        """Take the batch size from the plan, or find it and add it to what was measured."""
+        if "batch_size" in self.measured:
+            return BatchSize(self.measured["batch_size"], "as planned")
+        found = find_batch_size(
+            ways_to_train(self.study, (*DATA_FIELDS, *STEP_FIELDS)),
+            self.planner.data,
+            resources=self.resources,
+            file=self.run.batch_sizes,
+            keep=self.caching,
+            tell=self.tell,
+        )
+        if found is not None:
+            self.measured["batch_size"] = found.size
+        return found
 
+    def _plan(self) -> tuple[Plan, TrialConfig]:
+        """Plan the trials that are known in advance; returns the plan and a typical config."""
+        request, study = self.request, self.study
+        trials = self._planned_trials()
+        asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
+        if trials:
+            example = trials[0].config
+        else:
+            baseline = self._check_search()
+            asked["baseline"], example = baseline.config_digest, baseline.config
+        origin = {"folder": str(request.run), "skipped_images": self.planner.data.skipped}
+        plan = Plan(
+            search=request.search,
+            name=request.name,
+            question=study.question,
+            seeds=study.seeds,
+            trials=trials,
+            confirmed=(),
+            suggestions=request.suggestions,
+            confirm=request.confirm,
+            measured=self.measured,
+            options=request.options,
+            fingerprint=fingerprint(study, request.search, trials, **asked),
+            about=about(request.command, self.resources.device) | origin,
+        )
+        return plan, example
 
-def _make_plan(request: Request, planner: Planner, device: str, measured: dict[str, Any]) -> tuple[Plan, TrialConfig]:
-    """Plan the trials that are known in advance; returns the plan and a typical config."""
-    study = request.study
-    trials = _planned_trials(request, planner)
-    asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
-    if trials:
-        example = trials[0].config
-    else:
-        baseline = _check_search(study, planner)
-        asked["baseline"], example = baseline.config_digest, baseline.config
-    origin = {"folder": str(request.run), "skipped_images": planner.data.skipped}
-    plan = Plan(
-        search=request.search,
-        name=request.name,
-        question=study.question,
-        seeds=study.seeds,
-        trials=trials,
-        confirmed=(),
-        suggestions=request.suggestions,
-        confirm=request.confirm,
-        measured=measured,
-        options=request.options,
-        fingerprint=fingerprint(study, request.search, trials, **asked),
-        about=about(request.command, device) | origin,
-    )
-    return plan, example
+    def _planned_trials(self) -> tuple[PlannedTrial, ...]:
+        if self.request.search == "grid":
+            return grid_plan(self.study, self.planner)
+        if self.request.search == "random":
+            return random_plan(self.study, self.planner, suggestions=self.request.suggestions)
+        return ()
 
+    def _check_search(self) -> PlannedTrial:
+        """Check data, arms and every model of a search, so that what is suggested later does not fail.
 
-def _planned_trials(request: Request, planner: Planner) -> tuple[PlannedTrial, ...]:
-    if request.search == "grid":
-        return grid_plan(request.study, planner)
-    if request.search == "random":
-        return random_plan(request.study, planner, suggestions=request.suggestions)
-    return ()
-
-
-def _check_search(study: Study, planner: Planner) -> PlannedTrial:
-    """Check data, arms and every model of a search, so that what is suggested later does not fail; plan its baseline.
-
-    Raises: ConfigError, DataError.
-    """
-    baseline = planner.trial(0, "baseline", baseline_of(study))
-    for arm in study.arms:
-        planner.trial(0, arm.name, study.config(arm.values, study.seeds[0]))
-    for config in models_of(study):
-        planner.check_model(config)
-    return baseline
+        Returns: its baseline, planned. Raises: ConfigError, DataError.
+        """
+        baseline = self.planner.trial(0, "baseline", baseline_of(self.study))
+        for arm in self.study.arms:
+            self.planner.trial(0, arm.name, self.study.config(arm.values, self.study.seeds[0]))
+        for config in models_of(self.study):
+            self.planner.check_model(config)
+        return baseline
 
 
 def _run_settings(request: Request, machine: Machine) -> RunSettings:
@@ -240,10 +256,3 @@ def write_plan(prepared: Prepared) -> Plan:
     Raises: ConfigError if the folder holds another.
     """
     return settle_plan(prepared.run.path, prepared.plan, to_toml(prepared.study))
-
-
-def count_complete(prepared: Prepared) -> int:
-    """Count the trials that are complete, from the run's own files."""
-    if not prepared.run.has_plan:
-        return 0
-    return int((load_results(prepared.run.path)["status"] == COMPLETE).sum())

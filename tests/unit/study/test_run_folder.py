@@ -183,3 +183,7 @@ def test_the_status_of_a_trial_is_read_from_its_own_files(copy):
     (folder / "epochs.json").unlink()
     (folder / "trial.json").unlink()
     assert RunFolder(copy).trial(trial_id).status() == ("missing", "")
+
+
+def test_complete_trials_are_counted_from_their_files(finished_run, broken_run, tmp_path):
+    assert [RunFolder(run).count_complete() for run in (finished_run, broken_run, tmp_path)] == [8, 1, 0]

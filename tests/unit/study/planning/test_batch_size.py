@@ -6,7 +6,7 @@ import pytest
 from proxy_attention.errors import ConfigError
 from study.planning import batch_size
 from study.planning.batch_size import DATA_FIELDS, STEPS, find_batch_size, largest_that_fits, step_budget_mb
-from study.planning.prepare import prepare
+from study.planning.prepare import Prepared
 from study.planning.request import Request
 from study.planning.resources import Machine, Resources
 from study.planning.search import ways_to_train
@@ -251,7 +251,7 @@ def test_the_size_is_plain_in_every_trial_and_a_restore_takes_it_from_the_plan(p
     asked.clear()
     (tmp_path / ".cache" / "batch_sizes.json").unlink()
 
-    again = prepare(Request.of_run(run, command=""), Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0))
+    again = Prepared.of(Request.of_run(run, command=""), Machine(cpus=2, gpus=0, total_cpus=2, total_gpus=0))
 
     assert {trial.config.batch_size for trial in first.plan.trials} == {9}
     assert RunFolder(run).read_plan().measured == {"batch_size": 9}

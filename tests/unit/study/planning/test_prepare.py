@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from study.planning import benchmark
-from study.planning.prepare import count_complete, prepare
+from study.planning.prepare import Prepared
 from study.planning.request import Request
 from study.planning.resources import Machine
 from study.reporting.report import finish
@@ -47,7 +47,7 @@ def test_what_was_measured_for_a_run_is_never_measured_again(prepared_run, auto,
     plan = RunFolder(tmp_path / "run").read_plan()
     measured.clear()
 
-    again = prepare(Request.of_run(tmp_path / "run", command=""), LAPTOP)
+    again = Prepared.of(Request.of_run(tmp_path / "run", command=""), LAPTOP)
 
     assert measured == []
     assert again.plan.trials == plan.trials
@@ -98,11 +98,6 @@ def test_the_trials_of_the_whole_run_are_counted(prepared_run, tmp_path, asked, 
 
     assert prepared.trial_count == trials
     assert not (tmp_path / "run").exists()
-
-
-def test_what_is_done_is_counted_from_the_files(prepared_run, broken_run, finished_run, study_text, tmp_path):
-    assert count_complete(prepared_run(finished_run, write=False)) == 8
-    assert count_complete(prepared_run(tmp_path / "run", write=False)) == 0
 
 
 def test_the_audit_writes_every_row(finished_run, tmp_path):
