@@ -1,11 +1,10 @@
-"""Command line: images are put to the trained models of a study.
+"""Command line: classify images with the trained models of a study.
 
 python study/predict.py PATH [--query EXPR] [--compare] [--format table|csv|json] [--saliency METHOD] [--top K]
     [--out FILE] [--root DIR] IMAGES...
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,26 +13,24 @@ import torch
 
 from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
-from proxy_attention.files import write_atomic
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
-from study.inference.classify import Answer, Model, answers, find_images, load_model, typed
-from study.inference.compare_models import MOST_IMAGES, compare, is_ours, pair_of, sheet
-from study.inference.predictions import FORMATS, TEXTS, shown, summaries, table
-from study.inference.selection import pick, pick_pair
+from study.inference.classify import classify_images
+from study.inference.compare_models import MOST_IMAGES, compare_models, pair_models
+from study.inference.comparison_sheet import SHEET, check_sheet_file, write_sheet
+from study.inference.predictions import AS_TEXT, FORMATS, Prediction, as_table, printable, summarise
+from study.inference.selection import select_pair, select_trials
+from study.inference.trained_model import TrainedModel, load_model
+from study.inference.user_images import ImageFile, expand_home, find_images
 from study.progress import ItemProgress
-
-SHEET = "compare.png"
-LONGEST_OUT = 240
-"""The sheet that is drawn if none is named, and the bytes of a name that leave room for a file beside it."""
 
 
 def parser() -> Parser:
-    """The options."""
+    """Declare the options."""
     options = Parser(
         prog="predict.py",
         description="Classify images with the trained models of a study, or set two of them side by side.",
-        epilog="Exit code 1: some image has no answer, and is named. In CSV, text that a spreadsheet would compute is "
-        "made harmless: ./ before the name of a file, an apostrophe before anything else.",
+        epilog="Exit code 1: some image has no prediction, and is named. In CSV, text that a spreadsheet would compute "
+        "is made harmless: ./ before the name of a file, an apostrophe before anything else.",
         allow_abbrev=False,
     )
     options.add_argument("path", metavar="PATH", help="a run, or a study folder that holds runs")
@@ -46,14 +43,14 @@ def parser() -> Parser:
     )
     options.add_argument("--format", metavar="|".join(FORMATS), default="table", help="default: table")
     options.add_argument(
-        "--top", metavar="K", type=whole("--top", low=1), default=1, help="tell the K likeliest classes (default: 1)"
+        "--top", metavar="K", type=whole("--top", low=1), default=1, help="show the K likeliest classes (default: 1)"
     )
     options.add_argument("--root", metavar="DIR", help="where IMAGES lie: they are looked for, and named, from there")
     options.add_argument(
         "--compare",
         action="store_true",
-        help="draw a sheet, too: each image with the map and the answer of the model trained without proxies beside "
-        "the one trained with; the query picks these two, or the latter, whose baseline joins it",
+        help="draw a sheet, too: each image beside the maps and predictions of two models, one trained without "
+        "proxies and one with; the query selects both, or the one with proxies, which is compared with its baseline",
     )
     options.add_argument(
         "--saliency",
@@ -84,107 +81,107 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked.
+    """Classify the images, or compare two models on them; returns the exit code.
 
-    Returns: the exit code.
-    Raises: ConfigError for whatever is wrong with it.
+    Raises: ConfigError for bad input.
     """
-    out = _checked(args)
-    images = find_images(args.images, typed(args.root) if args.root else None)
-    if args.compare and len(images) > MOST_IMAGES:
-        raise ConfigError(f"--compare must be given at most {MOST_IMAGES} images, one sheet; got {len(images)}")
+    _check_options(args)
+    images = find_images(args.images, expand_home(args.root) if args.root else None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if args.compare:
-        without, proxied, line = pick_pair(Path(args.path), args.query)
-        _tell(line)
-        pair = pair_of(load_model(without, device), load_model(proxied, device), args.saliency)
-        models = [pair.without, pair.proxied]
-        _tell(pair.note)
-    else:
-        picked, line = pick(Path(args.path), args.query)
-        _tell(line)
-        models = [load_model(one, device) for one in picked]
-    _check_models(models, top=args.top)
-    with ItemProgress("classifying", "images") as progress:
-        progress(0, len(images))
-        if args.compare:
-            said, page = compare(pair, images, top=args.top, progress=progress)
-        else:
-            said = answers(models, images, top=args.top, progress=progress)
-    _print(said, form=args.format, top=args.top)
-    if args.compare and page is not None:
-        content = sheet(page, pair)
-
-        def write(path: Path) -> None:
-            path.write_bytes(content)
-
-        write_atomic(out, write)
-        print(f"wrote {out}", file=sys.stdout if args.format == "table" else sys.stderr)
-    return _verdict(said)
+    predictions = (_compare if args.compare else _classify)(args, images, device)
+    return _exit_code(predictions)
 
 
-def _checked(args: argparse.Namespace) -> Path:
-    """What can be said before anything is read; returns where the sheet goes.
-
-    Raises: ConfigError.
-    """
+def _check_options(args: argparse.Namespace) -> None:
+    """Raises: ConfigError for options that no study could make good."""
     if args.format not in FORMATS:
         raise unknown("--format", args.format, FORMATS)
     for option in ("out", "saliency"):
         if getattr(args, option) is not None and not args.compare:
             raise ConfigError(f"--{option} must be given with --compare, which draws a sheet")
-    out = typed(args.out or SHEET).absolute()
-    if not args.compare:
-        return out
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"--out must name a .png file; got {args.out!r}")
-    try:
-        if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-            raise ConfigError(f"--out must lie in a folder that can be written to; got {str(out)!r}")
-        if out.exists() and not (out.is_file() and is_ours(out)):
-            raise ConfigError(f"--out must name a new file, or a sheet drawn before; {str(out)!r} is another file")
-    except OSError as error:
-        raise ConfigError(f"--out must be a path that can be written to; got {str(out)!r}: {error.strerror}") from error
-    if len(os.fsencode(out.name)) > LONGEST_OUT:
-        raise ConfigError(f"--out must name a file in at most {LONGEST_OUT} bytes; got {out.name!r}")
-    return out
+    if args.compare:
+        check_sheet_file(_sheet_file(args))
 
 
-def _check_models(models: Sequence[Model], *, top: int) -> None:
+def _sheet_file(args: argparse.Namespace) -> Path:
+    return expand_home(args.out or SHEET).absolute()
+
+
+def _classify(args: argparse.Namespace, images: Sequence[ImageFile], device: torch.device) -> list[Prediction]:
+    """Classify the images with the models that the query selects, and print the predictions."""
+    trials, note = select_trials(Path(args.path), args.query)
+    _print_note(note)
+    models = [load_model(trial, device) for trial in trials]
+    _check_models(models, top=args.top)
+    with ItemProgress("classifying", "images") as progress:
+        progress(0, len(images))
+        predictions = classify_images(models, images, top=args.top, progress=progress)
+    _print_predictions(predictions, args)
+    return predictions
+
+
+def _compare(args: argparse.Namespace, images: Sequence[ImageFile], device: torch.device) -> list[Prediction]:
+    """Compare the two models that the query selects, print their predictions and write the sheet."""
+    if len(images) > MOST_IMAGES:
+        raise ConfigError(f"--compare must be given at most {MOST_IMAGES} images, one sheet; got {len(images)}")
+    plain, proxied, note = select_pair(Path(args.path), args.query)
+    _print_note(note)
+    pair = pair_models(load_model(plain, device), load_model(proxied, device), args.saliency)
+    _print_note(pair.note)
+    _check_models(pair.models, top=args.top)
+    with ItemProgress("classifying", "images") as progress:
+        progress(0, len(images))
+        predictions, compared = compare_models(pair, images, top=args.top, progress=progress)
+    _print_predictions(predictions, args)
+    if compared:
+        file = _sheet_file(args)
+        write_sheet(file, pair, compared)
+        print(f"wrote {file}", file=sys.stdout if args.format == "table" else sys.stderr)
+    return predictions
+
+
+def _check_models(models: Sequence[TrainedModel], *, top: int) -> None:
+    """Note each model that this device runs in another precision than its trial did.
+
+    Raises: ConfigError if no model has as many classes as were asked for.
+    """
     most = max(len(model.classes) for model in models)
     if top > most:
         raise ConfigError(f"--top must be at most the number of classes, {most}; got {top}")
     for model in models:
         if model.precision != model.config.precision:
-            _tell(f"{model.name} was evaluated in {model.config.precision}; a CPU computes in {model.precision}")
+            _print_note(f"{model.name} was evaluated in {model.config.precision}; a CPU computes in {model.precision}")
 
 
-def _tell(line: str) -> None:
-    if line:
-        print(f"predict.py: {line}", file=sys.stderr)
+def _print_note(note: str) -> None:
+    if note:
+        print(f"predict.py: {note}", file=sys.stderr)
 
 
-def _print(said: Sequence[Answer], *, form: str, top: int) -> None:
-    """The answers, and a line a model: in the same stream where people read both."""
-    if form == "table":
+def _print_predictions(predictions: Sequence[Prediction], args: argparse.Namespace) -> None:
+    """Print the predictions and a summary of each model; below a table the summaries, else on the error stream."""
+    summaries = summarise(predictions)
+    if args.format == "table":
         out = console()
-        out.print(table(said, top=top))
+        out.print(as_table(predictions, top=args.top))
         out.print()
-        for one in summaries(said):
-            out.print(one.line, markup=False, soft_wrap=True)
+        for summary in summaries:
+            out.print(summary.line, markup=False, soft_wrap=True)
         return
-    print(TEXTS[form](said, top=top), end="" if form == "csv" else "\n", flush=True)
-    for one in summaries(said):
-        _tell(one.line)
+    text = AS_TEXT[args.format](predictions, top=args.top)
+    print(text, end="" if text.endswith("\n") else "\n", flush=True)
+    for summary in summaries:
+        _print_note(summary.line)
 
 
-def _verdict(said: Sequence[Answer]) -> int:
-    """Name the images without an answer; returns the exit code."""
-    without = {shown(answer.image): answer.error for answer in said if answer.error}
-    if not without:
+def _exit_code(predictions: Sequence[Prediction]) -> int:
+    """Name the images without a prediction; returns the exit code."""
+    failed = {printable(one.image): one.error for one in predictions if one.error}
+    if not failed:
         return DONE
-    few = "image has" if len(without) == 1 else "images have"
-    _tell(f"{len(without)} {few} no answer: {named([f'{name} ({error})' for name, error in without.items()])}")
+    images = "image has" if len(failed) == 1 else "images have"
+    reasons = named([f"{name} ({error})" for name, error in failed.items()])
+    _print_note(f"{len(failed)} {images} no prediction: {reasons}")
     return SOME_FAILED
 
 

@@ -18,8 +18,8 @@ from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import draw_split
 from proxy_attention.models.classifier import as_float
 from proxy_attention.saliency.maps import classify_and_explain, scale
-from study.inference.classify import load_model
-from study.inference.selection import pick
+from study.inference.selection import select_trials
+from study.inference.trained_model import load_model
 
 
 def correlation(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--data-root", type=Path, default=Path("data/cifar10"))
     args = parser.parse_args()
-    picked, _ = pick(args.run, args.query)
-    for one in picked:
-        model = load_model(one, torch.device("cpu"))
+    trials, _ = select_trials(args.run, args.query)
+    for trial in trials:
+        model = load_model(trial, torch.device("cpu"))
         config, classifier = model.config, model.classifier
         images = load(open_source(config.dataset, args.data_root, config.label_function), config.image_size)
         test = draw_split(images.labels.numpy(), images.own_test.numpy(), config).test

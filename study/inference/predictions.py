@@ -1,6 +1,7 @@
-"""What models said of images, as a table, CSV or JSON, and a line a model of how often it was right; asks none."""
+"""Predictions of images, the accuracy of each model over them, and both as a table, CSV or JSON; runs no model."""
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -10,17 +11,50 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from study.inference.classify import Answer
-
 DIGITS = 6
-"""Of a probability, behind the point."""
+"""Decimal places of a probability."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet may compute."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """How often a model was right: of n images whose class is known and that could be read."""
+class Prediction:
+    """What one model takes one image for.
+
+    Attributes:
+        top: classes and their probabilities, the likeliest first; empty if there is an error.
+        true: the true class; empty if the image's path names none that the model knows.
+        error: why the image has no prediction; empty if it has one.
+    """
+
+    image: str
+    trial_id: str
+    arm: str
+    seed: int
+    top: tuple[tuple[str, float], ...]
+    true: str = ""
+    error: str = ""
+
+    @property
+    def predicted(self) -> str:
+        """The likeliest class; empty if there is an error."""
+        return self.top[0][0] if self.top else ""
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the likeliest class is the true one; None if one of them is missing."""
+        return self.predicted == self.true if self.true and self.top else None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """The accuracy of a model over the images that have a prediction and a true class.
+
+    Attributes:
+        images: all images.
+        errors: those without a prediction.
+        n: those with a prediction and a true class.
+    """
 
     trial_id: str
     arm: str
@@ -32,61 +66,64 @@ class Summary:
 
     @property
     def accuracy(self) -> float | None:
-        """Percent; None where no class is known."""
+        """Percent; None if no true class is known."""
         return 100 * (self.correct / self.n) if self.n else None
 
     @property
     def line(self) -> str:
-        """In words."""
-        failed = f", {self.errors} without an answer" if self.errors else ""
-        right = f"accuracy {self.accuracy:.2f} % (n = {self.n})" if self.n else "of none is the true class known"
-        return f"{self.trial_id}: {self.images} image{'s' * (self.images != 1)}{failed}, {right}"
+        """The summary in words."""
+        failed = f", {self.errors} without a prediction" if self.errors else ""
+        accuracy = f"accuracy {self.accuracy:.2f} % (n = {self.n})" if self.n else "no true class is known"
+        return f"{self.trial_id}: {self.images} image{'s' * (self.images != 1)}{failed}, {accuracy}"
 
 
-def summaries(answers: Sequence[Answer]) -> list[Summary]:
-    """One a model, in the order in which they first answered."""
-    by_model: dict[str, list[Answer]] = {}
-    for answer in answers:
-        by_model.setdefault(answer.trial_id, []).append(answer)
+def summarise(predictions: Sequence[Prediction]) -> list[ModelSummary]:
+    """Summarise the predictions of each model, in the order in which the models first occur."""
+    by_model: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        by_model.setdefault(prediction.trial_id, []).append(prediction)
     return [
-        Summary(
+        ModelSummary(
             trial_id=name,
-            arm=given[0].arm,
-            seed=given[0].seed,
-            images=len(given),
-            errors=sum(1 for answer in given if answer.error),
-            n=sum(1 for answer in given if answer.correct is not None),
-            correct=sum(1 for answer in given if answer.correct),
+            arm=own[0].arm,
+            seed=own[0].seed,
+            images=len(own),
+            errors=sum(1 for prediction in own if prediction.error),
+            n=sum(1 for prediction in own if prediction.correct is not None),
+            correct=sum(1 for prediction in own if prediction.correct),
         )
-        for name, given in by_model.items()
+        for name, own in by_model.items()
     ]
 
 
-def as_csv(answers: Sequence[Answer], *, top: int) -> str:
-    """One row an image and model, as RFC 4180 has it but with line feeds; text is quoted, what is not known empty.
+# ---- CSV
+
+
+def as_csv(predictions: Sequence[Prediction], *, top: int) -> str:
+    """Write a row for each prediction, as in RFC 4180 but with line feeds; text is quoted, what is unknown is empty.
 
     Text that a spreadsheet would compute is made harmless: a file ``=1.png`` is called ``./=1.png``, which is the same
-    file; before any other such text stands an apostrophe.
+    file; any other such text has an apostrophe before it.
     """
-    further = [name for k in range(2, top + 1) for name in (f"class_{k}", f"probability_{k}")]
+    next_classes = [name for k in range(2, top + 1) for name in (f"class_{k}", f"probability_{k}")]
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    before, behind = ("image", "trial_id", "arm", "seed", "predicted", "confidence"), ("true", "correct", "error")
-    rows.writerow([*before, *further, *behind])
-    for answer in answers:
+    first, last = ("image", "trial_id", "arm", "seed", "predicted", "confidence"), ("true", "correct", "error")
+    rows.writerow([*first, *next_classes, *last])
+    for prediction in predictions:
         ranked: list[str | float] = [
-            cell for name, share in answer.top[:top] for cell in (_harmless(name), round(share, DIGITS))
+            cell for name, share in prediction.top[:top] for cell in (_harmless(name), round(share, DIGITS))
         ]
         ranked += [""] * (2 * top - len(ranked))
-        name = f"./{answer.image}" if answer.image.startswith(FORMULA) else answer.image
-        correct = "" if answer.correct is None else answer.correct
-        whose = (name, _harmless(answer.trial_id), _harmless(answer.arm), answer.seed)
-        rows.writerow([*whose, *ranked, _harmless(answer.true), correct, _harmless(answer.error)])
+        image = f"./{prediction.image}" if prediction.image.startswith(FORMULA) else prediction.image
+        correct = "" if prediction.correct is None else prediction.correct
+        model = (_harmless(prediction.trial_id), _harmless(prediction.arm), prediction.seed)
+        rows.writerow([image, *model, *ranked, _harmless(prediction.true), correct, _harmless(prediction.error)])
     return out.getvalue()
 
 
 def _harmless(text: str) -> str:
-    """Text that no spreadsheet computes; a number stays one, as the name of a class may be."""
+    """Put an apostrophe before text that a spreadsheet would compute; leave a number alone, as a class may be one."""
     if not text.startswith(FORMULA):
         return text
     try:
@@ -96,67 +133,71 @@ def _harmless(text: str) -> str:
     return text
 
 
-def as_json(answers: Sequence[Answer], *, top: int) -> str:
-    """An object of ``models``, a summary each, and ``predictions``; what is not known is null."""
-    models = [
-        {**{name: getattr(one, name) for name in one.__dataclass_fields__}, "accuracy": one.accuracy}
-        for one in summaries(answers)
-    ]
-    return json.dumps({"models": models, "predictions": [_as_dict(one) for one in answers]}, indent=1, allow_nan=False)
+# ---- JSON
 
 
-def _as_dict(answer: Answer) -> dict[str, Any]:
-    ranked = [{"class": name, "probability": round(share, DIGITS)} for name, share in answer.top]
+def as_json(predictions: Sequence[Prediction], *, top: int) -> str:
+    """Write an object of ``models``, a summary each, and ``predictions``; what is unknown is null."""
+    models = [{**dataclasses.asdict(summary), "accuracy": summary.accuracy} for summary in summarise(predictions)]
+    values = [_as_dict(prediction, top=top) for prediction in predictions]
+    return json.dumps({"models": models, "predictions": values}, indent=1, allow_nan=False)
+
+
+def _as_dict(prediction: Prediction, *, top: int) -> dict[str, Any]:
+    ranked = [{"class": name, "probability": round(share, DIGITS)} for name, share in prediction.top[:top]]
     return {
-        "image": answer.image,
-        "trial_id": answer.trial_id,
-        "arm": answer.arm,
-        "seed": answer.seed,
-        "predicted": answer.predicted or None,
+        "image": prediction.image,
+        "trial_id": prediction.trial_id,
+        "arm": prediction.arm,
+        "seed": prediction.seed,
+        "predicted": prediction.predicted or None,
         "confidence": ranked[0]["probability"] if ranked else None,
         "top": ranked,
-        "true": answer.true or None,
-        "correct": answer.correct,
-        "error": answer.error or None,
+        "true": prediction.true or None,
+        "correct": prediction.correct,
+        "error": prediction.error or None,
     }
 
 
-TEXTS: dict[str, Callable[..., str]] = {"csv": as_csv, "json": as_json}
-FORMATS = ("table", *TEXTS)
-"""How answers may be asked for."""
+AS_TEXT: dict[str, Callable[..., str]] = {"csv": as_csv, "json": as_json}
+FORMATS = ("table", *AS_TEXT)
+"""The formats in which predictions are printed."""
 
 
-def table(answers: Sequence[Answer], *, top: int) -> Table:
-    """The rows as people read them; without the columns that would be empty."""
-    true, failed = any(one.true for one in answers), any(one.error for one in answers)
-    found = Table(box=None, pad_edge=False)
-    found.add_column("image", overflow="fold")
-    found.add_column("trial_id", no_wrap=True)
-    found.add_column("arm")
-    found.add_column("seed", justify="right")
-    found.add_column("predicted", overflow="fold")
-    found.add_column("confidence", justify="right")
-    for name, there in (("and then", top > 1), ("true", true), ("correct", true), ("error", failed)):
-        if there:
-            found.add_column(name, overflow="fold")
-    for one in answers:
-        cells = [shown(one.image), one.trial_id, one.arm, str(one.seed), shown(one.predicted)]
+# ---- table
+
+
+def as_table(predictions: Sequence[Prediction], *, top: int) -> Table:
+    """Build a table for the terminal, without the columns that would be empty."""
+    any_true, any_error = any(one.true for one in predictions), any(one.error for one in predictions)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("trial_id", no_wrap=True)
+    table.add_column("arm")
+    table.add_column("seed", justify="right")
+    table.add_column("predicted", overflow="fold")
+    table.add_column("confidence", justify="right")
+    for name, wanted in (("and then", top > 1), ("true", any_true), ("correct", any_true), ("error", any_error)):
+        if wanted:
+            table.add_column(name, overflow="fold")
+    for one in predictions:
+        cells = [printable(one.image), one.trial_id, one.arm, str(one.seed), printable(one.predicted)]
         cells.append(percent(one.top[0][1]) if one.top else "")
         if top > 1:
-            cells.append(", ".join(f"{shown(name)} {percent(share)}" for name, share in one.top[1:]))
-        if true:
-            cells += [shown(one.true), {True: "yes", False: "no", None: ""}[one.correct]]
-        if failed:
-            cells.append(shown(one.error))
-        found.add_row(*(Text(cell) for cell in cells))
-    return found
+            cells.append(", ".join(f"{printable(name)} {percent(share)}" for name, share in one.top[1:top]))
+        if any_true:
+            cells += [printable(one.true), {True: "yes", False: "no", None: ""}[one.correct]]
+        if any_error:
+            cells.append(printable(one.error))
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
 
 
 def percent(share: float) -> str:
-    """``71.3 %``."""
+    """Write a share in [0, 1] as ``71.3 %``."""
     return f"{100 * share:.1f} %"
 
 
-def shown(text: str) -> str:
-    """Text from outside on a terminal: what would steer it is spelled out."""
+def printable(text: str) -> str:
+    """Escape what would steer a terminal, such as control characters, in text from outside."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

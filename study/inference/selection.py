@@ -1,4 +1,4 @@
-"""Which trained models of a study are asked: by a query, by val, or as a pair; loads none of them."""
+"""The complete trials of a study that a query selects, or that are best on val; loads no weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,19 @@ from study.plan import PROXY, PlannedTrial
 from study.results import load_results
 from study.run_folder import COMPLETE, find_runs
 
-MOST_MODELS, MOST_LISTED = 32, 6
-"""Models that are held in memory at once, and trials that an error names."""
+MOST_MODELS = 32
+"""Models that are held in memory at once."""
+MOST_LISTED = 6
+"""Trials that an error names."""
 
 
 @dataclass(frozen=True)
-class Picked:
+class SelectedTrial:
     """A complete trial of a study.
 
     Attributes:
-        name: its trial_id; with the run's name before it where the study has several runs.
+        name: its trial_id; after the name of its run where the study has several runs.
+        run: the folder of its run.
     """
 
     name: str
@@ -30,16 +33,65 @@ class Picked:
     planned: PlannedTrial
 
 
-def complete_trials(path: Path) -> pd.DataFrame:
-    """The complete trials of a run or of all runs of a study, as ``with_baselines`` gives them.
+def select_trials(path: Path, expression: str | None) -> tuple[list[SelectedTrial], str]:
+    """Select the complete trials for which a query holds; without a query, the one that is best on val.
 
-    Two more columns say where they are from: ``run``, its folder, and ``shown_id``, the trial_id as people are told it.
+    Returns: the trials, and a note for the user on what was selected without a query; empty with one.
+    Raises: ConfigError for a bad query, or one that selects no complete trial, or too many to hold at once.
+    """
+    complete = complete_trials(path)
+    if expression is None:
+        best, reason = _best_on_val(complete)
+        return _as_selected(path, best), f"without --query: {_shown_id(best)}, {reason}"
+    rows = _rows_of_query(complete, expression)
+    if len(rows) > MOST_MODELS:
+        raise ConfigError(f"--query must select at most {MOST_MODELS} trials; {expression!r} selects {len(rows)}")
+    return _as_selected(path, rows), ""
+
+
+def select_pair(path: Path, expression: str | None) -> tuple[SelectedTrial, SelectedTrial, str]:
+    """Select a trial without proxies and one with proxies.
+
+    A query selects both, or the one with proxies alone, which is then compared with its baseline. Without a query, the
+    one with proxies is the best on val of those that have a baseline.
+
+    Returns: the trial without proxies, the one with proxies, and a note for the user; the note may be empty.
+    Raises: ConfigError for a bad query, or one that selects no pair, or more than one.
+    """
+    complete = complete_trials(path)
+    plain, note = complete.iloc[:0], ""
+    if expression is None:
+        proxied, reason = _best_on_val(_with_proxies_and_baseline(complete, path))
+        note = f"without --query: {_shown_id(proxied)} with proxies, {reason}, and its baseline"
+    else:
+        rows = _rows_of_query(complete, expression)
+        proxied, plain = rows[rows["threshold"].notna()], rows[rows["threshold"].isna()]
+        if len(proxied) != 1:
+            raise ConfigError(
+                f"--query must select one trial with proxies for --compare; {expression!r} selects {len(proxied)}"
+                + (f": {_shown_ids(proxied)}" if len(proxied) else "")
+            )
+    if len(plain) != 1:
+        same_run = complete["run"] == proxied["run"].iloc[0]
+        plain = complete[same_run & (complete["trial_id"] == proxied["baseline_id"].iloc[0])]
+    if plain.empty:
+        raise ConfigError(
+            f"--compare must have a pair; {_shown_id(proxied)} has no complete baseline (let --query select one, too)"
+        )
+    (first,), (second,) = _as_selected(path, plain), _as_selected(path, proxied)
+    return first, second, "; ".join(text for text in (note, _note_on_difference(plain, proxied)) if text)
+
+
+def complete_trials(path: Path) -> pd.DataFrame:
+    """Load the rows of the complete trials of a run, or of all runs of a study, as ``with_baselines`` gives them.
+
+    Two more columns: ``run``, the folder of the trial's run, and ``shown_id``, the trial's name for people.
 
     Raises: ConfigError if there is no run, or no trial of it is complete.
     """
     frames = []
-    runs = find_runs(path)
-    for run in (found.path for found in runs):
+    runs = [found.path for found in find_runs(path)]
+    for run in runs:
         rows = with_baselines(load_results(run))
         shown = f"{run.name}/" + rows["trial_id"] if len(runs) > 1 else rows["trial_id"]
         frames.append(rows.assign(run=str(run), shown_id=shown)[rows["status"] == COMPLETE])
@@ -49,104 +101,81 @@ def complete_trials(path: Path) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def pick(path: Path, expression: str | None) -> tuple[list[Picked], str]:
-    """The trials for which a query holds; without one, the best on val, and a line that says so.
+def _rows_of_query(complete: pd.DataFrame, expression: str) -> pd.DataFrame:
+    """Return the rows for which the query holds.
 
-    Raises: ConfigError for a bad query, one that holds for no complete trial, or for more than can be held at once.
+    Raises: ConfigError for a bad query, or one that holds for no row.
     """
-    done = complete_trials(path)
-    if expression is None:
-        best, why = _best_on_val(done)
-        return _as_picked(path, best), f"without --query: {_id(best.iloc[0])}, {why}"
-    rows = _chosen(done, expression)
-    if len(rows) > MOST_MODELS:
-        raise ConfigError(f"--query must pick at most {MOST_MODELS} trials; {expression!r} picks {len(rows)}")
-    return _as_picked(path, rows), ""
+    rows = query(complete, expression)
+    if rows.empty:
+        raise ConfigError(f"--query must hold for a complete trial; {expression!r} holds for none of {len(complete)}")
+    return rows
 
 
-def pick_pair(path: Path, expression: str | None) -> tuple[Picked, Picked, str]:
-    """A trial without proxies and one with: the two that a query picks, or the one with proxies and its baseline.
+def _with_proxies_and_baseline(complete: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the rows of trials with proxies whose baseline is complete; those of arms only where there are no others.
 
-    Returns: without, with, and a line that says what was decided for the person; it may be empty.
-    Raises: ConfigError for a bad query, or one that picks no pair, or more than one.
+    Raises: ConfigError if there are none.
     """
-    done = complete_trials(path)
-    rows = done if expression is None else _chosen(done, expression)
-    proxied, plain, line = rows[rows["threshold"].notna()], rows[rows["threshold"].isna()], ""
-    if expression is None:
-        paired = proxied[proxied["baseline_id"].notna()]
-        paired = paired if paired[paired["arm"] == PROXY].empty else paired[paired["arm"] == PROXY]
-        if paired.empty:
-            raise ConfigError(f"--compare must have a trial with proxies and its baseline; {str(path)!r} has no pair")
-        proxied, why = _best_on_val(paired)
-        line = f"without --query: {_id(proxied.iloc[0])} with proxies, {why}, and its baseline"
-    if len(proxied) != 1:
-        raise ConfigError(
-            f"--query must pick one trial with proxies for --compare; {expression!r} picks {len(proxied)}"
-            + (f": {_ids(proxied)}" if len(proxied) else "")
-        )
-    own = done[(done["run"] == proxied["run"].iloc[0]) & (done["trial_id"] == proxied["baseline_id"].iloc[0])]
-    if expression is not None and len(plain) == 1:
-        own = plain
-    if own.empty:
-        raise ConfigError(
-            f"--compare must have a pair; {_id(proxied.iloc[0])} has no complete baseline (let --query pick one, too)"
-        )
-    (one,), (other,) = _as_picked(path, own), _as_picked(path, proxied)
-    return one, other, "; ".join(text for text in (line, _beyond_proxies(own, proxied)) if text)
+    paired = complete[complete["threshold"].notna() & complete["baseline_id"].notna()]
+    if paired.empty:
+        raise ConfigError(f"--compare must have a trial with proxies and its baseline; {str(path)!r} has no pair")
+    searched = paired[paired["arm"] == PROXY]
+    return paired if searched.empty else searched
 
 
-def _beyond_proxies(own: pd.DataFrame, proxied: pd.DataFrame) -> str:
-    """What is to be told of a pair that differs in more than proxies; empty if it does not."""
-    (without,), (row,) = records(own), records(proxied)
-    if pair_key(without) == pair_key(row):
+def _best_on_val(complete: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Find the setting that is best on val, and its trial that is best on val.
+
+    A setting's val accuracy is the mean over its seeds; only settings that are complete on the most seeds are compared.
+    A trial that was suggested twice, or by two runs, counts once. An audit trains on its validation images, so it is
+    taken only where there is nothing else.
+
+    Returns: the trial as a frame of one row, and the reason in words.
+    """
+    distinct = complete.drop_duplicates(["config_digest", "arm"])
+    honest = distinct[~distinct["split"].isin(LEAKING)]
+    warning = " (LEAKING: it says nothing)" if honest.empty else ""
+    rows = distinct if honest.empty else honest
+    setting = rows[["arm", *SETTING]].map(str).agg("|".join, axis=1)
+    seeds = setting.groupby(setting).transform("size")
+    candidates = rows[seeds == seeds.max()]
+    means = candidates.groupby(setting, sort=False)["val_accuracy"].mean()
+    trials = candidates[setting.loc[candidates.index] == means.idxmax()]
+    best = trials.loc[[trials["val_accuracy"].astype(float).idxmax()]]
+    of = f"the best of {len(trials)} trials of" if len(trials) > 1 else "of"
+    return best, f"{of} the setting that is best on val{warning} (mean {means.max():.2f} %)"
+
+
+def _note_on_difference(plain: pd.DataFrame, proxied: pd.DataFrame) -> str:
+    """Say that a pair (a frame of one row each) differs in more than proxies; empty if it does not."""
+    (without,), (with_proxies,) = records(plain), records(proxied)
+    if pair_key(without) == pair_key(with_proxies):
         return ""
-    one, other = without["shown_id"], row["shown_id"]
-    if row["split"] in LEAKING and without["trial_id"] == str(row["baseline_id"]):
+    one, other = without["shown_id"], with_proxies["shown_id"]
+    if with_proxies["split"] in LEAKING and without["trial_id"] == str(with_proxies["baseline_id"]):
         return f"{other} is an audit, of another split than its baseline {one}: they differ in more than proxies"
     return f"{one} is not the baseline of {other}: they differ in more than proxies"
 
 
-def _chosen(done: pd.DataFrame, expression: str) -> pd.DataFrame:
-    rows = query(done, expression)
-    if rows.empty:
-        raise ConfigError(f"--query must hold for a complete trial; {expression!r} holds for none of {len(done)}")
-    return rows
-
-
-def _best_on_val(done: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The best trial on val of the setting that is best on val, as a frame of one row, and why in words.
-
-    A setting's val is the mean over its seeds; only settings that are complete on the most seeds may be chosen: one
-    that was suggested twice, or by two runs, has no more for it. An audit, which trains on its validation images, is
-    chosen only where there is nothing else.
-    """
-    done = done.drop_duplicates(["config_digest", "arm"])
-    honest = done[~done["split"].isin(LEAKING)]
-    note = " (LEAKING: it says nothing)" if honest.empty else ""
-    rows = done if honest.empty else honest
-    setting = rows[["arm", *SETTING]].map(str).agg("|".join, axis=1)
-    counts = setting.groupby(setting).transform("size")
-    candidates = rows[counts == counts.max()]
-    means = candidates.groupby(setting, sort=False)["val_accuracy"].mean()
-    best = candidates[setting.loc[candidates.index] == means.idxmax()]
-    one = best.loc[[best["val_accuracy"].astype(float).idxmax()]]
-    of = f"the best of {len(best)} trials of" if len(best) > 1 else "of"
-    return one, f"{of} the setting that is best on val{note} (mean {means.max():.2f} %)"
-
-
-def _as_picked(path: Path, rows: pd.DataFrame) -> list[Picked]:
-    known = {
+def _as_selected(path: Path, rows: pd.DataFrame) -> list[SelectedTrial]:
+    """Return the trials of these rows as the plans of their runs have them."""
+    planned = {
         (str(run.path), trial.trial_id): trial for run in find_runs(path) for trial in run.known_trials(run.read_plan())
     }
-    return [Picked(_id(row), Path(row["run"]), known[row["run"], row["trial_id"]]) for _, row in rows.iterrows()]
+    return [
+        SelectedTrial(str(row["shown_id"]), Path(row["run"]), planned[row["run"], row["trial_id"]])
+        for _, row in rows.iterrows()
+    ]
 
 
-def _id(row: pd.Series) -> str:
-    return str(row["shown_id"])
+def _shown_id(row: pd.DataFrame) -> str:
+    """Return the name for people of the trial in a frame of one row."""
+    return str(row["shown_id"].iloc[0])
 
 
-def _ids(rows: pd.DataFrame) -> str:
+def _shown_ids(rows: pd.DataFrame) -> str:
+    """Join the names of the first few trials, and say how many more there are."""
     names = [str(name) for name in rows["shown_id"]]
     more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
     return ", ".join(names[:MOST_LISTED]) + more

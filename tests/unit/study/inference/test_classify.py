@@ -1,96 +1,111 @@
-"""Which images are found, what their classes are, and in what batches a model has them."""
+"""Predictions of a trained model are those of its own evaluation, whatever images lie beside an image."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from layout_trees import TREES
 
-from proxy_attention.config import TrialConfig
-from proxy_attention.data.sources import open_source
-from study.inference import classify as inference
-from study.inference.classify import Decoded, ImageFile, Model, answers, find_images, load_model, true_class
-from study.inference.selection import pick
+from study.inference import classify
+from study.inference.classify import NOT_FINITE, classify_batch, classify_images
+from study.inference.user_images import DecodedImage, ImageFile, decode_images, find_images
+from study.run_folder import RunFolder
 
 
-@pytest.fixture
-def model(finished_run):
-    """A trained model of the run."""
-    return load_model(pick(finished_run, "arm == 'baseline' and seed == 0")[0][0], torch.device("cpu"))
+def silent(*counts):
+    """A progress that is not shown."""
 
 
-def with_fields(model, **changes):
-    """The same model as if its trial had been of another configuration."""
-    return dataclasses.replace(model, config=dataclasses.replace(model.config, **changes))
+@pytest.fixture(scope="module")
+def test_images(image_folder):
+    """The sixteen images of the data set's own test."""
+    return find_images([str(image_folder / "test")])
 
 
-# ---- which images
+@pytest.fixture(scope="module")
+def decoded(test_images):
+    return list(decode_images(test_images, [32]))
 
 
-def test_a_tilde_is_a_persons_folder_only_where_it_was_typed(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("home/mine.png", "images/~/1.png", "images/~nobody-here/2.png"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).touch()
-    monkeypatch.chdir(tmp_path / "images")
+def test_over_the_test_images_every_model_has_the_confusion_of_its_own_report(finished_run, models, test_images):
+    predictions = classify_images(models, test_images, top=1, progress=silent)
 
-    found = {image.name: image.path for given in (".", "~", "./~") for image in find_images([given])}
-
-    assert list(found) == ["~/1.png", "~nobody-here/2.png", "~/mine.png"]
-    assert found["~/mine.png"] == tmp_path / "home" / "mine.png"
-    assert found["~/1.png"].samefile(tmp_path / "images" / "~" / "1.png")
-    assert found["~nobody-here/2.png"].is_file()
+    assert len(predictions) == 16 * 4
+    for model in models:
+        report = RunFolder(finished_run).trial(model.name).report()
+        confusion = np.zeros((4, 4), dtype=int)
+        for one in predictions:
+            if one.trial_id == model.name:
+                confusion[model.classes.index(one.true), model.classes.index(one.predicted)] += 1
+        assert confusion.tolist() == report["confusion"]
 
 
-# ---- their classes
-
-LISTED = {"places365": "Places365_val_", "flowers102": "image_", "tiny-imagenet": ("n0", "val_")}
-"""How the names of files begin whose class stands in a list of the publisher's alone."""
-
-IN_TABLES = {"cifar10", "cifar100", "fer2013"}
-"""Not a file an image."""
-
-
-@pytest.mark.parametrize("dataset", sorted(set(TREES) - IN_TABLES))
-def test_the_class_of_an_image_is_told_by_its_folder_or_name_as_its_publisher_has_it(dataset, tmp_path):
-    TREES[dataset](tmp_path)
-    catalogue = open_source(dataset, tmp_path)
-    model = Model("0-x", "proxy", TrialConfig(dataset=dataset), catalogue.classes, None, "fp32")
-    files = {path.as_posix(): path for path in tmp_path.rglob("*.*")}
-
-    for name, label in zip(catalogue.names, catalogue.labels, strict=True):
-        (file,) = [path for text, path in files.items() if text.endswith(f"/{name}")]
-        listed = file.name.startswith(LISTED.get(dataset, "/"))
-        assert true_class(model, file) == ("" if listed else catalogue.classes[label])
+def test_a_prediction_holds_as_many_classes_as_were_asked_for_the_likeliest_first(model, decoded):
+    for top in (1, 4):
+        for one in classify_batch(model, decoded, top=top):
+            classes, shares = zip(*one.top, strict=True)
+            assert len(set(classes)) == top
+            assert list(shares) == sorted(shares, reverse=True)
+            assert top == 1 or sum(shares) == pytest.approx(1, abs=1e-5)
 
 
-# ---- batches
+def test_a_prediction_does_not_depend_on_the_images_beside_it(model, decoded):
+    together = classify_batch(model, decoded, top=4)
+
+    alone = [classify_batch(model, [image], top=4)[0] for image in decoded]
+    assert [one.predicted for one in together] == [one.predicted for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert dict(one.top) == pytest.approx(dict(other.top), abs=1e-5)
+
+
+def test_an_unreadable_image_keeps_its_place_its_true_class_and_its_error(model, decoded):
+    broken = DecodedImage(ImageFile("dress/x.png", Path("dress/x.png")), {}, "the file is empty")
+
+    first, second, third = classify_batch(model, [decoded[0], broken, decoded[1]], top=1)
+
+    assert (second.image, second.top, second.true, second.error) == ("dress/x.png", (), "dress", "the file is empty")
+    assert [first, third] == classify_batch(model, decoded[:2], top=1)
+
+
+def test_logits_that_are_not_finite_are_an_error_of_that_image(model, decoded):
+    broken = dataclasses.replace(model, classifier=copy.deepcopy(model.classifier))
+    with torch.no_grad():
+        broken.classifier.module.fc.weight.mul_(3e38)
+        broken.classifier.module.fc.weight.mul_(3e38)
+
+    (prediction,) = classify_batch(broken, decoded[:1], top=1)
+
+    assert (prediction.top, prediction.error) == ((), NOT_FINITE)
+
+
+def test_among_equally_likely_classes_an_evaluations_comes_first():
+    probabilities = torch.tensor([[0.2, 0.4, 0.4], [0.5, 0.0, 0.5], [0.1, 0.2, 0.7]])
+
+    ranked = classify._rank_classes(probabilities)
+
+    assert ranked.tolist() == [[1, 2, 0], [0, 2, 1], [2, 1, 0]]
 
 
 def test_batches_hold_as_many_readable_images_as_those_of_an_evaluation():
-    items = [Decoded(ImageFile(str(n), Path(str(n))), {}, "broken" if n in (1, 2) else "") for n in range(7)]
+    images = [DecodedImage(ImageFile(str(n), Path(str(n))), {}, "broken" if n in (1, 2) else "") for n in range(7)]
 
-    found = [[item.image.name for item in batch] for batch in inference._batches(items, 2)]
+    batches = [[item.image.name for item in batch] for batch in classify._in_batches(images, 2)]
 
-    assert found == [["0", "1", "2", "3"], ["4", "5"], ["6"]]
+    assert batches == [["0", "1", "2", "3"], ["4", "5"], ["6"]]
 
 
-def test_models_of_two_sizes_have_batches_of_their_own_and_answer_image_by_image(model, image_folder, monkeypatch):
-    monkeypatch.setattr(inference, "eval_batch", {32: 3, 64: 2}.__getitem__)
-    large = dataclasses.replace(with_fields(model, image_size=64), name="large")
-    images = find_images([str(image_folder / "test" / "dress")])
-    done = []
+def test_models_of_two_sizes_have_batches_of_their_own_and_predictions_are_ordered_by_image(
+    model, test_images, monkeypatch
+):
+    monkeypatch.setattr(classify, "eval_batch", {32: 3, 64: 2}.__getitem__)
+    large = dataclasses.replace(model, config=dataclasses.replace(model.config, image_size=64), name="large")
+    images, done = test_images[:4], []
 
-    said = answers([large, model], images, top=1, progress=lambda *counts: done.append(counts))
+    predictions = classify_images([large, model], images, top=1, progress=lambda *counts: done.append(counts))
 
-    assert len(images) == 4
-    assert [(one.image, one.trial_id) for one in said] == [
+    assert [(one.image, one.trial_id) for one in predictions] == [
         (image.name, name) for image in images for name in ("large", model.name)
     ]
-    assert done == [
-        (1, 4),
-        (2, 4),
-        (3, 4),
-        (4, 4),
-    ]
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -1,0 +1,152 @@
+"""The images that a user names: their files, their pixels, and the true class that a path tells; knows no model."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import UnidentifiedImageError
+
+from proxy_attention.config import TrialConfig
+from proxy_attention.data.decoding import UNREADABLE, open_image, to_square
+from proxy_attention.data.folder import (
+    EXTENSIONS,
+    LABEL_FUNCTIONS,
+    file_prefix,
+    hidden,
+    is_image,
+    numbered_folder,
+    parent_folder,
+)
+from proxy_attention.data.layouts import WORDNET
+from proxy_attention.data.loading import CHUNK, THREADS
+from proxy_attention.data.pixels import map_prefetched
+from proxy_attention.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file, and the name by which the user knows it."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """The pixels of an image, or why it could not be read.
+
+    Attributes:
+        pixels: (3, S, S) uint8 by size S; empty if the image could not be read.
+        error: why it could not be read; empty if it could.
+    """
+
+    image: ImageFile
+    pixels: dict[int, np.ndarray]
+    error: str = ""
+
+
+# ---- find
+
+
+def expand_home(text: str) -> Path:
+    """Turn a path that a user typed into one without a leading ``~``.
+
+    Only what was typed may be expanded: a folder that was found may be called ``~``.
+    """
+    return Path(os.path.expanduser(text))  # noqa: PTH111  Path.expanduser raises for an unknown user
+
+
+def find_images(paths: Sequence[str], root: Path | None = None) -> list[ImageFile]:
+    """Find the files among these paths, and the images in the folders among them, each once, in this order.
+
+    Args:
+        root: the folder in which relative paths are looked for; names are relative to it.
+    Raises: ConfigError for a path that does not exist, or a folder without images.
+    """
+    found: dict[str, ImageFile] = {}
+    for given in paths:
+        top = expand_home(given) if root is None else root / given
+        if os.path.isdir(top):  # noqa: PTH112  Path.is_dir raises where a name is too long
+            files = [(Path(given) / file, top / file) for file in _images_below(top)]
+            if not files:
+                raise ConfigError(f"a folder must hold images ({', '.join(sorted(EXTENSIONS))}); {str(top)!r} has none")
+        elif os.path.isfile(top):  # noqa: PTH113  as Path.is_dir
+            files = [(Path(given), top)]
+        else:
+            raise ConfigError(f"IMAGES must be files or folders; there is no {str(top)!r}")
+        for name, path in files:
+            found.setdefault(os.path.normpath(path.absolute()), ImageFile(_as_text(name), path))
+    return list(found.values())
+
+
+def _images_below(top: Path) -> list[Path]:
+    """List the image files below a folder, relative to it and sorted; follow links, leave out hidden files."""
+    files: list[Path] = []
+    visited: set[str] = set()
+    for folder, children, names in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link back up, or a second way to the same images
+            children.clear()
+            continue
+        visited.add(real)
+        children[:] = sorted(child for child in children if not hidden(child))
+        relative = Path(folder).relative_to(top)
+        files += [relative / name for name in names if is_image(name)]
+    return sorted(files, key=lambda file: file.as_posix())
+
+
+def _as_text(path: Path) -> str:
+    """Return the path as text that can be encoded: bytes that are no UTF-8 are spelled out."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+# ---- decode
+
+
+def decode_images(images: Sequence[ImageFile], sizes: Iterable[int]) -> Iterator[DecodedImage]:
+    """Yield the images in their order, each at all these sizes; threads decode some batches ahead."""
+    distinct_sizes = sorted(set(sizes))
+    chunks = (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))
+    for decoded in map_prefetched(
+        lambda chunk: [_decode(image, distinct_sizes) for image in chunk], chunks, threads=THREADS, depth=2 * THREADS
+    ):
+        yield from decoded
+
+
+def _decode(image: ImageFile, sizes: Sequence[int]) -> DecodedImage:
+    """Decode one image at all these sizes; an image that cannot be read has the reason as its error."""
+    try:
+        content = image.path.read_bytes()
+        if not content:
+            return DecodedImage(image, {}, "the file is empty")
+        opened = open_image(content)
+        return DecodedImage(image, {size: to_square(opened, size) for size in sizes})
+    except UnidentifiedImageError:  # its text holds an address in memory
+        return DecodedImage(image, {}, "the file is no image, or a damaged one")
+    except UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return DecodedImage(image, {}, " ".join(f"{type(error).__name__}: {reason}".split())[:200])
+
+
+# ---- true class
+
+
+def true_class(path: Path, config: TrialConfig, classes: Sequence[str]) -> str:
+    """Read an image's true class from its folder or file name, as the data set of the configuration labels images.
+
+    Returns: one of ``classes``; empty if the path names none of them.
+    """
+    candidates = _possible_classes(PurePosixPath(os.path.normpath(path.absolute())), config)
+    return next((name for name in candidates if name in classes), "")
+
+
+def _possible_classes(path: PurePosixPath, config: TrialConfig) -> list[str]:
+    """List the classes that the path may name, the likeliest first."""
+    if config.dataset == "folder":
+        return [LABEL_FUNCTIONS[config.label_function](path)]
+    folder = parent_folder(path)
+    found = [file_prefix(path)] if config.dataset == "oxford-iiit-pets" else []
+    found += [folder, numbered_folder(path), "/".join(path.parts[-3:-1])]  # Places365 has classes of two folders
+    return [*found, WORDNET[folder]] if folder in WORDNET else found

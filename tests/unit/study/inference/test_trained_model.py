@@ -1,0 +1,114 @@
+"""The classifier of a trial comes from the trial's own files, which are checked."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from proxy_attention.errors import ConfigError
+from proxy_attention.files import read_json
+from study.inference.selection import select_trials
+from study.inference.trained_model import load_model
+from study.run_folder import RunFolder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def trials(finished_run):
+    """The trials of the first seed: a baseline, two with proxies, a control."""
+    return select_trials(finished_run, "seed == 0")[0]
+
+
+@pytest.fixture
+def own_trial(trials, tmp_path):
+    """A trial whose files a test may damage."""
+    return with_own_files(trials[0], tmp_path)
+
+
+def with_own_files(trial, run):
+    """The trial in a run folder that holds a copy of its files alone."""
+    there = RunFolder(run).trial(trial.planned.trial_id).path
+    shutil.copytree(RunFolder(trial.run).trial(trial.planned.trial_id).path, there)
+    return dataclasses.replace(trial, run=run)
+
+
+def files_of(trial):
+    return RunFolder(trial.run).trial(trial.planned.trial_id)
+
+
+def with_another_precision(trial, precision):
+    config = dataclasses.replace(trial.planned.config, precision=precision)
+    return dataclasses.replace(trial, planned=dataclasses.replace(trial.planned, config=config))
+
+
+def test_a_model_is_named_after_its_trial_and_ready_to_classify(trials):
+    model = load_model(trials[1], CPU)
+
+    assert (model.name, model.arm, model.config) == (trials[1].name, "proxy", trials[1].planned.config)
+    assert model.classes == tuple(files_of(trials[1]).report()["classes"])
+    assert not model.classifier.module.training
+
+
+def test_a_trial_that_took_over_the_result_of_another_has_its_weights(trials, tmp_path):
+    first, second = (with_own_files(trial, tmp_path) for trial in trials[1:3])
+    report = read_json(files_of(first).report_file)
+    files_of(first).report_file.write_text(json.dumps({**report, "same_as": second.planned.trial_id}))
+    files_of(first).weights_file.unlink()
+
+    states = [load_model(trial, CPU).classifier.module.state_dict() for trial in (first, second)]
+
+    assert all(states[0][name].equal(states[1][name]) for name in states[1])
+
+
+@pytest.mark.parametrize(("trained_in", "runs_in"), [("fp16", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")])
+def test_a_cpu_runs_a_model_in_its_own_precision_unless_that_is_fp16(trials, trained_in, runs_in):
+    assert load_model(with_another_precision(trials[0], trained_in), CPU).precision == runs_in
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def pickle_instead(file):
+    torch.save({"weight": torch.zeros(1)}, file)
+
+
+def put_not_finite(file):
+    state = load_file(file)
+    save_file(state | {"fc.weight": torch.full_like(state["fc.weight"], torch.nan)}, file)
+
+
+def put_another_model(file):
+    save_file({"fc.weight": torch.zeros(4, 8)}, file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.unlink(), "a complete trial must hold its weights; "),
+        (cut, "must be those of its model; "),
+        (pickle_instead, "must be those of its model; "),
+        (put_another_model, "must be those of its model; "),
+        (put_not_finite, "must be finite numbers; fc.weight in "),
+    ],
+    ids=["missing", "cut", "pickled", "another model", "not finite"],
+)
+def test_weights_that_cannot_be_used_are_refused(own_trial, damage, message):
+    damage(files_of(own_trial).weights_file)
+
+    with pytest.raises(ConfigError, match=message) as refused:
+        load_model(own_trial, CPU)
+
+    assert own_trial.name in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"classes": 3}', "no JSON"])
+def test_a_report_without_classes_is_refused(own_trial, content):
+    files_of(own_trial).report_file.write_text(content)
+
+    with pytest.raises(ConfigError, match=f"report.json of {own_trial.name} must be one that a trial wrote"):
+        load_model(own_trial, CPU)
