@@ -9,7 +9,7 @@ from proxy_attention.config import LEAKING
 from study.analysis.arms import Arm, arms_of, names_of
 from study.analysis.contrasts import TrialIndex, other_data
 from study.analysis.estimates import Estimate, estimate
-from study.analysis.pairs import Row, records
+from study.analysis.pairs import Row
 from study.plan import BASELINE
 
 MEASURES = {
@@ -98,7 +98,7 @@ def _rows_of(done: pd.DataFrame, arm: Arm) -> pd.DataFrame:
 def _statistics(
     arm: Arm, rows: pd.DataFrame, paired: pd.DataFrame, trials: TrialIndex, names: dict[str, str]
 ) -> ArmStatistics:
-    pairs = _pairs(arm, rows, trials)
+    pairs = _pairs(arm, trials.rows(arm), trials)
     counterpart = paired[["baseline_id", "baseline_arm"]].to_numpy().tolist()[:1]
     return ArmStatistics(
         name=arm.name,
@@ -117,8 +117,8 @@ def _statistics(
     )
 
 
-def _pairs(arm: Arm, rows: pd.DataFrame, trials: TrialIndex) -> list[tuple[Row, Row]]:
-    return [(row, other) for row in records(rows) if (other := trials.baseline(row, arm)) is not None]
+def _pairs(arm: Arm, rows: Sequence[Row], trials: TrialIndex) -> list[tuple[Row, Row]]:
+    return [(row, other) for row in rows if (other := trials.baseline(row, arm)) is not None]
 
 
 def _by_seed(pairs: Sequence[tuple[Row, Row]], column: str) -> Estimate:
@@ -137,11 +137,10 @@ def explanation_statistics(frame: pd.DataFrame, done: pd.DataFrame) -> list[Expl
     trials, found = TrialIndex(distinct), []
     for measure in MEASURES:
         for arm in arms if measure in distinct.columns else []:
-            rows = _rows_of(distinct, arm)
-            rows = rows[rows[measure].notna()]
+            rows = [row for row in trials.rows(arm) if pd.notna(row[measure])]
             pairs = [pair for pair in _pairs(arm, rows, trials) if _evaluated_alike(*pair)]
-            if len(rows):
-                value = estimate(rows[measure])
+            if rows:
+                value = estimate(row[measure] for row in rows)
                 found.append(ExplanationStatistics(measure, arm.name, value, _by_seed(pairs, measure)))
     return found
 

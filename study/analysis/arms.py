@@ -60,18 +60,20 @@ def arms_of(frame: pd.DataFrame) -> list[Arm]:
     Args:
         frame: every planned row: a baseline that failed is still the one that was meant.
     """
+    training = dict(zip(frame["trial_id"], (values_of(row, TRAINING) for row in records(frame[TRAINING])), strict=True))
     search = frame[frame["arm"].isin([BASELINE, PROXY])]
     varying = [field for field in COMPARED if search[field].nunique() > 1]
     one = len(varying) == 1 and search[varying[0]].nunique() <= MOST_LEVELS
-    found = _level_arms(search, varying[0]) if one else []
+    found = _level_arms(search, varying[0], training) if one else []
     if not found:
         for name in (BASELINE, PROXY):
             rows = search[search["arm"] == name]
-            found += [Arm(name, rows, {own: own for own in _trainings(rows)})] if len(rows) else []
-    plain = [own for own in _trainings(search[search["arm"] == BASELINE]) if _value(own, "split") not in LEAKING]
+            found += [Arm(name, rows, {own: own for own in _distinct(rows, training)})] if len(rows) else []
+    baselines = _distinct(search[search["arm"] == BASELINE], training)
+    honest = [own for own in baselines if _value(own, "split") not in LEAKING]
     for name in named_arms(frame):
         rows = frame[frame["arm"] == name]
-        nearest = {own: _nearest(own, plain) for own in _trainings(rows)}
+        nearest = {own: _nearest(own, honest) for own in _distinct(rows, training)}
         found.append(Arm(name, rows, {own: ref for own, ref in nearest.items() if ref is not None}))
     return found
 
@@ -81,13 +83,13 @@ def named_arms(frame: pd.DataFrame) -> list[str]:
     return [arm for arm in dict.fromkeys(frame["arm"].dropna()) if arm not in (BASELINE, PROXY)]
 
 
-def _level_arms(search: pd.DataFrame, field: str) -> list[Arm]:
+def _level_arms(search: pd.DataFrame, field: str, training: Mapping[str, Key]) -> list[Arm]:
     place, first = TRAINING.index(field), str(search[field].iloc[0])
     values, found = search[field].unique(), []
     for value in values:
         for arm, more in ((BASELINE, ""), (PROXY, " + proxies")):
             rows = search[(search["arm"] == arm) & (search[field] == value)]
-            references = {own: (*own[:place], first, *own[place + 1 :]) for own in _trainings(rows)}
+            references = {own: (*own[:place], first, *own[place + 1 :]) for own in _distinct(rows, training)}
             level = Arm(level_name(field, value) + more, rows, references, claimed=len(values) <= FEW_LEVELS)
             found += [level] if len(rows) else []
     return found
@@ -100,8 +102,9 @@ def level_name(field: str, value: object) -> str:
     return f"{field} {PurePath(text).name if by_file else text}"
 
 
-def _trainings(rows: pd.DataFrame) -> list[Key]:
-    return list(dict.fromkeys(values_of(row, TRAINING) for row in records(rows)))
+def _distinct(rows: pd.DataFrame, training: Mapping[str, Key]) -> list[Key]:
+    """List the different trainings of these rows, given the training of each trial_id."""
+    return list(dict.fromkeys(training[name] for name in rows["trial_id"]))
 
 
 def _value(training: Key, field: str) -> str:

@@ -88,10 +88,11 @@ def claims(frame: pd.DataFrame, *, chosen_on: int | None = None, planned: pd.Dat
 
 def _of_arms(planned: pd.DataFrame, done: pd.DataFrame, proxies: str) -> Iterator[Claim]:
     """Claim the contrasts between arms, in the order of the arms, each set of pairs once."""
-    order = {arm.name: place for place, arm in enumerate(arms_of(planned))}
+    arms = arms_of(planned)
+    order = {arm.name: place for place, arm in enumerate(arms)}
     contrasts = [
-        *counterpart_contrasts(planned, done, proxies=proxies),
-        *training_contrasts(planned, done, proxies=proxies),
+        *counterpart_contrasts(arms, done, proxies=proxies),
+        *training_contrasts(arms, done, proxies=proxies),
     ]
     contrasts.sort(key=lambda contrast: order[contrast.arm])
     claimed: set[frozenset[str]] = set()

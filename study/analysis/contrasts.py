@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from proxy_attention.config import LEAKING, PROXY_FIELDS
-from study.analysis.arms import Arm, arms_of, named_arms, names_of
+from study.analysis.arms import Arm, named_arms, names_of
 from study.analysis.pairs import ACCURACIES, DIFFERENCES, OTHER, REPEATS, TRAINING, Key, Row, records, values_of
 from study.plan import BASELINE, PROXY
 
@@ -40,8 +40,15 @@ class TrialIndex:
     """Complete trials by their fields; of two that are the same, the one planned first."""
 
     def __init__(self, done: pd.DataFrame) -> None:
-        rows = reversed(records(done))
-        self._by_key = {(_proxy_key(row), values_of(row, TRAINING), values_of(row, _DRAWN)): row for row in rows}
+        rows = records(done)
+        self._by_id = {row["trial_id"]: row for row in rows}
+        self._by_key = {
+            (_proxy_key(row), values_of(row, TRAINING), values_of(row, _DRAWN)): row for row in reversed(rows)
+        }
+
+    def rows(self, arm: Arm) -> list[Row]:
+        """Return the complete trials of an arm, in the order of the plan."""
+        return [self._by_id[name] for name in arm.rows["trial_id"] if name in self._by_id]
 
     def baseline(self, row: Row, arm: Arm) -> Row | None:
         """Return the trial of the arm's baseline without proxies; None for that trial itself, or if it is missing."""
@@ -61,7 +68,7 @@ class TrialIndex:
         return found if intended or found["split_digest"] == row["split_digest"] else None
 
 
-def training_contrasts(frame: pd.DataFrame, done: pd.DataFrame, *, proxies: str = "proxies") -> Iterator[Contrast]:
+def training_contrasts(arms: Sequence[Arm], done: pd.DataFrame, *, proxies: str) -> Iterator[Contrast]:
     """Compare each arm with the training that it changes, alone and together with proxies.
 
     An arm without proxies is compared with the baseline. An arm with proxies is compared with the proxies alone and,
@@ -70,21 +77,20 @@ def training_contrasts(frame: pd.DataFrame, done: pd.DataFrame, *, proxies: str 
     ``counterpart_contrasts`` has them.
 
     Args:
-        frame: every planned row, as ``with_baselines`` gives it.
-        done: the complete rows that may be compared, each once.
+        arms: the arms of every planned row, as ``arms_of`` lists them.
+        done: the complete rows that may be compared, each once, as ``with_baselines`` gives them.
         proxies: what the proxy trials of the search are called.
     """
-    arms, trials = arms_of(frame), TrialIndex(done)
-    names = names_of(arms, proxies=proxies)
+    trials, names = TrialIndex(done), names_of(arms, proxies=proxies)
     for arm in arms:
         if arm.changed and arm.claimed:
-            rows = done[done["trial_id"].isin(arm.rows["trial_id"]) & ~done["split"].isin(LEAKING)]
-            yield from _of_arm(arm, records(rows), trials, names)
+            rows = [row for row in trials.rows(arm) if row["split"] not in LEAKING]
+            yield from _of_arm(arm, rows, trials, names)
 
 
-def counterpart_contrasts(frame: pd.DataFrame, done: pd.DataFrame, *, proxies: str) -> Iterator[Contrast]:
+def counterpart_contrasts(arms: Sequence[Arm], done: pd.DataFrame, *, proxies: str) -> Iterator[Contrast]:
     """Compare each arm of study.toml with its counterpart without proxies, which the text names."""
-    names = names_of(arms_of(frame), proxies=proxies)
+    names = names_of(arms, proxies=proxies)
     paired = done[done["test_difference"].notna()]
     for arm in named_arms(paired):
         rows = paired[paired["arm"] == arm]

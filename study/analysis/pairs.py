@@ -1,6 +1,5 @@
 """Pair every trial with its baseline: the trial that agrees with it in all but the proxies; estimates nothing."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -38,26 +37,25 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
     proxies has its split, its baseline is the trial that agrees with it in all but the split. The new columns are
     missing for baselines, and for trials that have none.
     """
-    frame = results.copy()
-    for column in ("baseline_id", "baseline_arm"):
-        frame[column] = pd.Series(pd.NA, index=frame.index, dtype="object")
-    for column in DIFFERENCES:
-        frame[column] = math.nan
-    done = frame[frame["status"] == COMPLETE]
-    plain = done[done["threshold"].isna()]
-    baselines = {pair_key(row): row for row in reversed(records(plain))}
-    honest = plain[~plain["split"].isin(LEAKING)]
-    audited = {_audit_key(row): row for row in reversed(records(honest))}
-    others = done[done["threshold"].notna() | done["split"].isin(LEAKING)]
-    for index, row in zip(others.index, records(others), strict=True):
+    done = results[results["status"] == COMPLETE]
+    rows = dict(zip(done.index, records(done), strict=True))
+    plain = [row for row in rows.values() if pd.isna(row["threshold"])]
+    baselines = {pair_key(row): row for row in reversed(plain)}
+    audited = {_audit_key(row): row for row in reversed(plain) if row["split"] not in LEAKING}
+    pairs: dict[Any, tuple[Row, Row]] = {}
+    for index, row in rows.items():
         baseline: Row | None = baselines.get(pair_key(row)) if pd.notna(row["threshold"]) else None
         if baseline is None and row["split"] in LEAKING:
             baseline = audited.get(_audit_key(row))
-        if baseline is None:
-            continue
-        frame.loc[index, ["baseline_id", "baseline_arm"]] = [baseline["trial_id"], baseline["arm"]]
-        for accuracy in ACCURACIES:
-            frame.loc[index, difference(accuracy)] = row[accuracy] - baseline[accuracy]
+        if baseline is not None:
+            pairs[index] = (row, baseline)
+    frame = results.copy()
+    for column, field in (("baseline_id", "trial_id"), ("baseline_arm", "arm")):
+        names = [pairs[index][1][field] if index in pairs else pd.NA for index in frame.index]
+        frame[column] = pd.Series(names, index=frame.index, dtype="object")
+    for accuracy in ACCURACIES:
+        found = {index: row[accuracy] - baseline[accuracy] for index, (row, baseline) in pairs.items()}
+        frame[difference(accuracy)] = pd.Series(found, dtype=float).reindex(frame.index)
     return frame
 
 
