@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             incomplete |= bool((findings.rows["status"] != COMPLETE).any())
             show(findings, columns=columns, form=args.format)
             if args.publish:
-                _publish(findings if not args.query else Findings.of(run.path), with_images=args.with_images)
+                _publish(findings.of_all_rows(), with_images=args.with_images)
             if args.export_proxies is not None:
                 folder = Path(args.export_proxies).expanduser() / (run.path.name if len(runs) > 1 else "")
                 _export(findings, folder)

@@ -32,7 +32,7 @@ class Findings:
             without this machine's folders.
         selected: the rows for which the query holds; every row without a query.
         scope: the complete rows of ``selected`` that may be compared: without the seed on which a search chose.
-        epochs: the epochs of ``selected``.
+        all_epochs: the rows of ``load_epochs``.
         arms: statistics of each arm over the scope.
         explanations: measures of each arm's explanations over the scope; empty where none was evaluated.
         claims: the claims over ``selected``, the primary first.
@@ -45,7 +45,7 @@ class Findings:
     rows: pd.DataFrame
     selected: pd.DataFrame
     scope: pd.DataFrame
-    epochs: pd.DataFrame
+    all_epochs: pd.DataFrame
     arms: list[ArmStatistics]
     explanations: list[ExplanationStatistics]
     claims: list[Claim]
@@ -62,14 +62,24 @@ class Findings:
         Raises: ConfigError if there is no run, or for a query that pandas cannot evaluate.
         """
         run = RunFolder(folder)
-        plan = run.read_plan()
         results = load_results(folder) if results is None else results
+        return cls._compute(run, run.read_plan(), results, load_epochs(folder), expression)
+
+    def of_all_rows(self) -> "Findings":
+        """Return the findings of every row, without the query; nothing is read again."""
+        whole = len(self.selected) == len(self.rows)
+        return self if whole else self._compute(self.run, self.plan, self.results, self.all_epochs, None)
+
+    @classmethod
+    def _compute(
+        cls, run: RunFolder, plan: Plan, results: pd.DataFrame, epochs: pd.DataFrame, expression: str | None
+    ) -> "Findings":
         paired = with_baselines(results)
         rows = with_weights_named(paired)
         # a query is about the values of results.csv, where weights are whole paths
         selected = rows if expression is None else rows.loc[query(paired, expression).index]
         chosen_on = None if plan.search == "grid" else plan.seeds[0]
-        scope, epochs = comparable(selected, chosen_on=chosen_on), load_epochs(folder)
+        scope = comparable(selected, chosen_on=chosen_on)
         return cls(
             run=run,
             plan=plan,
@@ -77,7 +87,7 @@ class Findings:
             rows=rows,
             selected=selected,
             scope=scope,
-            epochs=epochs[epochs["trial_id"].isin(selected["trial_id"])],
+            all_epochs=epochs,
             arms=arm_statistics(rows, scope),
             explanations=explanation_statistics(rows, scope),
             claims=claims(selected, chosen_on=chosen_on, planned=rows),
@@ -91,9 +101,17 @@ class Findings:
         return {name: self.run.trial(name).report() or {} for name in done}
 
     @property
+    def epochs(self) -> pd.DataFrame:
+        """The epochs of the selected trials."""
+        return self._epochs_of(self.selected)
+
+    @property
     def scope_epochs(self) -> pd.DataFrame:
         """The epochs of the trials in the scope."""
-        return self.epochs[self.epochs["trial_id"].isin(self.scope["trial_id"])]
+        return self._epochs_of(self.scope)
+
+    def _epochs_of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return self.all_epochs[self.all_epochs["trial_id"].isin(rows["trial_id"])]
 
     @property
     def arm_names(self) -> list[str]:

@@ -15,7 +15,7 @@ from study.analysis.findings import Findings
 from study.reporting import report_figures as pictures
 from study.reporting.arm_tables import accuracy_by_arm, explanations_by_arm
 from study.reporting.claim_tables import claims_table, holm_count, primary_by_seed
-from study.reporting.proxy_sheets import line_ups, sheets
+from study.reporting.proxy_sheets import Picture, line_ups, sheets
 from study.reporting.run_tables import cost_by_arm, epochs_to_accuracy, facts, undone_trials
 from study.reporting.summary import headline, sentences, skipped_steps
 from study.results import load_results
@@ -47,14 +47,19 @@ def write_report(findings: Findings, *, to: Path | None = None, with_images: boo
     Raises: OSError.
     """
     to = to or findings.run.path
-    write_text(to / REPORT_HTML, render(findings, with_images=with_images))
-    if len(findings.scope):  # the one picture that goes into a README
-        write_text(to / ARMS_SVG, pictures.val_beside_test(findings).decode())
+    arms_svg = pictures.val_beside_test(findings)
+    write_text(to / REPORT_HTML, _render(findings, arms_svg, with_images=with_images))
+    if arms_svg is not None:  # the one picture that goes into a README
+        write_text(to / ARMS_SVG, arms_svg.decode())
     return to / REPORT_HTML
 
 
 def render(findings: Findings, *, with_images: bool = True) -> str:
     """Render the report as HTML."""
+    return _render(findings, pictures.val_beside_test(findings), with_images=with_images)
+
+
+def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -77,7 +82,7 @@ def render(findings: Findings, *, with_images: bool = True) -> str:
         curves=pictures.curves(findings),
         epochs_to_accuracy=epochs_to_accuracy(findings),
         arms=accuracy_by_arm(findings.arms),
-        arms_picture=pictures.accuracies(findings),
+        arms_picture=arms_svg and Picture.of(arms_svg, "accuracy on val and on test by arm"),
         explanations=explanations_by_arm(findings),
         factors=pictures.factors(findings),
         importance=pictures.importance(findings),

@@ -17,8 +17,10 @@ from study.reporting.proxy_sheets import Picture
 from study.reporting.text_tables import TextTable, points
 
 
-def val_beside_test(findings: Findings) -> bytes:
+def val_beside_test(findings: Findings) -> bytes | None:
     """Draw val and test accuracy of every arm, and of every level where one compared field was searched."""
+    if findings.scope.empty:
+        return None
     parts, labels = [], {}
     for arm in arms_of(findings.rows):
         part = findings.scope[findings.scope["trial_id"].isin(arm.rows["trial_id"])]
@@ -26,11 +28,6 @@ def val_beside_test(findings: Findings) -> bytes:
             parts.append(part.assign(arm=arm.name))
             labels[arm.name] = f"{arm.name} (LEAKING)" if not LEAKING.isdisjoint(part["split"]) else arm.name
     return figures.val_beside_test(pd.concat(parts), labels=labels)
-
-
-def accuracies(findings: Findings) -> Picture | None:
-    """Picture val and test accuracy of each arm, side by side."""
-    return Picture.of(val_beside_test(findings), "accuracy on val and on test by arm") if len(findings.scope) else None
 
 
 def curves(findings: Findings) -> Picture | None:

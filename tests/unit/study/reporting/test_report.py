@@ -213,7 +213,7 @@ def test_every_claim_has_a_row(finished_run, page):
 
 def small_run(plan, scope, epochs):
     whole = dict.fromkeys(("results", "rows", "selected", "scope"), scope)
-    return Findings(plan=plan, run=None, epochs=epochs, arms=[], explanations=[], claims=[], tables={}, **whole)
+    return Findings(plan=plan, run=None, all_epochs=epochs, arms=[], explanations=[], claims=[], tables={}, **whole)
 
 
 def test_the_epochs_to_an_accuracy_are_the_median_over_trials_and_how_many_reached_it(finished_run):
