@@ -45,7 +45,9 @@ def parser() -> Parser:
     options.add_argument(
         "--top", metavar="K", type=whole("--top", low=1), default=1, help="show the K likeliest classes (default: 1)"
     )
-    options.add_argument("--root", metavar="DIR", help="where IMAGES lie: they are looked for, and named, from there")
+    options.add_argument(
+        "--root", metavar="DIR", help="the folder in which IMAGES are looked for; their names are relative to it"
+    )
     options.add_argument(
         "--compare",
         action="store_true",
@@ -55,7 +57,7 @@ def parser() -> Parser:
     options.add_argument(
         "--saliency",
         metavar="METHOD",
-        help="how --compare explains the predicted class (default: a method that training did not use)",
+        help="the saliency method of --compare (default: one that training did not use)",
     )
     options.add_argument(
         "--out",

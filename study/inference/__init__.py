@@ -1,1 +1,1 @@
-"""Trained models of a study, asked about images."""
+"""Classify a user's images with the trained models of a study, or compare two models on them."""

@@ -63,7 +63,9 @@ def pair_models(plain: TrainedModel, proxied: TrainedModel, saliency: str | None
     Raises: ConfigError for models of different classes, an unknown method, or one that cannot explain both.
     """
     if plain.classes != proxied.classes:
-        raise ConfigError(f"--compare must have two trials of the same classes; {plain.name} has others")
+        raise ConfigError(
+            f"--compare needs two trials of the same classes; {plain.name} and {proxied.name} differ in theirs"
+        )
     if saliency is not None and saliency not in METHODS:
         raise unknown("--saliency", saliency, METHODS)
     configs = [model.config for model in (plain, proxied)]

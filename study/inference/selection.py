@@ -76,7 +76,7 @@ def select_pair(path: Path, expression: str | None) -> tuple[SelectedTrial, Sele
         plain = complete[same_run & (complete["trial_id"] == proxied["baseline_id"].iloc[0])]
     if plain.empty:
         raise ConfigError(
-            f"--compare must have a pair; {_shown_id(proxied)} has no complete baseline (let --query select one, too)"
+            f"{_shown_id(proxied)} has no complete baseline: let --query select a trial without proxies, too"
         )
     (first,), (second,) = _as_selected(path, plain), _as_selected(path, proxied)
     return first, second, "; ".join(text for text in (note, _note_on_difference(plain, proxied)) if text)
@@ -97,7 +97,7 @@ def complete_trials(path: Path) -> pd.DataFrame:
         frames.append(rows.assign(run=str(run), shown_id=shown)[rows["status"] == COMPLETE])
     found = [frame for frame in frames if len(frame)]
     if not found:
-        raise ConfigError(f"a run must have a complete trial to predict with; {str(path)!r} has none yet")
+        raise ConfigError(f"{str(path)!r} has no complete trial yet: finish it with study/run.py --restore")
     return pd.concat(found, ignore_index=True)
 
 
@@ -119,7 +119,9 @@ def _with_proxies_and_baseline(complete: pd.DataFrame, path: Path) -> pd.DataFra
     """
     paired = complete[complete["threshold"].notna() & complete["baseline_id"].notna()]
     if paired.empty:
-        raise ConfigError(f"--compare must have a trial with proxies and its baseline; {str(path)!r} has no pair")
+        raise ConfigError(
+            f"--compare needs a trial with proxies and its complete baseline; {str(path)!r} has no such pair"
+        )
     searched = paired[paired["arm"] == PROXY]
     return paired if searched.empty else searched
 

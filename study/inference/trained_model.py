@@ -46,7 +46,7 @@ def load_model(trial: SelectedTrial, device: torch.device) -> TrainedModel:
         # A setting that was suggested twice was trained once: its second trial has no weights of its own.
         trained_id = str(report.get("same_as", trial.planned.trial_id))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"report.json of {trial.name} must be one that a trial wrote; it cannot be used") from error
+        raise ConfigError(f"report.json of {trial.name} is damaged: it names no classes") from error
     classifier = untrained(  # the architecture does not depend on where its first weights came from
         config.model, classes=len(classes), image_size=config.image_size, weights=config.weights, seed=config.seed
     )
@@ -64,11 +64,11 @@ def _load_weights(classifier: Classifier, file: Path, name: str) -> None:
     Raises: ConfigError if the file is missing or damaged, fits another model, or holds a number that is not finite.
     """
     if not file.is_file():
-        raise ConfigError(f"a complete trial must hold its weights; {name} has no {str(file)!r}")
+        raise ConfigError(f"{name} is complete, but its weights are missing: there is no {str(file)!r}")
     try:
         classifier.module.load_state_dict(load_file(file))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the weights of {name} must be those of its model; {str(file)!r}: {reason}") from error
+        raise ConfigError(f"the weights of {name} are damaged or of another model: {str(file)!r}: {reason}") from error
     if broken := not_finite(classifier.module):
-        raise ConfigError(f"the weights of {name} must be finite numbers; {broken[0]} in {str(file)!r} is not")
+        raise ConfigError(f"the weights of {name} are not finite: {broken[0]} in {str(file)!r}")

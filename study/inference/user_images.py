@@ -71,7 +71,7 @@ def find_images(paths: Sequence[str], root: Path | None = None) -> list[ImageFil
         if os.path.isdir(top):  # noqa: PTH112  Path.is_dir raises where a name is too long
             files = [(Path(given) / file, top / file) for file in _images_below(top)]
             if not files:
-                raise ConfigError(f"a folder must hold images ({', '.join(sorted(EXTENSIONS))}); {str(top)!r} has none")
+                raise ConfigError(f"the folder {str(top)!r} holds no images ({', '.join(sorted(EXTENSIONS))})")
         elif os.path.isfile(top):  # noqa: PTH113  as Path.is_dir
             files = [(Path(given), top)]
         else:

@@ -30,7 +30,7 @@ def with_fields(model, **changes):
 # ---- the method
 
 
-def test_a_method_by_which_an_augmentation_looked_is_not_chosen_and_is_told(model):
+def test_a_method_that_an_augmentation_used_is_not_chosen_and_is_noted(model):
     plain = with_fields(model, schedule="2", judge="gradcam")
     mixed = with_fields(plain, augment="flip-rotate+snapmix")
 
@@ -54,7 +54,7 @@ def test_a_method_that_cannot_explain_both_models_is_refused(pair, method, messa
 def test_models_of_different_classes_are_no_pair(model):
     other = dataclasses.replace(model, classes=(*model.classes[1:], model.classes[0]))
 
-    with pytest.raises(ConfigError, match="--compare must have two trials of the same classes"):
+    with pytest.raises(ConfigError, match="--compare needs two trials of the same classes"):
         pair_models(other, model, None)
 
 

@@ -94,7 +94,7 @@ def test_a_run_without_a_complete_trial_is_refused(own_run):
     for report in own_run.glob("trials/*/report.json"):
         report.unlink()
 
-    with pytest.raises(ConfigError, match="a run must have a complete trial to predict with"):
+    with pytest.raises(ConfigError, match="grid' has no complete trial yet"):
         select_trials(own_run, None)
 
 
@@ -166,7 +166,7 @@ def test_a_query_that_selects_no_trial_with_proxies_or_several_is_refused(finish
 def test_a_trial_whose_baseline_is_not_complete_has_no_pair(own_run, ids):
     RunFolder(own_run).trial(ids["baseline"][0]).report_file.unlink()
 
-    with pytest.raises(ConfigError, match=f"must have a pair; {ids['proxy'][1]} has no complete baseline"):
+    with pytest.raises(ConfigError, match=f"{ids['proxy'][1]} has no complete baseline"):
         select_pair(own_run, "threshold == 0.6 and seed == 0")
 
 

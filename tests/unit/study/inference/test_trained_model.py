@@ -89,11 +89,11 @@ def put_another_model(file):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda file: file.unlink(), "a complete trial must hold its weights; "),
-        (cut, "must be those of its model; "),
-        (pickle_instead, "must be those of its model; "),
-        (put_another_model, "must be those of its model; "),
-        (put_not_finite, "must be finite numbers; fc.weight in "),
+        (lambda file: file.unlink(), "is complete, but its weights are missing: there is no "),
+        (cut, "are damaged or of another model: "),
+        (pickle_instead, "are damaged or of another model: "),
+        (put_another_model, "are damaged or of another model: "),
+        (put_not_finite, "are not finite: fc.weight in "),
     ],
     ids=["missing", "cut", "pickled", "another model", "not finite"],
 )
@@ -110,5 +110,5 @@ def test_weights_that_cannot_be_used_are_refused(own_trial, damage, message):
 def test_a_report_without_classes_is_refused(own_trial, content):
     files_of(own_trial).report_file.write_text(content)
 
-    with pytest.raises(ConfigError, match=f"report.json of {own_trial.name} must be one that a trial wrote"):
+    with pytest.raises(ConfigError, match=f"report.json of {own_trial.name} is damaged"):
         load_model(own_trial, CPU)
