@@ -97,7 +97,7 @@ def complete_trials(path: Path) -> pd.DataFrame:
         frames.append(rows.assign(run=str(run), shown_id=shown)[rows["status"] == COMPLETE])
     found = [frame for frame in frames if len(frame)]
     if not found:
-        raise ConfigError(f"{str(path)!r} has no complete trial yet: finish it with study/run.py --restore")
+        raise ConfigError(f"{str(path)!r} has no complete trial yet; study/run.py --restore finishes its trials")
     return pd.concat(found, ignore_index=True)
 
 

@@ -16,6 +16,13 @@ def models(finished_run):
 
 
 @pytest.fixture(scope="session")
+def baseline(models):
+    """The model that was trained without proxies. Read only."""
+    (found,) = [one for one in models if one.arm == "baseline"]
+    return found
+
+
+@pytest.fixture(scope="session")
 def model(models):
     """A model that was trained with proxies, of threshold 0.3. Read only."""
     (found,) = [one for one in models if (one.arm, one.config.threshold) == ("proxy", 0.3)]

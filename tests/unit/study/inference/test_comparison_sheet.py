@@ -19,9 +19,8 @@ from study.inference.comparison_sheet import (
 
 
 @pytest.fixture(scope="module")
-def pair(models, model):
+def pair(baseline, model):
     """The baseline of the first seed beside a model that was trained with proxies."""
-    (baseline,) = [one for one in models if one.arm == "baseline"]
     return pair_models(baseline, model, "gradcam")
 
 
