@@ -68,6 +68,7 @@ def test_what_lies_elsewhere_is_either_downloaded_or_got_by_hand(dataset):
     for archive in source.archives:
         assert len(archive.md5) == 32
         assert int(archive.md5, 16)
+        assert archive.md5 == archive.md5.lower()
         assert archive.url.endswith(f"/{archive.filename}")
         assert archive.url.startswith(("http://", "https://"))
 
