@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from proxy_attention.config import TrialConfig
+from proxy_attention.errors import ConfigError
 from study.planning.batch_size import largest_that_fits
 from study.planning.step_memory import StepProcess, TrainingStep, step_mb
 from study.reporting.report import finish
@@ -22,6 +23,12 @@ def step(budget_mb=math.inf, **changes):
 def process():
     with StepProcess() as process:
         yield process
+
+
+@pytest.mark.slow
+def test_what_is_no_want_of_memory_is_an_error(process):
+    with pytest.raises(ConfigError, match="precision must be fp32 or bf16 on a cpu; got 'fp16'"):
+        process.fits(step(precision="fp16"), 2)
 
 
 @pytest.mark.slow

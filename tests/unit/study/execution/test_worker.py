@@ -1,5 +1,5 @@
-import dataclasses
-import gc
+"""One trial of a worker: what it reports, what it writes, how it fails and goes on."""
+
 import json
 import shutil
 
@@ -8,11 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from proxy_attention.errors import DataError, DivergedError
-from proxy_attention.memory import live_tensors
 from study import planned_images
 from study.execution import worker as trainable
-from study.execution.runner import worker_settings
-from study.execution.worker import WorkerSettings, run_planned
 from study.run_folder import RunFolder
 
 KEYS = [
@@ -28,22 +25,6 @@ KEYS = [
     "proxy_seconds",
     "trained",
 ]
-
-
-STUDY_OF_TWO = """
-[study]
-question = "Is an epoch that two trials have in common trained once?"
-seeds = [0]
-[fixed]
-dataset = "folder"
-model = "test_resnet"
-image_size = 32
-batch_size = 8
-precision = "fp32"
-threads = 1
-[search]
-schedule = ["3", "1,p,1"]
-"""
 
 
 @pytest.fixture
@@ -64,27 +45,34 @@ def lasting(report):
     return {name: value for name, value in report.items() if not name.endswith(("_seconds", "_mb"))}
 
 
-def test_every_epoch_is_reported_with_the_same_keys_and_nothing_of_the_test_split(prepared, run_one):
+@pytest.fixture(scope="module")
+def done(prepared_run, run_one, image_folder, tmp_path_factory):
+    """A run whose first proxy trial is complete, what that trial reported, and whether it touched its images."""
+    prepared = prepared_run(tmp_path_factory.mktemp("done") / "small" / "grid")
+    images = {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")}
     reports = run_one(prepared, 1)
+    return prepared, reports, {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")} == images
+
+
+def test_every_epoch_is_reported_with_the_same_keys_and_nothing_of_the_test_split(done):
+    _, reports, _ = done
 
     assert [list(report) for report in reports] == [KEYS, KEYS]
     assert [report["epochs_done"] for report in reports] == [1, 2]
     assert [key for key in KEYS if "test" in key] == []
 
 
-def test_a_report_says_whose_it_is_and_how_the_epoch_went(prepared, run_one):
-    report = run_one(prepared, 1)[-1]
-    epoch = read(prepared, 1, "epochs.json")[-1]
+def test_a_report_says_whose_it_is_and_how_the_epoch_went(done):
+    prepared, reports, _ = done
+    report, epoch = reports[-1], read(prepared, 1, "epochs.json")[-1]
 
     assert (report["trial"], report["arm"]) == (prepared.plan.trials[1].trial_id, "proxy")
     assert {key: report[key] for key in KEYS[3:-1]} == {key: epoch[key] for key in KEYS[3:-1]}
     assert report["trained"] == 1
 
 
-def test_a_complete_trial_has_its_files_and_no_others(prepared, run_one):
-    run_one(prepared, 1)
-
-    names = sorted(path.name for path in folder(prepared, 1).iterdir())
+def test_a_complete_trial_has_its_files_and_no_others(done):
+    names = sorted(path.name for path in folder(done[0], 1).iterdir())
 
     assert [name for name in names if not name.startswith("events.out.tfevents.")] == [
         "epochs.json",
@@ -98,28 +86,35 @@ def test_a_complete_trial_has_its_files_and_no_others(prepared, run_one):
     assert len(names) == 8
 
 
-def test_a_trial_writes_into_its_own_folder_alone(prepared, run_one, image_folder):
-    images = {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")}
-    run_one(prepared, 1)
+def test_a_trial_writes_into_its_own_folder_alone(done):
+    prepared, _, untouched = done
 
     assert {path.name for path in prepared.run.path.iterdir()} == {"plan.json", "study.toml", "trials"}
     assert [path.name for path in (prepared.run.path / "trials").iterdir()] == [prepared.plan.trials[1].trial_id]
-    assert {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")} == images
+    assert untouched
 
 
-def test_a_trial_can_be_run_again_from_its_own_folder(prepared, run_one):
-    run_one(prepared, 0)
+def test_a_trial_can_be_run_again_from_its_own_folder(done):
+    prepared = done[0]
 
-    assert read(prepared, 0, "trial.json") == {"planned": prepared.plan.trials[0].as_dict(), "commit": "abc123"}
+    assert read(prepared, 1, "trial.json") == {"planned": prepared.plan.trials[1].as_dict(), "commit": "abc123"}
 
 
-def test_the_weights_are_those_of_the_trained_model(prepared, run_one):
-    run_one(prepared, 0)
-
-    weights = load_file(folder(prepared, 0) / "weights.safetensors")
+def test_the_weights_are_those_of_the_trained_model(done):
+    weights = load_file(folder(done[0], 1) / "weights.safetensors")
 
     assert weights["fc.weight"].shape == (4, 96)
     assert torch.isfinite(weights["fc.weight"]).all()
+
+
+def test_a_trial_that_is_complete_itself_only_says_so(done, run_one):
+    prepared, reports, _ = done
+    before = {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()}
+
+    again = run_one(prepared, 1)
+
+    assert again == [{**reports[-1], "trained": 0}]
+    assert {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()} == before
 
 
 @pytest.fixture
@@ -172,16 +167,6 @@ def clear_kept_images():
     planned_images._images.cache_clear()
 
 
-def test_a_trial_that_is_complete_itself_only_says_so(prepared, run_one):
-    first = run_one(prepared, 1)
-    before = {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()}
-
-    again = run_one(prepared, 1)
-
-    assert again == [{**first[-1], "trained": 0}]
-    assert {path.name: path.stat().st_mtime_ns for path in folder(prepared, 1).iterdir()} == before
-
-
 def test_a_worker_that_holds_more_tensors_than_after_its_first_trial_is_seen(prepared, run_one):
     trainable._held_at_first.cache_clear()
     run_one(prepared, 1)
@@ -194,79 +179,6 @@ def test_a_worker_that_holds_more_tensors_than_after_its_first_trial_is_seen(pre
     assert not trainable.memory_came_back("cpu")
     del planted
     assert trainable.memory_came_back("cpu")
-
-
-def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it_took_over(prepared_run, tmp_path):
-    text = STUDY_OF_TWO
-    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
-    reports = {}
-    for prepared in (alone, shared):
-        settings = worker_settings(prepared, known=prepared.plan.trials)
-        if prepared is alone:
-            settings = dataclasses.replace(settings, sharing=None)
-        for number, planned in enumerate(prepared.plan.trials):
-            seen = reports.setdefault((prepared is shared, number), [])
-            run_planned(planned, settings, seen.append)
-
-    assert [report["trained"] for report in reports[False, 1]] == [1, 1, 1]
-    assert [(report["epochs_done"], report["trained"]) for report in reports[True, 1]] == [(2, 0), (3, 1)]
-    for number in (0, 1):
-        assert lasting(read(alone, number, "report.json")) == lasting(read(shared, number, "report.json"))
-        assert [lasting(row) for row in read(alone, number, "epochs.json")] == [
-            lasting(row) for row in read(shared, number, "epochs.json")
-        ]
-
-
-@pytest.mark.parametrize("steps", ["1,p,1,p", "1,p,p,1"])
-def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step(prepared_run, tmp_path, steps):
-    text = STUDY_OF_TWO.replace('["3", "1,p,1"]', f'["{steps}", "1,p,2"]')
-    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
-    for prepared in (alone, shared):
-        settings = worker_settings(prepared, known=prepared.plan.trials)
-        if prepared is alone:
-            settings = dataclasses.replace(settings, sharing=None)
-        seen = []
-        for planned in prepared.plan.trials:
-            run_planned(planned, settings, seen.append)
-
-    borrowed = [report for report in seen if not report["trained"]]
-    assert [(report["trial"], report["epochs_done"] > 2) for report in borrowed] == [
-        (shared.plan.trials[1].trial_id, True)
-    ]
-    for name in ("proxies.png", "proxies.json"):
-        assert (folder(shared, 1) / name).read_bytes() == (folder(alone, 1) / name).read_bytes()
-
-
-def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run, run_one, study_text, tmp_path):
-    twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
-    prepared = prepared_run(tmp_path / "twin" / "grid", twin)
-    assert prepared.plan.trials[1].config_digest == prepared.plan.trials[3].config_digest
-    first = run_one(prepared, 1)
-    slow = read(prepared, 1, "report.json")
-
-    second = run_one(prepared, 3)
-
-    taken = read(prepared, 3, "report.json")
-    assert taken.pop("same_as") == prepared.plan.trials[1].trial_id
-    assert {**taken, "wall_seconds": 0} == {**slow, "wall_seconds": 0}
-    assert taken["wall_seconds"] < slow["wall_seconds"] / 5
-    assert read(prepared, 3, "epochs.json") == read(prepared, 1, "epochs.json")
-    whose = {"trial": prepared.plan.trials[3].trial_id, "arm": "twin"}
-    assert second == [{**first[-1], **whose, "trained": 0}]
-    assert not (folder(prepared, 3) / "weights.safetensors").exists()
-    for name in ("proxies.png", "proxies.json"):
-        assert (folder(prepared, 3) / name).read_bytes() == (folder(prepared, 1) / name).read_bytes()
-
-
-def test_a_setting_whose_twin_is_not_complete_is_trained(prepared_run, run_one, study_text, tmp_path):
-    twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
-    prepared = prepared_run(tmp_path / "twin" / "grid", twin)
-    with pytest.raises(KeyboardInterrupt):
-        run_one(prepared, 1, stop_after=1)
-
-    run_one(prepared, 3)
-
-    assert "same_as" not in read(prepared, 3, "report.json")
 
 
 def test_a_trial_that_was_cut_goes_on_after_its_last_epoch_to_the_same_end(prepared, run_one, finished_run):
@@ -293,39 +205,3 @@ def test_a_trial_that_was_cut_after_its_last_epoch_still_tells_its_accuracy(prep
 
     assert [report["epochs_done"] for report in reports] == [2]
     assert reports[0]["val_accuracy"] == read(prepared, 1, "report.json")["val_accuracy"]
-
-
-def test_six_trials_in_one_worker_leave_no_tensor_behind(prepared, run_one):
-    run_one(prepared, 0)  # what libraries and the worker keep from their first trial is no leak
-    before = live_tensors()
-    counts = []
-
-    for number in (1, 2, 3, 4, 5, 6):
-        run_one(prepared, number)
-        counts.append(live_tensors())
-
-    assert counts == [before] * 6
-
-
-def test_a_trial_that_fails_leaves_no_tensor_behind(hot, run_one):
-    run_one(hot, 0)
-    before = live_tensors()
-
-    with pytest.raises(DivergedError) as caught:
-        run_one(hot, 3)
-    del caught
-    gc.collect()
-
-    assert live_tensors() == before
-
-
-def test_a_trial_that_fails_frees_its_tensors_while_its_error_is_kept(hot, run_one):
-    """Tune keeps the error of a failed trial in a worker that goes on to the next."""
-    run_one(hot, 0)
-    before = live_tensors()
-
-    with pytest.raises(DivergedError) as caught:
-        run_planned(hot.plan.trials[3], WorkerSettings(hot.run, hot.settings.data_root, "cpu", ""), print)
-
-    assert caught.value is not None
-    assert live_tensors() <= before + 2

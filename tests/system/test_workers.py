@@ -1,0 +1,160 @@
+"""Trials of one worker, one after the other: what they take over from each other, and that no tensor stays behind."""
+
+import dataclasses
+import gc
+import json
+
+import pytest
+
+from proxy_attention.errors import DivergedError
+from proxy_attention.memory import live_tensors
+from study.execution.runner import worker_settings
+from study.execution.worker import WorkerSettings, run_planned
+
+STUDY_OF_TWO = """
+[study]
+question = "Is an epoch that two trials have in common trained once?"
+seeds = [0]
+[fixed]
+dataset = "folder"
+model = "test_resnet"
+image_size = 32
+batch_size = 8
+precision = "fp32"
+threads = 1
+[search]
+schedule = ["3", "1,p,1"]
+"""
+
+
+@pytest.fixture
+def prepared(prepared_run, tmp_path):
+    return prepared_run(tmp_path / "small" / "grid")
+
+
+def folder(prepared, number):
+    return prepared.run.trial(prepared.plan.trials[number].trial_id).path
+
+
+def read(prepared, number, name):
+    return json.loads((folder(prepared, number) / name).read_text())
+
+
+def lasting(report):
+    """A report without what a clock or the process decides."""
+    return {name: value for name, value in report.items() if not name.endswith(("_seconds", "_mb"))}
+
+
+@pytest.fixture
+def hot(prepared_run, study_text, tmp_path):
+    """A run whose control diverges at once."""
+    return prepared_run(tmp_path / "hot" / "grid", study_text.replace('mask = "random"', "lr = 1e30"))
+
+
+def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it_took_over(prepared_run, tmp_path):
+    text = STUDY_OF_TWO
+    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
+    reports = {}
+    for prepared in (alone, shared):
+        settings = worker_settings(prepared, known=prepared.plan.trials)
+        if prepared is alone:
+            settings = dataclasses.replace(settings, sharing=None)
+        for number, planned in enumerate(prepared.plan.trials):
+            seen = reports.setdefault((prepared is shared, number), [])
+            run_planned(planned, settings, seen.append)
+
+    assert [report["trained"] for report in reports[False, 1]] == [1, 1, 1]
+    assert [(report["epochs_done"], report["trained"]) for report in reports[True, 1]] == [(2, 0), (3, 1)]
+    for number in (0, 1):
+        assert lasting(read(alone, number, "report.json")) == lasting(read(shared, number, "report.json"))
+        assert [lasting(row) for row in read(alone, number, "epochs.json")] == [
+            lasting(row) for row in read(shared, number, "epochs.json")
+        ]
+
+
+@pytest.mark.parametrize("steps", ["1,p,1,p", "1,p,p,1"])
+def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step(prepared_run, tmp_path, steps):
+    text = STUDY_OF_TWO.replace('["3", "1,p,1"]', f'["{steps}", "1,p,2"]')
+    alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
+    for prepared in (alone, shared):
+        settings = worker_settings(prepared, known=prepared.plan.trials)
+        if prepared is alone:
+            settings = dataclasses.replace(settings, sharing=None)
+        seen = []
+        for planned in prepared.plan.trials:
+            run_planned(planned, settings, seen.append)
+
+    borrowed = [report for report in seen if not report["trained"]]
+    assert [(report["trial"], report["epochs_done"] > 2) for report in borrowed] == [
+        (shared.plan.trials[1].trial_id, True)
+    ]
+    for name in ("proxies.png", "proxies.json"):
+        assert (folder(shared, 1) / name).read_bytes() == (folder(alone, 1) / name).read_bytes()
+
+
+def test_a_setting_that_is_complete_is_taken_over_without_training(prepared_run, run_one, study_text, tmp_path):
+    twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
+    prepared = prepared_run(tmp_path / "twin" / "grid", twin)
+    assert prepared.plan.trials[1].config_digest == prepared.plan.trials[3].config_digest
+    first = run_one(prepared, 1)
+    slow = read(prepared, 1, "report.json")
+
+    second = run_one(prepared, 3)
+
+    taken = read(prepared, 3, "report.json")
+    assert taken.pop("same_as") == prepared.plan.trials[1].trial_id
+    assert {**taken, "wall_seconds": 0} == {**slow, "wall_seconds": 0}
+    assert taken["wall_seconds"] < slow["wall_seconds"] / 5
+    assert read(prepared, 3, "epochs.json") == read(prepared, 1, "epochs.json")
+    whose = {"trial": prepared.plan.trials[3].trial_id, "arm": "twin"}
+    assert second == [{**first[-1], **whose, "trained": 0}]
+    assert not (folder(prepared, 3) / "weights.safetensors").exists()
+    for name in ("proxies.png", "proxies.json"):
+        assert (folder(prepared, 3) / name).read_bytes() == (folder(prepared, 1) / name).read_bytes()
+
+
+def test_a_setting_whose_twin_is_not_complete_is_trained(prepared_run, run_one, study_text, tmp_path):
+    twin = study_text.replace('name = "random-mask"', 'name = "twin"').replace('mask = "random"', "")
+    prepared = prepared_run(tmp_path / "twin" / "grid", twin)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(prepared, 1, stop_after=1)
+
+    run_one(prepared, 3)
+
+    assert "same_as" not in read(prepared, 3, "report.json")
+
+
+def test_six_trials_in_one_worker_leave_no_tensor_behind(prepared, run_one):
+    run_one(prepared, 0)  # what libraries and the worker keep from their first trial is no leak
+    before = live_tensors()
+    counts = []
+
+    for number in (1, 2, 3, 4, 5, 6):
+        run_one(prepared, number)
+        counts.append(live_tensors())
+
+    assert counts == [before] * 6
+
+
+def test_a_trial_that_fails_leaves_no_tensor_behind(hot, run_one):
+    run_one(hot, 0)
+    before = live_tensors()
+
+    with pytest.raises(DivergedError) as caught:
+        run_one(hot, 3)
+    del caught
+    gc.collect()
+
+    assert live_tensors() == before
+
+
+def test_a_trial_that_fails_frees_its_tensors_while_its_error_is_kept(hot, run_one):
+    """Tune keeps the error of a failed trial in a worker that goes on to the next."""
+    run_one(hot, 0)
+    before = live_tensors()
+
+    with pytest.raises(DivergedError) as caught:
+        run_planned(hot.plan.trials[3], WorkerSettings(hot.run, hot.settings.data_root, "cpu", ""), print)
+
+    assert caught.value is not None
+    assert live_tensors() <= before + 2
