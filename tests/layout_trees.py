@@ -76,16 +76,6 @@ def split_folders(root: Path, classes: tuple[str, str], train: str = "train", te
         put(root, (f"{test}/{cls}/{i:04d}.png" for i in range(TEST)), first=10 * number + TRAIN)
 
 
-def cifar10_images(root: Path) -> None:
-    """The usual folder of images."""
-    split_folders(root, ("airplane", "automobile"))
-
-
-def cifar100_images(root: Path) -> None:
-    """The usual folder of images."""
-    split_folders(root, ("apple", "aquarium_fish"))
-
-
 def caltech101(root: Path) -> None:
     """With the folder of clutter."""
     for number, cls in enumerate(("accordion", "airplanes", "BACKGROUND_Google")):
@@ -251,11 +241,6 @@ def fer2013(root: Path) -> None:
             for i, usage in enumerate(["Training"] * TRAIN + ["PublicTest", "PrivateTest"]):
                 grey = np.asarray(picture(10 * emotion + i, (48, 48)).convert("L"))
                 rows.writerow([emotion, " ".join(map(str, grey.flatten())), usage])
-
-
-def fer2013_folders(root: Path) -> None:
-    """As Kaggle unpacks it."""
-    split_folders(root, ("angry", "disgust"))
 
 
 def cub200(root: Path) -> None:
