@@ -1,0 +1,50 @@
+"""What a trial fixes before its first epoch, and what it refuses there."""
+
+import numpy as np
+import pytest
+import torch
+
+from proxy_attention.data.splits import draw_split
+from proxy_attention.errors import ConfigError
+from proxy_attention.trial_setup import TrialSetup
+
+CPU = torch.device("cpu")
+
+
+def test_a_setup_holds_the_digest_the_split_and_the_epochs_of_its_config(config, tiny):
+    trial = config(schedule="1,p,2")
+    setup = TrialSetup.of(trial, tiny, CPU)
+
+    assert setup.identity == trial.digest(data=tiny.digest, weights=None)
+    assert setup.split.digest == draw_split(tiny.labels.numpy(), tiny.own_test.numpy(), trial).digest
+    assert [(epoch.index, epoch.item) for epoch in setup.epochs] == [(0, 0), (1, 1), (2, 2), (3, 2)]
+
+
+def test_the_training_set_starts_with_the_originals_of_the_split(config, tiny):
+    setup = TrialSetup.of(config(), tiny, CPU)
+    originals = setup.originals()
+
+    assert originals.train.tolist() == setup.split.train.tolist()
+    assert len(originals.active_ids) == 0
+
+
+@pytest.mark.parametrize(("split", "same"), [("fixed", True), ("merged", True), ("redrawn", False)])
+def test_only_the_redrawn_audit_draws_another_split_at_a_later_item(config, tiny, split, same):
+    setup = TrialSetup.of(config(schedule="1,1", split=split), tiny, CPU)
+
+    assert np.array_equal(setup.split_at(1).train, setup.split.train) is same
+    assert np.array_equal(setup.split_at(1).test, setup.split.test)
+
+
+def test_a_method_that_cannot_explain_the_model_is_refused_before_training(config, tiny):
+    setup = TrialSetup.of(config(model="test_resnet", saliency="attention-rollout"), tiny, CPU)
+
+    with pytest.raises(ConfigError, match=r"^saliency must be .* attention"):
+        setup.new_training()
+
+
+def test_a_trial_without_a_judge_judges_no_image(config, tiny):
+    setup = TrialSetup.of(config(judge_images=0), tiny, CPU)
+
+    assert setup.judge is None
+    assert setup.judged_ids.tolist() == []
