@@ -6,18 +6,9 @@ import torch
 from captum import attr
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from captum.attr._utils.lrp_rules import GammaRule
-from saliency_models import (
-    admitted,
-    chain,
-    explain,
-    few_draws,
-    forget,
-    in_float64,
-    model_of,
-    one_hot,
-    signed,
-)
+from saliency_models import admitted, explain, few_draws, forget, in_float64, model_of
 from saliency_models import batch as images_of
+from saliency_toys import chain, one_hot, signed
 from torch import nn
 
 from proxy_attention.saliency import attributions, gradients, relevance
@@ -27,8 +18,8 @@ from proxy_attention.saliency.gradients import GRADIENTS
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Setting (forward|backward).*hooks:UserWarning")
 COUNT = 2
 SEEDS = (5, 6)
-NETWORKS = ("test_resnet", "test_efficientnet", "test_vit")
-PAIRS = [(name, saliency) for name in NETWORKS for saliency in ATTRIBUTIONS]
+NETWORKS = ("test_vit", "test_resnet", "test_efficientnet")
+"""The first that a method explains is compared in ``make test``, the others among the slow tests."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -161,13 +152,17 @@ def test_all_rows_but_two_are_compared_with_captum():
     assert left == {"lime", "lrp", *(f"{noise}/lrp" for noise in NOISES)}  # each has a test of its own below
 
 
+def pairs():
+    for saliency in ATTRIBUTIONS:
+        if saliency == "lime" or saliency.endswith("lrp"):
+            continue
+        for place, name in enumerate(name for name in NETWORKS if admitted(name, saliency)):
+            yield pytest.param(name, saliency, marks=pytest.mark.slow if place else ())
+
+
 @pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients:UserWarning")
-@pytest.mark.parametrize(
-    ("name", "saliency"), [(name, s) for name, s in PAIRS if s != "lime" and not s.endswith("lrp")]
-)
+@pytest.mark.parametrize(("name", "saliency"), list(pairs()))
 def test_a_row_is_what_captum_computes_to_rounding_in_float64(name, saliency):
-    if not admitted(name, saliency):
-        pytest.skip("refused")
     model, (images, true) = in_float64(model_of(name)), batch()
     direct = Direct(model_of(name))
     state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002

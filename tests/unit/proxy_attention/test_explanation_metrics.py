@@ -16,9 +16,8 @@ from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.explanation_metrics import ExplanationMetrics, judge_explanations, judge_of, judged_ids, trained_by
 from proxy_attention.models.build import build
 from proxy_attention.models.classifier import as_float
-from proxy_attention.saliency.attributions import NOISES
 from proxy_attention.saliency.maps import low_resolution_maps, upsample
-from proxy_attention.saliency.registry import JUDGES, METHODS, judge, related
+from proxy_attention.saliency.registry import METHODS
 from proxy_attention.trial import run_trial
 
 MEASURES = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness")
@@ -39,43 +38,6 @@ def values(judgement):
 
 
 # ---- who judges
-
-
-@pytest.mark.parametrize(
-    ("trained_by", "expected"),
-    [
-        ([], "eigengradcam"),
-        (["gradcam"], "eigengradcam"),
-        (["eigengradcam"], "gradcam++"),
-        (["eigengradcam", "gradcam++", "layercam"], "hirescam"),
-        (["eigengradcam", "gradcam++", "layercam", "gradcam"], "ablationcam"),  # of which two more are the same
-        (["eigengradcam", "gradcam++", "layercam", "xgradcam"], "ablationcam"),
-        (["smoothgrad/eigengradcam"], "gradcam++"),
-        (["guided-gradcam", "eigengradcam", "gradcam++", "layercam"], "ablationcam"),
-        (METHODS, None),
-    ],
-)
-def test_the_judge_is_the_first_that_no_training_used_under_any_name(trained_by, expected):
-    assert judge(trained_by) == expected
-    assert set(JUDGES) <= set(METHODS)
-
-
-def test_a_method_is_related_to_what_it_averages_and_to_what_it_is_under_a_linear_head():
-    assert related("gradcam") == {"gradcam"}
-    assert related("hirescam") == {"hirescam", "gradcam"}
-    assert related("smoothgrad/lrp") == {"smoothgrad/lrp", "lrp"}
-    assert related("layercam", eigen_smooth=True) == {"layercam", "eigengradcam"}
-
-
-def test_a_method_is_related_to_those_it_is_made_of_though_its_name_does_not_say_so():
-    assert len(NOISES) == 3
-    for noise in NOISES:
-        assert related(noise) == {noise, "saliency"}
-        assert related(f"{noise}/lrp") == {f"{noise}/lrp", "lrp"}
-    of_two = {"guided-gradcam", "gradcam", "guided-backprop"}
-    assert related("guided-gradcam") == of_two
-    assert related("vargrad/guided-gradcam") == {"vargrad/guided-gradcam", *of_two}
-    assert related("saliency") == {"saliency"}
 
 
 def test_an_augmentation_that_asks_where_to_look_says_by_which_methods():

@@ -1,10 +1,20 @@
-"""What becomes of a map: brought to [0, 1] each on its own, and to the image's size."""
+"""Maps of a batch: of the class that is named, from the pass that classifies, upsampled, scaled each on its own."""
+
+import copy
 
 import pytest
 import torch
 import torch.nn.functional as F
+from saliency_models import CLASSES, TINY, batch, changed, explain, forget, model_of, state_of
+from torch import nn
 
-from proxy_attention.saliency.maps import EXPLAIN, scale, upsample
+from proxy_attention.saliency.maps import EXPLAIN, classify_and_explain, scale, upsample
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_models():
+    yield
+    forget()
 
 
 def test_what_is_explained_is_said_by_coefficients_of_the_logits():
@@ -62,3 +72,63 @@ def test_upsampling_is_bilinear_about_pixel_centres():
 
     assert upsample(maps, 4)[0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
     assert torch.equal(upsample(maps, 4), F.interpolate(maps[None], 4, mode="bilinear")[0])
+
+
+# ---- which class is explained
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_pass_that_explains_gives_the_logits_of_an_ordinary_one(name):
+    model, (images, true) = model_of(name), batch()
+
+    logits, maps = classify_and_explain(model, images, true=true, saliency="gradcam", explain="predicted")
+
+    with torch.no_grad():
+        assert torch.equal(logits, model(images))
+    assert torch.equal(maps, explain(model, images, true, of="predicted", predicted=logits.argmax(1)))
+
+
+def test_a_method_with_passes_of_its_own_is_not_in_the_one_that_classifies():
+    images, true = batch()
+
+    with pytest.raises(ValueError, match="scorecam needs passes of its own: see low_resolution_maps"):
+        classify_and_explain(model_of("test_resnet"), images, true=true, saliency="scorecam", explain="true")
+
+
+def test_explaining_the_predicted_and_the_true_class_follow_the_class_they_name():
+    model, (images, true) = model_of("test_resnet"), batch()
+    other = (true + 1) % CLASSES
+
+    assert torch.equal(
+        explain(model, images, true, of="predicted", predicted=other), explain(model, images, other, of="true")
+    )
+    assert not torch.equal(explain(model, images, true), explain(model, images, other))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_maps_under_autocast_are_those_of_float32_but_for_the_features_rounding(name):
+    model, (images, true) = model_of(name), batch()
+    exact = explain(model, images, true)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, rounded = classify_and_explain(model, images, true=true, saliency="gradcam", explain="true")
+
+    assert rounded.dtype == logits.dtype == torch.float32
+    assert 0 < (scale(rounded)[0] - scale(exact)[0]).abs().mean() < 0.05
+
+
+def test_an_error_in_the_model_leaves_no_hook_and_no_mode_behind():
+    model, (images, true) = copy.deepcopy(model_of("test_resnet")), batch()
+    model.module.fc = nn.Linear(3, 3)  # fails after the feature layer
+    before = state_of(model, images)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        model.forward_from_features(images)
+    assert changed(before, state_of(model, images)) == []
+
+    model.module.train()
+    before = state_of(model, images)
+    for saliency in ("gradcam", "ablationcam", "scorecam"):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            explain(model, images, true, saliency=saliency)
+
+    assert changed(before, state_of(model, images)) == []
