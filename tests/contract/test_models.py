@@ -31,27 +31,44 @@ LAYERS = {
 }
 """The layer that is found at 64 pixels, in models of many makes."""
 
+LINEAR = {
+    **dict.fromkeys(("resnet18", "efficientnet_b0", "regnetx_002", "test_byobnet"), True),
+    **dict.fromkeys(("vgg11", "convnext_atto", "test_vit", "deit_tiny_distilled_patch16_224"), False),
+}
+"""Whether the head is linear in the mean of the map, of models whose head is known."""
+
 MODELS = [*LAYERS, *sorted(set(timm.list_models("test_*")) - set(LAYERS))]
-
-_built = {}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forget_models():
-    yield
-    _built.clear()
+QUICK = ("resnet18", "mobilenetv3_small_050", "convnext_atto")
+"""Tried in ``make test`` beside timm's tiny models; the others are slow to build."""
 
 
-def model_of(name):
+def slow_unless(quick, *values):
+    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
+
+
+def is_quick(name):
+    return name.startswith("test_") or name in QUICK
+
+
+@pytest.fixture(scope="module", params=[slow_unless(is_quick(name), name) for name in MODELS])
+def name(request):
+    """Each model in turn: it is built once, and all tests look at it before the next is built."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name):
     """The model at 64 pixels in eval mode, with a head that is not zero. Read only."""
-    if name not in _built:
-        model = build(name, classes=4, image_size=64, weights="none", seed=0)
-        draws = torch.Generator().manual_seed(3)
-        for head in model.heads:
-            nn.init.normal_(head.weight, std=0.2, generator=draws)
-        model.module.eval()
-        _built[name] = model
-    return _built[name]
+    return explained(name)
+
+
+def explained(name):
+    model = build(name, classes=4, image_size=64, weights="none", seed=0)
+    draws = torch.Generator().manual_seed(3)
+    for head in model.heads:
+        nn.init.normal_(head.weight, std=0.2, generator=draws)
+    model.module.eval()
+    return model
 
 
 def images(count=2, size=64):
@@ -62,14 +79,11 @@ def test_there_are_models_of_every_make():
     assert len(MODELS) >= 25
 
 
-@pytest.mark.parametrize(("name", "layer"), LAYERS.items())
-def test_the_last_layer_with_a_usable_map_is_found(name, layer):
-    assert model_of(name).feature_layer == layer
+def test_the_last_layer_with_a_usable_map_is_found(name, model):
+    assert model.feature_layer == LAYERS.get(name, model.feature_layer)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_map_of_64_pixels_is_usable_and_the_logits_depend_on_it(name):
-    model = model_of(name)
+def test_a_map_of_64_pixels_is_usable_and_the_logits_depend_on_it(model):
     features, logits = model.forward_from_features(images())
 
     (gradient,) = torch.autograd.grad(logits[:, 1].sum(), features)
@@ -80,9 +94,7 @@ def test_a_map_of_64_pixels_is_usable_and_the_logits_depend_on_it(name):
     assert model.classes == logits.shape[1] == 4
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_looking_and_cutting_compute_what_an_ordinary_pass_does(name):
-    model = model_of(name)
+def test_looking_and_cutting_compute_what_an_ordinary_pass_does(model):
     with torch.no_grad():
         ordinary = model(images())
 
@@ -94,9 +106,7 @@ def test_looking_and_cutting_compute_what_an_ordinary_pass_does(name):
     assert cut[0].is_leaf
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_channel_set_to_zero_is_zero_everywhere_on_the_map_and_no_other_is(name):
-    model = model_of(name)
+def test_a_channel_set_to_zero_is_zero_everywhere_on_the_map_and_no_other_is(model):
     features = (
         torch.rand(model.forward_with_features(images())[0].shape, generator=torch.Generator().manual_seed(1)) + 1
     )
@@ -111,9 +121,7 @@ def test_a_channel_set_to_zero_is_zero_everywhere_on_the_map_and_no_other_is(nam
     assert features.min() >= 1
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_head_is_linear_if_and_only_if_it_gives_the_logits_of_the_maps_mean(name):
-    model = model_of(name)
+def test_a_head_is_linear_if_and_only_if_it_gives_the_logits_of_the_maps_mean(model):
     features, logits = model.forward_with_features(images())
     (head, *more) = model.heads
     linear = not more and isinstance(head, nn.Linear) and head.in_features == model.channels
@@ -125,17 +133,13 @@ def test_a_head_is_linear_if_and_only_if_it_gives_the_logits_of_the_maps_mean(na
     assert model.linear_head is (head if linear else None)
 
 
-def test_heads_are_linear_where_nothing_but_a_mean_stands_before_them():
-    linear = {name for name in MODELS if model_of(name).linear_head is not None}
-
-    assert {"resnet18", "efficientnet_b0", "regnetx_002", "test_byobnet"} <= linear
-    assert not {"vgg11", "convnext_atto", "test_vit", "deit_tiny_distilled_patch16_224"} & linear
+def test_a_head_is_linear_where_nothing_but_a_mean_stands_before_it(name, model):
+    assert (model.linear_head is not None) is LINEAR.get(name, model.linear_head is not None)
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "deit_tiny_distilled_patch16_224", "test_mambaout"])
 @pytest.mark.parametrize("training", [True, False])
-def test_finding_a_layer_leaves_no_trace(name, training):
-    module = copy.deepcopy(model_of(name).module)
+def test_finding_a_layer_leaves_no_trace(model, training):
+    module = copy.deepcopy(model.module)
     for each in module.modules():
         each.training = training
     next(module.modules()).training = not training
@@ -163,7 +167,7 @@ def test_finding_a_layer_leaves_no_trace(name, training):
 
 
 def test_a_layer_is_found_with_two_passes_of_one_image():
-    module, seen = copy.deepcopy(model_of("test_vit").module), []
+    module, seen = explained("test_vit").module, []
     module.patch_embed.register_forward_hook(lambda each, args, output: seen.append(len(args[0])))
 
     find_last(module, 64, at_least=4)
@@ -171,19 +175,16 @@ def test_a_layer_is_found_with_two_passes_of_one_image():
     assert seen == [1, 1]
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_one_step_of_training_changes_the_weights(name):
-    model = model_of(name)
-    del _built[name]
-    model.module.train()
-    optimizer = torch.optim.SGD(model.module.parameters(), lr=0.1)
-    before = model.heads[0].weight.detach().clone()
+def test_one_step_of_training_changes_the_weights(model):
+    trained = copy.deepcopy(model)
+    trained.module.train()
+    optimizer = torch.optim.SGD(trained.module.parameters(), lr=0.1)
 
-    F.cross_entropy(model(images()), torch.tensor([0, 3])).backward()
+    F.cross_entropy(trained(images()), torch.tensor([0, 3])).backward()
     optimizer.step()
 
-    assert not torch.equal(model.heads[0].weight, before)
-    assert model.heads[0].weight.isfinite().all()
+    assert not torch.equal(trained.heads[0].weight, model.heads[0].weight)
+    assert trained.heads[0].weight.isfinite().all()
 
 
 SMALL = {
@@ -201,10 +202,17 @@ def test_every_family_has_a_small_member_here():
     assert all(family_of(name) is FAMILIES[family] for family, names in SMALL.items() for name in names)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", [name for names in SMALL.values() for name in names])
-def test_every_family_keeps_a_usable_map_at_every_size(name, size):
-    model = build(name, classes=4, image_size=size, weights="none", seed=0)
+@pytest.mark.parametrize(
+    ("small", "size"),
+    [
+        slow_unless(small.startswith("test_") or (small, size) == ("vgg11", 32), small, size)
+        for smalls in SMALL.values()
+        for small in smalls
+        for size in SIZES
+    ],
+)
+def test_every_family_keeps_a_usable_map_at_every_size(small, size):
+    model = build(small, classes=4, image_size=size, weights="none", seed=0)
 
     assert min(model.grid) >= MIN_GRID == 4
     assert model.module.training
