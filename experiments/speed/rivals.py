@@ -23,8 +23,9 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
+from proxy_attention.augment.blending import MIXUP_ALPHA
 from proxy_attention.augment.erasing import ERASE_AREA, ERASE_PROBABILITY, ERASE_RATIO
-from proxy_attention.augment.mixing import CUTMIX_ALPHA, MIXUP_ALPHA
+from proxy_attention.augment.pasting import CUTMIX_ALPHA
 from proxy_attention.augment.transforms import MAX_DEGREES
 from proxy_attention.config import TrialConfig
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch

@@ -8,10 +8,9 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from proxy_attention.augment.batch import Augmentation, Batch, Task
+from proxy_attention.augment.batch import Augmentation, Batch, Task, per_image, with_partner
 from proxy_attention.augment.erasing import CUTOUT_SIDE, own_mean
 from proxy_attention.augment.fields import Boxes, boxes_of_area, partner_ring, uniform_field, whole
-from proxy_attention.augment.mixing import per_image, with_partner
 
 KEEP_QUANTILE = 0.6
 """Gong et al., section 4: a box is cut where at most this part of all boxes is less important."""

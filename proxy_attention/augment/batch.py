@@ -1,4 +1,4 @@
-"""The interface of augmentations: a batch with labels that may be mixed, the task, and a row; draws nothing."""
+"""The interface of augmentations: a batch, the task, a row, and labels of mixed images; draws nothing."""
 
 import dataclasses
 from collections.abc import Callable
@@ -110,3 +110,32 @@ def of_images(
         return batch.with_images(change(batch.images, draws))
 
     return Augmentation(what, source, columns, apply)
+
+
+def per_image(
+    mix: Callable[[Batch, torch.Tensor, Task], Batch],
+    *,
+    columns: int,
+    what: str,
+    source: str,
+    passes: int = 0,
+    saliency_methods: tuple[str, ...] = (),
+) -> Augmentation:
+    """A row that mixes each image with others of its batch; a lone image stays as it is."""
+
+    def apply(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
+        return mix(batch, draws, task) if len(batch) > 1 else batch
+
+    return Augmentation(what, source, columns, apply, mixes=True, passes=passes, saliency_methods=saliency_methods)
+
+
+def mixed_labels(labels: torch.Tensor, partner: torch.Tensor, part: torch.Tensor, *, classes: int) -> torch.Tensor:
+    """How much of each class is in each image, (B, C) float32: ``part`` (B,) of its own, the rest of its partner's."""
+    own = F.one_hot(labels, classes).to(torch.float32)
+    return own * part[:, None] + own[partner] * (1 - part[:, None])
+
+
+def with_partner(batch: Batch, images: torch.Tensor, partner: torch.Tensor, part: torch.Tensor, task: Task) -> Batch:
+    """These images, ``part`` (B,) of each its own, the rest its partner's."""
+    mixed = mixed_labels(batch.labels, partner, part, classes=task.classes)
+    return dataclasses.replace(batch, images=images, mixed=mixed)

@@ -4,8 +4,9 @@ import torch
 
 from proxy_attention.augment.attentive import ATTENTIVE
 from proxy_attention.augment.batch import Augmentation, Batch, Task
+from proxy_attention.augment.blending import BLENDING
 from proxy_attention.augment.erasing import ERASING
-from proxy_attention.augment.mixing import MIXING
+from proxy_attention.augment.pasting import PASTING
 from proxy_attention.augment.policies import POLICIES
 from proxy_attention.augment.saliency_mixing import SALIENCY_MIXING
 from proxy_attention.augment.transforms import TRANSFORMS
@@ -13,7 +14,15 @@ from proxy_attention.errors import ConfigError, unknown
 
 NONE, AND = "none", "+"
 
-AUGMENTATIONS: dict[str, Augmentation] = {**TRANSFORMS, **ERASING, **POLICIES, **MIXING, **SALIENCY_MIXING, **ATTENTIVE}
+AUGMENTATIONS: dict[str, Augmentation] = {
+    **TRANSFORMS,
+    **ERASING,
+    **POLICIES,
+    **BLENDING,
+    **PASTING,
+    **SALIENCY_MIXING,
+    **ATTENTIVE,
+}
 """Every augmentation by name."""
 
 

@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from proxy_attention.augment.batch import Augmentation, Batch, Task
+from proxy_attention.augment.batch import Augmentation, Batch, Task, per_image, with_partner
 from proxy_attention.augment.fields import beta, boxes_of_area, partner_ring
-from proxy_attention.augment.mixing import paste_box, per_image, with_partner
+from proxy_attention.augment.pasting import paste_box
 from proxy_attention.augment.puzzle import energy_of, enlarged, least, moved, origins, pooled_saliency
 
 SALIENCYMIX_ALPHA = 1.0

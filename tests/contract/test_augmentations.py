@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from proxy_attention.augment.batch import Batch, Task
-from proxy_attention.augment.registry import AUGMENTATIONS, augmentation_of
-from proxy_attention.config import TrialConfig
-from proxy_attention.errors import ConfigError
+from proxy_attention.augment.blending import BLENDING
+from proxy_attention.augment.pasting import PASTING
+from proxy_attention.augment.registry import AUGMENTATIONS
 from proxy_attention.models.classifier import as_float
 from proxy_attention.seeds import derive_seed
 from proxy_attention.training import ModelSaliency, new_state, train_epoch
-from proxy_attention.validation import check
 
 CLASSES, SIZE = 10, 32
 MIXING = [name for name, row in AUGMENTATIONS.items() if row.mixes]
+ROWS = {**BLENDING, **PASTING}
 ALONE = [name for name, row in AUGMENTATIONS.items() if not row.mixes]
 
 
@@ -167,8 +167,40 @@ def test_a_batch_of_one_class_stays_of_that_class(name, batch, task):
         assert not out.mixed[:, [0, 1, 2, 4, 5, 6, 7, 8, 9]].any()
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-@pytest.mark.parametrize("freeze_trunk", [False, True])
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("shape", [(16, 16), (17, 30), (64, 16)])
+def test_any_size_of_image_is_mixed_and_its_label_is_one_image_worth(name, shape):
+    row = ROWS[name]
+    given = Batch(
+        torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))[:, :, : shape[0], : shape[1]],
+        torch.arange(6) % CLASSES,
+    )
+
+    for extreme in (draws_for(row, 6), torch.zeros(6, row.columns), torch.full((6, row.columns), 1 - 2.0**-24)):
+        out = row.apply(given, extreme, Task(torch.full((CLASSES,), 10), saliency=None))
+
+        assert out.images.shape == given.images.shape
+        assert out.images.isfinite().all()
+        assert 0 <= out.images.min() <= out.images.max() <= 1 + 1e-6
+        assert out.mixed is None or torch.allclose(out.mixed.sum(1), torch.ones(6))
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("mixup", 0.5), ("resizemix", 1 - (0.8**3 - 0.1**3) / 3 / 0.7), ("ricap", 0.25)]
+)
+def test_over_many_images_the_own_part_of_a_label_is_that_of_the_paper(name, own):
+    row, count = ROWS[name], 1000
+    given = Batch(torch.zeros(1, 3, 64, 64).expand(count, -1, -1, -1), torch.arange(count))
+
+    out = row.apply(given, draws_for(row, count), Task(torch.ones(count), saliency=None))
+
+    assert abs(out.mixed.diagonal().mean() - own) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze_trunk"),
+    [*((name, False) for name in AUGMENTATIONS), *((name, True) for name, row in AUGMENTATIONS.items() if row.passes)],
+)
 def test_a_model_trains_under_every_augmentation(name, freeze_trunk, config, tiny, training_set_of, trained):
     trial = config(augment=name, schedule="2", freeze_trunk=freeze_trunk)
     given = training_set_of(trial, tiny)
@@ -204,70 +236,6 @@ def test_an_epoch_trains_on_and_tells_of_its_mixed_labels(name, config, tiny, tr
     torch.testing.assert_close(totals.losses[order], mixed.loss(logits))
     torch.testing.assert_close(totals.correct[order], mixed.right(logits.argmax(dim=1)))
     assert ((totals.correct > 0) & (totals.correct < 1)).sum() > 5
-
-
-def test_joined_augmentations_follow_one_another_with_draws_of_their_own(batch, task, monkeypatch):
-    first, second = AUGMENTATIONS["flip-rotate"], AUGMENTATIONS["none"]
-    monkeypatch.setitem(AUGMENTATIONS, "again", first)
-    joined = augmentation_of("flip-rotate+again")
-    draws = draws_for(joined, len(batch))
-
-    out = joined.apply(batch, draws, task)
-
-    assert joined.columns == 4
-    assert second.columns == 0
-    between = first.apply(batch, draws[:, :2], task)
-    assert torch.equal(out.images, first.apply(between, draws[:, 2:], task).images)
-
-
-def test_one_augmentation_is_its_row():
-    assert augmentation_of("flip-rotate") is AUGMENTATIONS["flip-rotate"]
-
-
-@pytest.mark.parametrize(
-    ("augment", "message"),
-    [
-        ("mixupp", "augment must be one of .*; got 'mixupp'"),
-        ("flip-rotate+", "augment must be one of .*; got ''"),
-        ("flip-rotate+nothing", "augment must be one of .*; got 'nothing'"),
-        ("flip-rotate+flip-rotate", r"each once.*; got 'flip-rotate\+flip-rotate'"),
-        ("none+flip-rotate", r"none on its own.*; got 'none\+flip-rotate'"),
-    ],
-)
-def test_a_name_that_cannot_be_is_answered_with_the_law(augment, message):
-    with pytest.raises(ConfigError, match=message):
-        augmentation_of(augment)
-    with pytest.raises(ConfigError, match=message):
-        check(TrialConfig(augment=augment))
-
-
-def test_of_mixed_labels_loss_and_accuracy_are_the_sum_over_their_classes():
-    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
-    labels = torch.tensor([0, 1])
-    mixed = torch.tensor([[0.7, 0.0, 0.3], [0.0, 0.5, 0.75]])  # the second, of more than one image's worth
-    logs = logits.log_softmax(1)
-
-    batch = Batch(torch.zeros(2, 3, 4, 4), labels, mixed)
-
-    expected = [-(0.7 * logs[0, 0] + 0.3 * logs[0, 2]), -(0.5 * logs[1, 1] + 0.75 * logs[1, 2])]
-    torch.testing.assert_close(batch.loss(logits), torch.stack(expected))
-    assert batch.right(torch.tensor([0, 0])).tolist() == pytest.approx([0.7, 0.0])
-    assert batch.right(torch.tensor([2, 2])).tolist() == pytest.approx([0.3, 0.75])
-
-
-def test_of_a_class_that_an_image_shows_twice_it_is_one_image_and_no_more():
-    mixed = torch.tensor([[0.9, 0.9], [1.4, 0.0]])
-    batch = Batch(torch.zeros(2, 3, 4, 4), torch.tensor([0, 0]), mixed)
-
-    assert batch.right(torch.tensor([0, 0])).tolist() == pytest.approx([0.9, 1.0])
-
-
-def test_of_whole_labels_loss_and_accuracy_are_the_usual_ones():
-    logits = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
-    batch = Batch(torch.zeros(2, 3, 4, 4), torch.tensor([0, 0]))
-
-    torch.testing.assert_close(batch.loss(logits), -logits.log_softmax(1)[:, 0])
-    assert batch.right(logits.argmax(1)).tolist() == [1.0, 0.0]
 
 
 def test_the_model_is_asked_as_it_is_and_left_as_it_was(batch, trained):
