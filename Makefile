@@ -22,10 +22,10 @@ study: .venv
 test: .venv lint
 	$(PYTEST) tests -m "not slow" $(SIDE_BY_SIDE) --cov --cov-fail-under=80
 
-# The slow system tests run alone: they kill a study at instants of its life, and measure memory and time.
+# The slow tests that start Ray run alone: they kill a study at instants of its life.
 test-all: test
-	$(PYTEST) tests/unit tests/contract tests/parity -m slow $(SIDE_BY_SIDE)
-	$(PYTEST) tests/system -m slow
+	$(PYTEST) tests -m "slow and not ray" $(SIDE_BY_SIDE)
+	$(PYTEST) tests -m "slow and ray"
 
 lint: .venv
 	$(BIN)/ruff check .

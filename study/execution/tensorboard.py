@@ -69,7 +69,8 @@ def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
     cells = torch.stack(columns, dim=1).flatten(0, 1)  # original, map, proxy, original, ...
     large = torch.nn.functional.interpolate(cells, size=(side, side), mode="nearest")
     grid = make_grid(large, nrow=len(columns), padding=PADDING, pad_value=1.0)
-    return (grid * 255).round().to(torch.uint8).numpy()
+    drawn: np.ndarray = (grid * 255).round().to(torch.uint8).numpy()
+    return drawn
 
 
 def confusion_figure(report: TrialReport) -> Figure:

@@ -13,6 +13,8 @@ from study.planning.step_memory import StepProcess, TrainingStep, step_mb
 from study.reporting.report import finish
 from study.run import main
 
+pytestmark = pytest.mark.slow
+
 
 def step(budget_mb=math.inf, **changes):
     fields = {"model": "test_resnet", "image_size": 32, "precision": "fp32", "threads": 1, **changes}
@@ -25,13 +27,11 @@ def process():
         yield process
 
 
-@pytest.mark.slow
 def test_what_is_no_want_of_memory_is_an_error(process):
     with pytest.raises(ConfigError, match="precision must be fp32 or bf16 on a cpu; got 'fp16'"):
         process.fits(step(precision="fp16"), 2)
 
 
-@pytest.mark.slow
 def test_a_larger_budget_gives_a_larger_batch_of_which_a_step_stays_within_it(process):
     least = process.run(step_mb, step(), 2)
     mb = least + 40
@@ -54,7 +54,6 @@ def killed(step, size):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.slow
 def test_a_step_whose_process_is_killed_has_not_fitted_and_the_next_is_taken_anew(process):
     assert process.run(killed, step(), 2) == math.inf
     assert process.fits(step(), 2)
@@ -65,7 +64,6 @@ def auto(study_text):
     return study_text.replace("batch_size = 8", 'batch_size = "auto"').replace("seeds = [0, 1]", "seeds = [0]")
 
 
-@pytest.mark.slow
 def test_a_study_in_automatic_batches_has_one_size_in_all_rows_which_the_next_study_takes_over(
     prepared_run, run_one, auto, image_folder, tmp_path, capsys
 ):
@@ -88,7 +86,6 @@ def test_a_study_in_automatic_batches_has_one_size_in_all_rows_which_the_next_st
     assert "batch size   3, which leaves an epoch 10 steps: found before" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_whether_trials_run_one_a_core_or_one_on_all_is_measured_once(prepared_run, study_text, tmp_path):
     text = study_text.replace("threads = 1\n", "")
 

@@ -38,6 +38,7 @@ def test_six_trials_in_one_process_leave_no_tensor_behind(config, tiny, finish):
     assert six_trials(config, tiny, finish) == [before] * 6
 
 
+@pytest.mark.slow
 def test_a_planted_leak_is_seen(monkeypatch, config, tiny, finish):
     leaked = []
     original = trial_setup.build_for

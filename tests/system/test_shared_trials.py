@@ -147,6 +147,7 @@ WAITING = [
 STEPS = [".....", ".P.P.", "...P.", ".....", ".P.P.", "...P.", ".P.P.", ".P...", ".P.P.", ".P.P."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_grid_whose_steps_wait_for_a_stall_is_the_grid_that_shares_nothing_bit_for_bit(
     fast, few, alone, tmp_path, order

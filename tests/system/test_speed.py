@@ -29,6 +29,7 @@ from experiments.speed.run import main
 from experiments.speed.tables import text_of, update
 from proxy_attention.augment.registry import AUGMENTATIONS
 
+pytestmark = pytest.mark.slow
 QUICK = Effort(rounds=2, threads=1, tiny=True)
 
 

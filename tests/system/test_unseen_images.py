@@ -40,8 +40,11 @@ def unseen_replaced(images, trial):
     [
         {},
         {"scope": "dataset", "replacement": "mean", "mask": "other"},
-        {"scope": "batch", "replacement": "noise", "collect": "online", "substitute": "add", "compound": True},
-        {"augment": "flip-rotate+puzzlemix", "collect": "online"},
+        pytest.param(
+            {"scope": "batch", "replacement": "noise", "collect": "online", "substitute": "add", "compound": True},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"augment": "flip-rotate+puzzlemix", "collect": "online"}, marks=pytest.mark.slow),
     ],
     ids=["defaults", "dataset", "batch", "puzzlemix"],
 )
