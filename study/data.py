@@ -32,13 +32,13 @@ PROGRAM = "data.py"
 FORMATS = ("table", "csv")
 COMMANDS = ("check", "list", "prepare", "sample")
 OPTIONS = {"dataset": "--dataset", "target": "--to", "test": "--test", "train": "--train"}
-"""The option that gives each argument of the library."""
+"""The option for each argument of the library that its errors name."""
 
 MB = 2**20
 
 
 def _list(args: Namespace, out: Console) -> int:
-    """Print every data set that has a name."""
+    """Print the table of data sets."""
     if args.format == "csv":
         write_csv(*source_rows(whole=True))
         return DONE
@@ -52,7 +52,7 @@ def _list(args: Namespace, out: Console) -> int:
 
 
 def _prepare(args: Namespace, out: Console) -> int:
-    """Fetch a data set, or say where to get it."""
+    """Download a data set, or say where to get it."""
     source = _source(args.name)
     if not source.needs_root:
         _no_root(args)
@@ -85,7 +85,7 @@ def _prepare(args: Namespace, out: Console) -> int:
     try:
         catalogue = open_source(args.name, root)
     finally:
-        download.finish(root)  # also if what was unpacked is not what was expected: then the next call begins again
+        download.finish(root)  # even if the layout is not as expected: the next call then begins again
     _show(args.name, root, catalogue, out)
     return DONE
 
@@ -120,7 +120,7 @@ def _check(args: Namespace, out: Console) -> int:
     if args.dataset not in (None, "folder"):
         with _options_named():
             catalogue = open_source(args.dataset, root)
-        names, shipped = catalogue.names, SOURCES[args.dataset].beside
+        names, shipped = catalogue.names, SOURCES[args.dataset].other_files
     else:
         try:
             catalogue = list_folder(root)
@@ -196,7 +196,7 @@ def _short(path: Path) -> str:
 
 
 def parser() -> Parser:
-    """Describe the commands and their options."""
+    """Build the parser of the commands and their options."""
     options = Parser(
         prog=PROGRAM,
         description="List the known data sets; fetch, check, or sample one.",

@@ -1,1 +1,1 @@
-"""Where images come from, how they are split, and which of them an epoch trains on."""
+"""Open, load and split data sets, and hold the images that an epoch trains on."""

@@ -1,8 +1,8 @@
-"""Pixels on disk, decoded once for all trials of a host; knows no image format and no label.
+"""Keep decoded pixels on disk, so that all trials of a host decode them once; knows no image format and no label.
 
-An entry is a folder named by the content that was decoded. It holds ``checked.json``, which images are unreadable,
-and for each size ``<size>px.u8``, the bytes of the others, beside ``<size>px.json``, written last. Nothing is changed
-in place: what is mapped somewhere stays valid there when it is deleted or written anew.
+The folder of an entry is named by the content that was decoded. In it, ``checked.json`` lists the unreadable images,
+and for each size ``<size>px.u8`` holds the pixels of the readable ones and ``<size>px.json``, written last, their hash.
+No file is changed in place: a process that has mapped one keeps it when it is deleted or written anew.
 """
 
 import hashlib
@@ -23,34 +23,36 @@ from proxy_attention.files import write_json
 from proxy_attention.locks import hold_lock
 
 LIMIT_MB = 20_000
-"""What all arrays together may take, unless the caller says otherwise."""
+"""The default for the MB that all arrays together may take."""
 
 ARRAY, UNFINISHED = ".u8", ".part"
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One data set in the cache, whether anything is there or not.
+class CacheEntry:
+    """The cache entry of one data set; it may still be empty.
 
     Attributes:
-        folder: its parent holds the entries of all data sets.
-        limit_mb: what the arrays of all entries together may take.
+        folder: of this entry; its parent folder holds the entries of all data sets.
+        limit_mb: the MB that the arrays of all entries together may take.
     """
 
     folder: Path
     limit_mb: int
 
     def unreadable(self) -> frozenset[int] | None:
-        """Numbers of the images that do not decode; None if that is not known."""
+        """Read which images do not decode: their numbers, or None where that is not known."""
         numbers = _read(self.folder / "checked.json").get("unreadable")
         return None if numbers is None else frozenset(numbers)
 
     def array(self, count: int, size: int, *, verify: bool = False) -> torch.Tensor | None:
-        """The pixels, mapped: (count, 3, size, size) uint8, shared with every process of the host; None if not there.
+        """Map the pixels into memory, which every process of the host shares.
 
         Args:
-            verify: read all of it, and see that it is what was written.
+            count: how many images are readable.
+            verify: read the whole file, and compare its hash.
+        Returns: (count, 3, size, size) uint8; None if the entry lacks them.
         """
         path = self.folder / f"{size}px{ARRAY}"
         expected = _read(path.with_suffix(".json")).get("sha256")
@@ -71,25 +73,25 @@ class Entry:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one builder in at a time, and sweep up after those that were killed; a killed one holds no lock.
+        """Lock the entry for one builder at a time, and delete what killed builders left unfinished.
 
         Raises: OSError where nothing can be written.
         """
         with hold_lock(self.folder / "lock"):
-            for leftover in _leftovers(self.folder):
+            for leftover in _unfinished_files(self.folder):
                 leftover.unlink(missing_ok=True)
             yield
 
     def write_checked(self, unreadable: Iterable[int]) -> None:
-        """Note which images do not decode."""
+        """Write which images do not decode."""
         write_json(self.folder / "checked.json", {"unreadable": sorted(unreadable)})
 
     def write_array(self, parts: Iterable[np.ndarray], *, at_most: int, size: int) -> None:
-        """Write the pixels as they come, part by part; call it under the lock.
+        """Write the pixels part by part, as they come; the caller must hold the lock.
 
         Args:
             parts: (n, 3, size, size) uint8 each.
-            at_most: how many images there can be, to make room for.
+            at_most: the number of images for which room is made.
         Raises: OSError if the disk is full or cannot be written to; nothing is left then.
         """
         path = self.folder / f"{size}px{ARRAY}"
@@ -98,7 +100,7 @@ class Entry:
         with tempfile.NamedTemporaryFile(dir=self.folder, prefix=path.name, suffix=UNFINISHED, delete=False) as file:
             temporary = Path(file.name)
             try:
-                file.truncate(at_most * 3 * size * size)  # other builders see how much room is taken
+                file.truncate(at_most * 3 * size * size)  # so that other builders count this room as taken
                 for part in parts:
                     content = np.ascontiguousarray(part).data
                     sha.update(content)
@@ -111,14 +113,14 @@ class Entry:
             finally:
                 temporary.unlink(missing_ok=True)
         write_json(path.with_suffix(".json"), {"sha256": sha.hexdigest()})
-        self._make_room(0, keep=path)  # of builders at work at one time, the last keeps the limit
+        self._make_room(0, keep=path)  # where several build at one time, the last keeps to the limit
 
     def _make_room(self, need: int, *, keep: Path | None = None) -> None:
-        """Delete arrays, the least recently used first, until so many bytes more stay within the limit."""
+        """Delete the least recently used arrays until ``need`` more bytes stay within the limit."""
         for folder in self.folder.parent.iterdir():
-            if folder != self.folder and any(_leftovers(folder)):
-                with suppress(BlockingIOError), hold_lock(folder / "lock", wait=False):  # else its builder is alive
-                    for leftover in _leftovers(folder):
+            if folder != self.folder and any(_unfinished_files(folder)):
+                with suppress(BlockingIOError), hold_lock(folder / "lock", wait=False):  # held while its builder lives
+                    for leftover in _unfinished_files(folder):
                         leftover.unlink(missing_ok=True)
         taken: list[tuple[float, int, Path]] = []
         for path in (*self.folder.parent.glob(f"*/*{ARRAY}"), *self.folder.parent.glob(f"*/*{UNFINISHED}")):
@@ -134,13 +136,13 @@ class Entry:
                 total -= length
 
 
-def _leftovers(folder: Path) -> list[Path]:
-    """What a builder of this entry has not finished, or never will."""
+def _unfinished_files(folder: Path) -> list[Path]:
+    """List the files that a builder of this entry has not finished."""
     return [path for path in folder.glob("*") if path.suffix == UNFINISHED or path.name.startswith(".")]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The values of a JSON file; none if it is not there or not whole."""
+    """Read the values of a JSON file; none if it is missing or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

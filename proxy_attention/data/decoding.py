@@ -1,4 +1,4 @@
-"""The content of an image file becomes an RGB square of bytes; knows no folder, no data set and no label."""
+"""Decode the content of an image file and resize it to a square; knows no folder, no data set and no label."""
 
 import io
 import struct
@@ -8,16 +8,16 @@ from PIL import Image, ImageOps, features
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError),
-    *(TypeError, KeyError, IndexError, AttributeError, struct.error),  # escape its parsers, of TIFF above all
+    *(TypeError, KeyError, IndexError, AttributeError, struct.error),  # from its parsers, above all of TIFF
 )
-"""What Pillow raises for a file that is no image, a broken one, or a bomb."""
+"""What Pillow raises for a file that is no image, is damaged, or decodes to far more pixels than it should."""
 
 VERSION = 1
-"""Of this file: another number, and what was decoded before is decoded again."""
+"""Version of this module; a new number makes every cache decode its images again."""
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Decode fully, upright, as RGB: grey is repeated, alpha is laid on white, 16 bits become 8.
+    """Decode an image upright and as RGB: grey is repeated, alpha is laid on white, 16 bits become 8.
 
     Raises: one of ``UNREADABLE``.
     """
@@ -26,7 +26,7 @@ def open_image(content: bytes) -> Image.Image:
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits: Pillow would clip at 255 instead of scaling
         values = np.asarray(image, dtype=np.float64)
-        # of 32 bits only the values tell what they mean; Pillow before 11 reads a PNG of 16 bits as such
+        # only the values tell the range of 32-bit pixels; Pillow before 11 reads a 16-bit PNG as 32 bits
         sixteen = image.mode.startswith("I;16") or opened.format == "PNG" or values.max() > 255
         unit = image.mode == "F" and values.max() <= 1
         eight = values / 257.0 if sixteen else values * 255.0 if unit else values
@@ -39,7 +39,7 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:
-    """Resize to (size, size), bilinear with antialiasing; the aspect ratio is not kept, as in the thesis.
+    """Resize to (size, size), bilinear with antialiasing; as in the thesis, the aspect ratio is not kept.
 
     Returns: (3, size, size) uint8.
     """
@@ -48,6 +48,6 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def decoder() -> str:
-    """What decides the pixels beside the content: this file, Pillow and the libraries it was built with."""
+    """Name the versions that decide the pixels: of this module, of Pillow, and of the libraries it was built with."""
     built_with = (f"{name} {features.version(name)}" for name in ("pil", "jpg", "libjpeg_turbo", "zlib", "webp"))
     return ", ".join((f"version {VERSION}", *built_with))

@@ -1,6 +1,6 @@
-"""An image folder as a catalogue of labelled files; reads no pixel.
+"""List the images of a folder with their labels; reads no pixel.
 
-Layouts: ``DIR/<class>/*`` or ``DIR/train|test/<class>/*``; what is only to be looked at may lie anyhow.
+A study trains on ``DIR/<class>/*`` or ``DIR/train|test/<class>/*``; a folder that is only checked may have any layout.
 """
 
 import os
@@ -14,37 +14,37 @@ from proxy_attention.data.loading import Catalogue
 from proxy_attention.errors import DataError, unknown
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
-SYSTEM = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
-"""What Windows, macOS and network drives leave among a person's files."""
+SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
+"""Files and folders that Windows, macOS and network drives create among a person's own."""
 
 TRAIN, TEST, VALIDATION = (
     re.compile(rf"(?<![a-z])(?:{words})(?![a-z])")
     for words in ("train|training|trainval", "test|testing", "val|valid|validation")
 )
-"""The words by which a folder's name may tell a split, also within it, as in ``test_set``."""
+"""Words in a folder's name that tell a split, as in ``test_set``."""
 
-ORDER = ("train", "val", "test")
-FOLDERS = {"test": frozenset({"test", "testing"}), "val": frozenset({"val", "valid", "validation"})}
-"""Of what is only looked at, the folders that tell an image's split; every other is for training."""
+SPLIT_ORDER = ("train", "val", "test")
+SPLIT_FOLDERS = {"test": frozenset({"test", "testing"}), "val": frozenset({"val", "valid", "validation"})}
+"""Where a folder is only checked: the folder names that tell a split; images elsewhere are for training."""
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder is not a person's own: its name begins with a dot, or the system left it there."""
-    return name.startswith(".") or name.casefold() in SYSTEM
+    """Whether a name begins with a dot, or is of a file or folder that the system created."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FILES
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name, and not hidden."""
+    """Whether a file has the name of an image and is not hidden."""
     return Path(name).suffix.lower() in EXTENSIONS and not hidden(name)
 
 
 def parent_folder(path: PurePosixPath) -> str:
-    """The name of the folder that holds the file."""
+    """Take the name of the folder that holds the file."""
     return path.parent.name
 
 
 def file_prefix(path: PurePosixPath) -> str:
-    """The file's name up to its last underscore, as in ``american_bulldog_10.jpg``."""
+    """Take the file's name up to its last underscore, as in ``american_bulldog_10.jpg``."""
     return path.stem.rpartition("_")[0]
 
 
@@ -52,12 +52,12 @@ NUMBERS = re.compile(r"(?:[a-z]?\d+[.-])+")
 
 
 def unnumbered(folder: str) -> str:
-    """A folder's name without the numbers before it, as in ``001.ak47`` or ``n02085620-Chihuahua``."""
+    """Strip the numbers before a folder's name, as in ``001.ak47`` or ``n02085620-Chihuahua``."""
     return NUMBERS.sub("", folder, count=1) if NUMBERS.match(folder) else folder
 
 
 def numbered_folder(path: PurePosixPath) -> str:
-    """The name of the folder that holds the file, without the numbers before it."""
+    """Take the name of the folder that holds the file, without the numbers before it."""
     return unnumbered(path.parent.name)
 
 
@@ -66,7 +66,7 @@ LABEL_FUNCTIONS: dict[str, Callable[[PurePosixPath], str]] = {
     "numbered-folder": numbered_folder,
     "file-prefix": file_prefix,
 }
-"""How a class is read off a path relative to its split's folder."""
+"""Functions from an image's path, relative to its split's folder, to its class."""
 
 
 def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
@@ -79,7 +79,7 @@ def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
     if label_function not in LABEL_FUNCTIONS:
         raise unknown("label_function", label_function, LABEL_FUNCTIONS)
     label_of = LABEL_FUNCTIONS[label_function]
-    root = _existing(root)
+    root = _existing_folder(root)
     found: list[tuple[bool, str, str]] = []  # own test, name, class
     seen: dict[str, str] = {}
     for own_test, top in _split_folders(root):
@@ -96,17 +96,17 @@ def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
     trained = {label for own_test, _, label in found if not own_test}
     if missing := sorted(set(classes) - trained):
         raise DataError(f"every class of test/ must have images in train/; train lacks {', '.join(missing)}")
-    return _catalogue(root, found)
+    return _build_catalogue(root, found)
 
 
 def list_all(root: Path) -> tuple[Catalogue, tuple[str, ...]]:
-    """Every image below ``root``, to be looked at and not to be trained on: no law of the layouts is applied.
+    """List every image below ``root``, whatever the layout: to check them, not to train on them.
 
-    Returns: the images, labelled by the folders that hold them; and the split of each, one of ``ORDER``, as a folder
-        above it tells.
+    Returns: the images, each labelled with the name of its folder; and the split of each, one of ``SPLIT_ORDER``, which
+        the name of a folder above it tells.
     Raises: DataError for a missing root, one without an image, or an unreadable folder.
     """
-    root = _existing(root)
+    root = _existing_folder(root)
     found: list[tuple[str, str, str]] = []  # split, name, class
     for folder, files in walk(root):
         split = _split_of(folder.relative_to(root))
@@ -114,19 +114,19 @@ def list_all(root: Path) -> tuple[Catalogue, tuple[str, ...]]:
         found += [(split, name, folder.name) for name in names]
     if not found:
         raise DataError(f"data root must hold at least one image; {str(root)!r} holds none")
-    found.sort(key=lambda entry: (ORDER.index(entry[0]), entry[1]))
+    found.sort(key=lambda entry: (SPLIT_ORDER.index(entry[0]), entry[1]))
     splits = tuple(split for split, _, _ in found)
     tested = "test" if "test" in splits else "val"
-    return _catalogue(root, [(split == tested, name, label) for split, name, label in found]), splits
+    return _build_catalogue(root, [(split == tested, name, label) for split, name, label in found]), splits
 
 
 def walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
-    """(folder, its files) of every folder from the top down, hidden ones left out; no link is followed back up.
+    """Yield every folder and its files, from the top down, without hidden ones; a link back up is not followed.
 
     Raises: DataError for a folder that cannot be read.
     """
     above = frozenset(os.path.realpath(parent) for parent in top.parents)
-    real_paths: dict[str, frozenset[str]] = {}  # of a folder and of those above it
+    real_paths: dict[str, frozenset[str]] = {}  # of each folder and of those above it
     for folder, children, names in os.walk(top, followlinks=True, onerror=_unreadable):
         real, over = os.path.realpath(folder), real_paths.get(folder.rpartition(os.sep)[0], above)
         if real in over:
@@ -137,8 +137,8 @@ def walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(folder), sorted(name for name in names if not hidden(name))
 
 
-def _existing(root: Path) -> Path:
-    """The root, absolute.
+def _existing_folder(root: Path) -> Path:
+    """Make the root absolute.
 
     Raises: DataError if it is no folder.
     """
@@ -148,8 +148,8 @@ def _existing(root: Path) -> Path:
     return root
 
 
-def _catalogue(root: Path, found: list[tuple[bool, str, str]]) -> Catalogue:
-    """Files of (own test, name, class), in this order."""
+def _build_catalogue(root: Path, found: list[tuple[bool, str, str]]) -> Catalogue:
+    """Build the catalogue of these files, each (own test, name, class), in this order."""
     classes = tuple(sorted({label for _, _, label in found}))
     index = {label: number for number, label in enumerate(classes)}
     names, base = tuple(name for _, name, _ in found), str(root)
@@ -164,7 +164,10 @@ def _catalogue(root: Path, found: list[tuple[bool, str, str]]) -> Catalogue:
 
 
 def _split_folders(root: Path) -> list[tuple[bool, Path]]:
-    """The folders whose children are classes: the root, or its ``train`` and ``test``."""
+    """Find the folders that hold the class folders: the root, or its ``train`` and ``test``.
+
+    Returns: whether each is of the data set's own test split, and its path.
+    """
     children = {child.name for child in root.iterdir() if child.is_dir() and not hidden(child.name)}
     if not {"train", "test"} <= children:
         return [(False, root)]
@@ -177,9 +180,10 @@ def _split_folders(root: Path) -> list[tuple[bool, Path]]:
 
 
 def _refuse_splits(folder: str, children: Iterable[str]) -> None:
-    """See that folders side by side are no splits, whose images would all become training images.
+    """Refuse folders side by side that are splits: all their images would become training images.
 
-    They are if their names differ only in the word that tells the split: ``train`` alone may be a vehicle.
+    Two folders are splits if their names differ only in the word for the split; ``train`` alone may be a class of
+    vehicles.
 
     Raises: DataError.
     """
@@ -199,11 +203,11 @@ def _refuse_splits(folder: str, children: Iterable[str]) -> None:
 
 
 def _image_files(top: Path, seen: dict[str, str], *, pooled: bool) -> list[Path]:
-    """Every image file below ``top``, hidden ones left out.
+    """List every image file below ``top`` that is not hidden.
 
     Args:
-        seen: where each real folder was found first; a link may lead from one split or class into another.
-        pooled: the data set has no split of its own, so that none may lie below.
+        seen: the path at which each real folder was first found, to notice links between splits or classes.
+        pooled: whether the data set has no split of its own, so that no folder below may be one.
     Raises: DataError for a folder that holds neither images nor folders, one that is reached twice or cannot be read,
         or folders that are splits.
     """
@@ -227,9 +231,9 @@ def _image_files(top: Path, seen: dict[str, str], *, pooled: bool) -> list[Path]
 
 
 def _split_of(folder: Path) -> str:
-    """The split that the names of a folder, and of those above it, tell."""
+    """Read the split from the names of a folder and of those above it."""
     parts = {part.casefold() for part in folder.parts}
-    return next((split for split, names in FOLDERS.items() if parts & names), "train")
+    return next((split for split, names in SPLIT_FOLDERS.items() if parts & names), "train")
 
 
 def _unreadable(error: OSError) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A data set at one size, checked: what may be left out, what it is known by; knows no folder layout and no split."""
+"""Load a data set at one size: check every image, leave out the unreadable, compute the digest; knows no layout."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from proxy_attention.data.loading import (
     MAX_NAMED,
     Catalogue,
     DecodedImages,
-    Report,
+    ProgressCallback,
     decode_images,
     digest_of,
     named,
@@ -29,7 +29,7 @@ ON_BAD_IMAGE = ("error", "skip")
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a full read of a data set decoded, without its pixels."""
+    """Result of reading a whole data set without keeping its pixels."""
 
     digest: str
     classes: tuple[str, ...]
@@ -41,7 +41,7 @@ class Inspection:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A data set, read-only, every image at one size.
+    """A data set with every image at one size; read-only.
 
     Attributes:
         images: (N, 3, S, S) uint8, in memory, mapped or streamed.
@@ -49,8 +49,8 @@ class ImageSet:
         own_test: (N,) bool, True for the data set's own test split; all False where it has none.
         digest: SHA-256 over labels, split and contents in order.
         skipped: names of the unreadable images that were left out.
-        region: where the object of image i is, (H, W) bool in the original's proportions, or None where that is not
-            known; of a data set that says nothing of it there is no such function.
+        region: returns where the object of image i is, (H, W) bool in the original's proportions, or None where that
+            is not known; None for a data set without regions.
     """
 
     images: Pixels
@@ -66,32 +66,32 @@ class ImageSet:
         return len(self.labels)
 
     def on(self, device: torch.device) -> "ImageSet":
-        """The same set for this device: its labels there, and its pixels if they fit (see ``pixels.place``)."""
+        """Move the labels to this device, and the pixels if they fit (see ``pixels.to_device``)."""
         return dataclasses.replace(self, images=to_device(self.images, device), labels=self.labels.to(device))
 
 
 def inspect(
     catalogue: Catalogue,
     on_bad_image: str = "error",
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
     *,
     size: int | None = None,
     cache: Path | None = None,
     limit_mb: int = LIMIT_MB,
     verify: bool = False,
 ) -> Inspection:
-    """Read every image and see that it decodes, keeping none in memory.
+    """Read every image and check that it decodes, without keeping any in memory.
 
     Args:
-        progress: called with (images read, images in all), about every hundredth part; with a cache that lacks the
-            images, twice over: they are read, then decoded.
-        size: with a cache, the size for which the images are to lie there afterwards.
+        progress: called with (images read, images in all) about a hundred times; again from the start where a cache
+            lacks the images: they are read, then decoded.
+        size: the size at which the images are put into the cache, if there is one.
         cache, limit_mb, verify: as ``load``.
     Raises: as ``load``.
     """
-    _check(on_bad_image)
+    _check_on_bad_image(on_bad_image)
     decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
-    kept, digest, skipped = _kept(catalogue, on_bad_image, decoded)
+    kept, digest, skipped = _keep_readable(catalogue, on_bad_image, decoded)
     counts = np.bincount([catalogue.labels[i] for i in kept], minlength=len(catalogue.classes))
     own_test = sum(catalogue.own_test[i] for i in kept)
     return Inspection(
@@ -112,22 +112,23 @@ def load(
     cache: Path | None = None,
     limit_mb: int = LIMIT_MB,
     verify: bool = False,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ImageSet:
-    """Every image at this size: mapped from the cache, which is filled if it lacks them; without one, in memory.
+    """Load every image at this size: mapped from the cache, which is filled first, or in memory where there is none.
 
     Args:
-        cache: a folder that all trials of the host share; what is written lies below its ``images``. If it cannot be
-            written to, the images are kept in memory.
-        limit_mb: what all arrays in the cache may take; a set that is larger alone is decoded while it is trained on.
+        cache: a folder that all trials of the host share, of which ``images`` is used. If it cannot be written to, the
+            images are kept in memory.
+        limit_mb: the MB that all arrays in the cache may take; a data set that is larger is decoded while it is trained
+            on.
         verify: read a cached array whole and compare its hash.
         progress: as ``inspect``.
     Raises: DataError that names the unreadable images under ``on_bad_image = error``, a class that skipping them
         would leave empty, or images that change meanwhile; ConfigError for another ``on_bad_image``.
     """
-    _check(on_bad_image)
+    _check_on_bad_image(on_bad_image)
     decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
-    kept, digest, skipped = _kept(catalogue, on_bad_image, decoded)
+    kept, digest, skipped = _keep_readable(catalogue, on_bad_image, decoded)
     region = catalogue.region
     return ImageSet(
         images=streamed(catalogue, decoded.digests, kept, size) if decoded.pixels is None else decoded.pixels,
@@ -141,13 +142,15 @@ def load(
     )
 
 
-def _check(on_bad_image: str) -> None:
+def _check_on_bad_image(on_bad_image: str) -> None:
     if on_bad_image not in ON_BAD_IMAGE:
         raise unknown("on_bad_image", on_bad_image, ON_BAD_IMAGE)
 
 
-def _kept(catalogue: Catalogue, on_bad_image: str, decoded: DecodedImages) -> tuple[list[int], str, tuple[str, ...]]:
-    """The numbers of the readable images, the digest over them, the names of the others."""
+def _keep_readable(
+    catalogue: Catalogue, on_bad_image: str, decoded: DecodedImages
+) -> tuple[list[int], str, tuple[str, ...]]:
+    """Apply ``on_bad_image``: the numbers of the readable images, their digest, and the names of the unreadable."""
     total = len(catalogue.names)
     bad = [catalogue.names[i] for i in sorted(decoded.unreadable)]
     if bad and on_bad_image == "error":

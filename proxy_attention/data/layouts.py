@@ -1,7 +1,7 @@
-"""How each publisher ships its data set, and how its files become a catalogue; knows no licence and no download.
+"""Open each data set in the layout that its publisher ships; knows no licence and no download.
 
-Every function takes the data root, which may also be the folder above the one that the publisher's archive unpacks to.
-What a publisher calls validation is our test where its test labels are not published; our validation is drawn.
+Every function takes the data root: the folder that the publisher's archive unpacks to, or the one above it. Where a
+publisher does not publish its test labels, its validation split is our test split; our validation split is drawn.
 """
 
 from collections import Counter
@@ -16,23 +16,23 @@ from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.manifests import (
     Item,
     bad_line,
-    catalogue_of,
+    build_catalogue,
     class_folders,
     find_top,
     image_names,
-    inside,
     mat_numbers,
     mat_texts,
     read_fields,
     read_lines,
-    whole,
+    relative_path,
+    whole_number,
 )
 from proxy_attention.data.packed_files import open_cifar, open_fer
 from proxy_attention.data.regions import Box, box_region, trimap_region
 from proxy_attention.errors import DataError
 
 CLUTTER = frozenset({"BACKGROUND_Google", "257.clutter"})
-"""What the Caltech sets ship beside their classes: pictures of nothing in particular."""
+"""Folders of the Caltech data sets that are no class: pictures of nothing in particular."""
 
 WORDNET = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
@@ -46,53 +46,58 @@ WORDNET = {
 
 
 def cifar10(root: Path) -> Catalogue:
-    """``cifar-10-batches-bin/{data_batch_1..5,test_batch}.bin`` and its names, or ``{train,test}/<class>/*.png``."""
+    """Open ``cifar-10-batches-bin/{data_batch_1..5,test_batch}.bin``, or ``{train,test}/<class>/*.png``."""
     binary = "cifar-10-batches-bin"
     top, _ = find_top(root, (binary,), ("data_batch_1.bin", "train"))
     if (top / "train").is_dir():
-        return _own_folders(top)
+        return _open_train_test(top)
     train = [f"data_batch_{number}.bin" for number in range(1, 6)]
     return open_cifar(top, train=train, test=["test_batch.bin"], names="batches.meta.txt", label_bytes=1)
 
 
 def cifar100(root: Path) -> Catalogue:
-    """``cifar-100-binary/{train,test}.bin`` and its fine names, or ``{train,test}/<class>/*.png``."""
+    """Open ``cifar-100-binary/{train,test}.bin`` with the fine classes, or ``{train,test}/<class>/*.png``."""
     top, _ = find_top(root, ("cifar-100-binary",), ("train.bin", "train"))
     if (top / "train").is_dir():
-        return _own_folders(top)
+        return _open_train_test(top)
     return open_cifar(top, train=["train.bin"], test=["test.bin"], names="fine_label_names.txt", label_bytes=2)
 
 
-def _own_folders(top: Path) -> Catalogue:
-    """A data set with a test of its own as a folder of images, which must not lack it: another would be drawn."""
+def _open_train_test(top: Path) -> Catalogue:
+    """Open ``{train,test}/<class>/*``; without ``test`` a split would be drawn that is not the publisher's.
+
+    Raises: DataError.
+    """
     if not (top / "test").is_dir():
         raise DataError(f"data root must hold train and test; {str(top)!r} has no test")
     return list_folder(top)
 
 
 def caltech101(root: Path) -> Catalogue:
-    """``101_ObjectCategories/<class>/*.jpg``, without the folder of clutter."""
+    """Open ``101_ObjectCategories/<class>/*.jpg``, without the folder of clutter."""
     return _caltech(root, "101_ObjectCategories", ("caltech-101",))
 
 
 def caltech256(root: Path) -> Catalogue:
-    """``256_ObjectCategories/<number>.<class>/*.jpg``, without the folder of clutter."""
+    """Open ``256_ObjectCategories/<number>.<class>/*.jpg``, without the folder of clutter."""
     return _caltech(root, "256_ObjectCategories", ("caltech-256",))
 
 
 def _caltech(root: Path, folder: str, wrappers: tuple[str, ...]) -> Catalogue:
-    top, _ = find_top(_outer(root, folder), wrappers, (folder,))
+    top, _ = find_top(_above_class_folders(root, folder), wrappers, (folder,))
     found = class_folders(top, folder)
-    return catalogue_of(top, _by_folder((name, False) for cls, names in found if cls not in CLUTTER for name in names))
+    return build_catalogue(
+        top, _label_by_folder((name, False) for cls, names in found if cls not in CLUTTER for name in names)
+    )
 
 
 def places365(root: Path) -> Catalogue:
-    """The 256-pixel files in ``data_256`` and ``val_256``, with the three lists of the devkit; val is the test."""
+    """Open the 256-pixel files in ``data_256`` and ``val_256`` with the three lists of the devkit; val is the test."""
     top, _ = find_top(root, ("places365_standard",), ("categories_places365.txt",))
     classes: dict[int, str] = {}
     path = top / "categories_places365.txt"
     for number, (name, cls) in read_fields(path, "<category> <number>"):
-        classes[whole(path, number, cls)] = name.strip("/").partition("/")[2]
+        classes[whole_number(path, number, cls)] = name.strip("/").partition("/")[2]
     train = "data_256_standard" if (top / "data_256_standard").is_dir() else "data_256"  # torchvision renames it
     items = []
     for file, folder, own_test in (
@@ -101,25 +106,25 @@ def places365(root: Path) -> Catalogue:
     ):
         listed = top / file
         for number, (name, cls) in read_fields(listed, "<path> <class>"):
-            label = classes.get(whole(listed, number, cls))
+            label = classes.get(whole_number(listed, number, cls))
             if label is None:
                 raise bad_line(listed, number, f"have a class of {path.name}", cls)
-            items.append(Item(inside(name.lstrip("/"), _line(file, number), folder), label, own_test))
-    return catalogue_of(top, items, order=[classes[number] for number in sorted(classes)])
+            items.append(Item(relative_path(name.lstrip("/"), _list_line(file, number), folder), label, own_test))
+    return build_catalogue(top, items, order=[classes[number] for number in sorted(classes)])
 
 
 def stanford_dogs(root: Path) -> Catalogue:
-    """``Images/<number>-<breed>/*.jpg`` with the official ``train_list.mat`` and ``test_list.mat``."""
+    """Open ``Images/<number>-<breed>/*.jpg`` with the official ``train_list.mat`` and ``test_list.mat``."""
     top, _ = find_top(root, ("StanfordDogs", "stanford_dogs"), ("Images",))
     lists = top / "lists" if (top / "lists").is_dir() else top
     found: list[tuple[str, bool]] = []
     for file, own_test in (("train_list.mat", False), ("test_list.mat", True)):
-        found += [(inside(listed, file, "Images"), own_test) for listed in mat_texts(lists / file, "file_list")]
-    return catalogue_of(top, _by_folder(found))
+        found += [(relative_path(listed, file, "Images"), own_test) for listed in mat_texts(lists / file, "file_list")]
+    return build_catalogue(top, _label_by_folder(found))
 
 
 def tsinghua_dogs(root: Path) -> Catalogue:
-    """``low-resolution/<count>-<number>-<breed>/*.jpg`` with ``TrainAndValList/train.lst`` and ``validation.lst``."""
+    """Open ``low-resolution/<count>-<number>-<breed>/*.jpg`` with ``TrainAndValList/{train,validation}.lst``."""
     wrappers = ("tsinghua-dogs-data", "TsinghuaDogs")
     top, folder = find_top(root, wrappers, ("low-resolution", "high-resolution"))
     places = ("TrainAndValList", "TrainValSplit/TrainAndValList", "TrainValSplit")
@@ -127,14 +132,17 @@ def tsinghua_dogs(root: Path) -> Catalogue:
     found: list[tuple[str, bool]] = []
     for file, own_test in (("train.lst", False), ("validation.lst", True)):
         for number, line in read_lines(top / lists / file):
-            found.append((inside(line, _line(file, number), folder), own_test))
-    return catalogue_of(top, _by_folder(found))
+            found.append((relative_path(line, _list_line(file, number), folder), own_test))
+    return build_catalogue(top, _label_by_folder(found))
 
 
-def _by_folder(named: Iterable[tuple[str, bool]]) -> list[Item]:
-    """Files (and whether each is of the own test) whose folder's name is their class, without the number before it.
+def _label_by_folder(named: Iterable[tuple[str, bool]]) -> list[Item]:
+    """Label each file with its folder's name, without the number before it.
 
-    Two folders of one name without their numbers keep them: they are two classes.
+    Folders whose names differ only in that number keep it: they are two classes.
+
+    Args:
+        named: (file, whether it is of the own test).
     """
     files = [(name, name.split("/")[-2], own_test) for name, own_test in named]
     folders = {folder: unnumbered(folder) for _, folder, _ in files}
@@ -144,16 +152,16 @@ def _by_folder(named: Iterable[tuple[str, bool]]) -> list[Item]:
 
 
 def oxford_pets(root: Path) -> Catalogue:
-    """``images/<Breed>_<n>.jpg`` with ``annotations/trainval.txt`` and ``test.txt``; regions from its trimaps."""
+    """Open ``images/<Breed>_<n>.jpg`` with ``annotations/{trainval,test}.txt``; regions from its trimaps."""
     top, _ = find_top(root, ("oxford-iiit-pet",), ("annotations",))
     classes: dict[int, str] = {}
     items = []
     for file, own_test in (("trainval.txt", False), ("test.txt", True)):
         path = top / "annotations" / file
         for number, (image, cls, _, _) in read_fields(path, "<image> <class> <species> <breed>"):
-            name = inside(f"{image}.jpg", _line(file, number), "images")
+            name = relative_path(f"{image}.jpg", _list_line(file, number), "images")
             breed = file_prefix(PurePosixPath(name))
-            if not breed or classes.setdefault(whole(path, number, cls), breed) != breed:
+            if not breed or classes.setdefault(whole_number(path, number, cls), breed) != breed:
                 raise bad_line(path, number, "name an image <Breed>_<n> of its class", f"{image} {cls}")
             items.append(Item(name, breed, own_test))
 
@@ -161,16 +169,16 @@ def oxford_pets(root: Path) -> Catalogue:
         trimap = (top / "annotations" / "trimaps" / PurePosixPath(name).name).with_suffix(".png")
         return trimap_region(trimap, top / name)
 
-    return catalogue_of(top, items, order=[classes[number] for number in sorted(classes)], region=region)
+    return build_catalogue(top, items, order=[classes[number] for number in sorted(classes)], region=region)
 
 
 def imagenette(root: Path) -> Catalogue:
-    """``{train,val}/<wnid>/*.JPEG`` of any of the three sizes; val is the test."""
+    """Open ``{train,val}/<wnid>/*.JPEG`` of any of the three sizes; val is the test."""
     return _imagenette(root, "imagenette2")
 
 
 def imagewoof(root: Path) -> Catalogue:
-    """As Imagenette."""
+    """Open ``{train,val}/<wnid>/*.JPEG`` as Imagenette."""
     return _imagenette(root, "imagewoof2")
 
 
@@ -182,11 +190,11 @@ def _imagenette(root: Path, archive: str) -> Catalogue:
             raise DataError(f"data root must hold train and val; {str(top)!r} has no {folder}")
         for wnid, names in class_folders(top, folder):
             items += [Item(name, WORDNET.get(wnid, wnid), own_test) for name in names]
-    return catalogue_of(top, items)
+    return build_catalogue(top, items)
 
 
 def tiny_imagenet(root: Path) -> Catalogue:
-    """``train/<wnid>/images/*``, ``val/images/*`` with ``val_annotations.txt``, ``wnids.txt``; val is the test."""
+    """Open ``train/<wnid>/images/*`` and ``val/images/*`` with ``val_annotations.txt``; val is the test."""
     top, _ = find_top(root, ("tiny-imagenet-200",), ("wnids.txt",))
     words = dict(line.partition("\t")[::2] for _, line in read_lines(top / "words.txt"))
     wnids = {wnid: words.get(wnid, wnid).partition(",")[0] for _, wnid in read_lines(top / "wnids.txt")}
@@ -195,34 +203,36 @@ def tiny_imagenet(root: Path) -> Catalogue:
     items = [
         Item(name, label, own_test=False)
         for wnid, label in labels.items()
-        for name in image_names(top, inside(f"{wnid}/images", "wnids.txt", "train"))
+        for name in image_names(top, relative_path(f"{wnid}/images", "wnids.txt", "train"))
     ]
     path = top / "val" / "val_annotations.txt"
     for number, (image, wnid, *_) in read_fields(path, "<image> <wnid> <x> <y> <x> <y>"):
         if wnid not in labels:
             raise bad_line(path, number, "have a class of wnids.txt", wnid)
-        items.append(Item(inside(image, _line(path.name, number), "val/images"), labels[wnid], own_test=True))
-    return catalogue_of(top, items)
+        items.append(
+            Item(relative_path(image, _list_line(path.name, number), "val/images"), labels[wnid], own_test=True)
+        )
+    return build_catalogue(top, items)
 
 
 def food101(root: Path) -> Catalogue:
-    """``food-101/images/<class>/*.jpg`` with ``meta/classes.txt``, ``train.txt`` and ``test.txt``."""
+    """Open ``food-101/images/<class>/*.jpg`` with ``meta/{classes,train,test}.txt``."""
     top, _ = find_top(root, ("food-101",), ("meta",))
     classes = [text for _, text in read_lines(top / "meta" / "classes.txt")]
     items = []
     for file, own_test in (("train.txt", False), ("test.txt", True)):
         path = top / "meta" / file
         for number, line in read_lines(path):
-            name = inside(f"{line}.jpg", _line(file, number), "images")
+            name = relative_path(f"{line}.jpg", _list_line(file, number), "images")
             label = PurePosixPath(name).parent.name
             if label not in classes:
                 raise bad_line(path, number, "name an image of a class of classes.txt", line)
             items.append(Item(name, label, own_test))
-    return catalogue_of(top, items, order=classes)
+    return build_catalogue(top, items, order=classes)
 
 
 def flowers102(root: Path) -> Catalogue:
-    """``jpg/image_<n>.jpg`` with ``imagelabels.mat`` and ``setid.mat``; its validation images join train."""
+    """Open ``jpg/image_<n>.jpg`` with ``imagelabels.mat`` and ``setid.mat``; its validation images join train."""
     top, _ = find_top(root, ("flowers-102",), ("imagelabels.mat", "jpg"))
     labels = mat_numbers(top / "imagelabels.mat", "labels")
     items = []
@@ -231,36 +241,36 @@ def flowers102(root: Path) -> Catalogue:
             if not 1 <= image <= len(labels):
                 raise DataError(f"setid.mat must number the {len(labels)} images of imagelabels.mat; got {image}")
             items.append(Item(f"jpg/image_{image:05d}.jpg", f"{labels[image - 1]:03d}", own_test))
-    return catalogue_of(top, items)
+    return build_catalogue(top, items)
 
 
 def asl_alphabet(root: Path) -> Catalogue:
-    """``asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg``; the folder of 28 test images is left out."""
+    """Open ``asl_alphabet_train/asl_alphabet_train/<sign>/*.jpg``, without the folder of 28 test images."""
     inner = "asl_alphabet_train"
-    top, _ = find_top(_outer(root, inner), ("archive",), (inner,))
+    top, _ = find_top(_above_class_folders(root, inner), ("archive",), (inner,))
     if (top / inner / inner).is_dir():
         top = top / inner
     items = [Item(name, sign, own_test=False) for sign, names in class_folders(top, inner) for name in names]
-    return catalogue_of(top, items)
+    return build_catalogue(top, items)
 
 
 def plant_village(root: Path) -> Catalogue:
-    """``raw/color/<plant>___<disease>/*``; the grey and the segmented versions are left out."""
+    """Open ``raw/color/<plant>___<disease>/*``, without the grey and the segmented versions."""
     wrappers = ("raw", "PlantVillage-Dataset/raw", "PlantVillage-Dataset-master/raw", "plantvillage dataset")
-    top, _ = find_top(_outer(root, "color"), wrappers, ("color",))
-    return catalogue_of(
+    top, _ = find_top(_above_class_folders(root, "color"), wrappers, ("color",))
+    return build_catalogue(
         top, [Item(name, cls, own_test=False) for cls, names in class_folders(top, "color") for name in names]
     )
 
 
 def fer2013(root: Path) -> Catalogue:
-    """The table ``fer2013.csv`` or ``icml_face_data.csv``, or ``{train,test}/<emotion>/*.jpg``."""
+    """Open the table ``fer2013.csv`` or ``icml_face_data.csv``, or ``{train,test}/<emotion>/*.jpg``."""
     top, found = find_top(root, ("fer2013",), ("fer2013.csv", "icml_face_data.csv", "train"))
-    return _own_folders(top) if found == "train" else open_fer(top / found)
+    return _open_train_test(top) if found == "train" else open_fer(top / found)
 
 
 def cub200(root: Path) -> Catalogue:
-    """``CUB_200_2011/images/<class>/*.jpg`` with its lists; regions from ``bounding_boxes.txt``."""
+    """Open ``CUB_200_2011/images/<class>/*.jpg`` with its lists; regions from ``bounding_boxes.txt``."""
     top, _ = find_top(root, ("CUB_200_2011",), ("images.txt",))
     classes = {key: unnumbered(name) for key, (_, name) in _numbered(top / "classes.txt", "<class> <name>").items()}
     labels = _numbered(top / "image_class_labels.txt", "<image> <class>")
@@ -275,14 +285,14 @@ def cub200(root: Path) -> Catalogue:
     boxes, box_of = dict(_cub_boxes(top / "bounding_boxes.txt")), {}
     path = top / "images.txt"
     for image, (number, listed) in _numbered(path, "<image> <path>").items():
-        name = inside(listed, _line(path.name, number), "images")
+        name = relative_path(listed, _list_line(path.name, number), "images")
         if image not in labels or image not in trained:
             raise bad_line(path, number, "be of an image with a class and a split", image)
         items.append(Item(name, classes[labels[image][1]], own_test=trained[image][1] == "0"))
         if image in boxes:
             box_of[name] = boxes[image]
     region = partial(_cub_region, top, box_of) if boxes else None
-    return catalogue_of(top, items, order=list(classes.values()), region=region)
+    return build_catalogue(top, items, order=list(classes.values()), region=region)
 
 
 def _cub_region(top: Path, box_of: dict[str, Box], name: str) -> np.ndarray | None:
@@ -290,7 +300,7 @@ def _cub_region(top: Path, box_of: dict[str, Box], name: str) -> np.ndarray | No
 
 
 def _cub_boxes(path: Path) -> Iterator[tuple[str, Box]]:
-    """(image, its box) of every line; none without the file."""
+    """Yield each image's number and bounding box; nothing if the file is missing."""
     if not path.exists():
         return
     for number, (image, *numbers) in read_fields(path, "<image> <x> <y> <width> <height>"):
@@ -302,23 +312,23 @@ def _cub_boxes(path: Path) -> Iterator[tuple[str, Box]]:
 
 
 def _numbered(path: Path, form: str) -> dict[str, tuple[int, str]]:
-    """(line number, the rest) of every line, by the number that it starts with.
+    """Read a list of ``<number> <value>``: the line number and the value, by that number.
 
     Raises: DataError for a line without a number, or a number that comes twice.
     """
     found: dict[str, tuple[int, str]] = {}
     for number, (key, value) in read_fields(path, form):
-        whole(path, number, key)
+        whole_number(path, number, key)
         if key in found:
             raise bad_line(path, number, "have a number of its own", key)
         found[key] = number, value
     return found
 
 
-def _line(file: str, number: int) -> str:
+def _list_line(file: str, number: int) -> str:
     return f"{file}, line {number},"
 
 
-def _outer(root: Path, folder: str) -> Path:
-    """The folder above, if the root is itself the one that holds the class folders."""
+def _above_class_folders(root: Path, folder: str) -> Path:
+    """Go one folder up where the root is itself the one that holds the class folders."""
     return root.parent if root.name == folder and not (root / folder).is_dir() else root

@@ -1,6 +1,6 @@
 """Read, hash and decode the images of a data set; knows no split and no device.
 
-The files are read and hashed every time, so that a changed image is noticed; with a cache they are decoded once.
+Every file is read and hashed each time, so that a changed image is noticed; a cache spares only the decoding.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from proxy_attention.data.cache import Entry
+from proxy_attention.data.cache import CacheEntry
 from proxy_attention.data.decoding import UNREADABLE, decoder, to_square
 from proxy_attention.data.pixels import Streamed, map_prefetched
 from proxy_attention.errors import DataError
@@ -26,7 +26,7 @@ CHUNK = 32
 """Images that a thread reads and decodes at a time."""
 
 THREADS = min(8, os.cpu_count() or 1)
-Report = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 log = logging.getLogger(__name__)
 
 
@@ -35,12 +35,12 @@ class Catalogue:
     """A data set before any image is decoded; the order of the images belongs to its digest.
 
     Attributes:
-        names: for people; unique.
+        names: unique; they identify an image for people.
         labels: index into ``classes``.
         own_test: True for the data set's own test split.
-        read: the content of image i, as hashed.
-        decode: content to RGB image; raises one of ``UNREADABLE``.
-        form: what ``decode`` takes, by name: the same bytes in another form are another image.
+        read: returns the content of image i, which is what is hashed.
+        decode: turns a content into an RGB image; raises one of ``UNREADABLE``.
+        form: names what ``decode`` takes, since the same bytes in another form are another image.
         region: returns where the object of image i is, (H, W) bool in the image's own proportions, or None if that
             is not known; None for a data set without regions.
     """
@@ -57,7 +57,7 @@ class Catalogue:
 
 @dataclass(frozen=True, eq=False)
 class DecodedImages:
-    """The images of a catalogue after reading.
+    """What reading a catalogue gave.
 
     Attributes:
         digests: SHA-256 of each image's content; empty where it could not be read.
@@ -92,9 +92,12 @@ def decode_images(
     cache: Path | None,
     limit_mb: int,
     verify: bool,
-    progress: Report | None,
+    progress: ProgressCallback | None,
 ) -> DecodedImages:
-    """Read every image, with its pixels from the cache if they are there; without pixels if they exceed its limit."""
+    """Read every image; take its pixels from the cache, or decode them.
+
+    With a cache, pixels that exceed its limit are not returned: the caller streams them.
+    """
     if cache is None:
         return _in_memory(catalogue, size, progress)
     if size is not None and len(catalogue.names) * 3 * size * size > limit_mb * 2**20:
@@ -106,13 +109,13 @@ def decode_images(
         return _in_memory(catalogue, size, progress)
 
 
-def _in_memory(catalogue: Catalogue, size: int | None, progress: Report | None) -> DecodedImages:
+def _in_memory(catalogue: Catalogue, size: int | None, progress: ProgressCallback | None) -> DecodedImages:
     """Read and decode every image."""
     total, filled = len(catalogue.names), 0
     array = None if size is None else np.empty((total, 3, size, size), dtype=np.uint8)
     digests: list[str] = []
     unreadable: set[int] = set()
-    for part in _parts(catalogue, range(total), size, progress):
+    for part in _read_chunks(catalogue, range(total), size, progress):
         digests += part.digests
         unreadable |= part.unreadable
         if array is not None:
@@ -122,17 +125,23 @@ def _in_memory(catalogue: Catalogue, size: int | None, progress: Report | None) 
 
 
 def _in_cache(
-    catalogue: Catalogue, size: int | None, folder: Path, *, limit_mb: int, verify: bool, progress: Report | None
+    catalogue: Catalogue,
+    size: int | None,
+    folder: Path,
+    *,
+    limit_mb: int,
+    verify: bool,
+    progress: ProgressCallback | None,
 ) -> DecodedImages:
-    """Read every image, and decode them all unless the cache has an entry for their content.
+    """Read every image; decode them only if the cache has no entry for their contents.
 
     Raises: OSError if the cache cannot be written to.
     """
     everything = range(len(catalogue.names))
-    parts = _parts(catalogue, everything, None, progress, decode=False)
+    parts = _read_chunks(catalogue, everything, None, progress, decode=False)
     digests = [digest for part in parts for digest in part.digests]
     key = f"{digest_of(catalogue, digests, everything)}, {catalogue.form}, {decoder()}"
-    entry = Entry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
+    entry = CacheEntry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
 
     def from_entry(verify: bool) -> DecodedImages | None:
         unreadable = entry.unreadable()
@@ -153,8 +162,10 @@ def _in_cache(
     return decoded
 
 
-def _build(entry: Entry, catalogue: Catalogue, digests: list[str], size: int | None, progress: Report | None) -> None:
-    """Decode every image and write the entry; memory does not grow with the number of images.
+def _build(
+    entry: CacheEntry, catalogue: Catalogue, digests: list[str], size: int | None, progress: ProgressCallback | None
+) -> None:
+    """Decode every image and write the cache entry, without holding all images in memory.
 
     Raises: DataError if an image is no longer what was hashed.
     """
@@ -162,7 +173,7 @@ def _build(entry: Entry, catalogue: Catalogue, digests: list[str], size: int | N
     numbers = [i for i in range(len(digests)) if i not in unreadable]
 
     def arrays() -> Iterator[np.ndarray]:
-        for part in _parts(catalogue, numbers, size, progress):
+        for part in _read_chunks(catalogue, numbers, size, progress):
             if changed := [
                 catalogue.names[i] for i, d in zip(part.numbers, part.digests, strict=True) if d != digests[i]
             ]:
@@ -178,8 +189,8 @@ def _build(entry: Entry, catalogue: Catalogue, digests: list[str], size: int | N
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """A chunk of images: numbers, digest of each content, those that do not decode, pixels of the others."""
+class _Chunk:
+    """A few images after reading: their numbers and digests, which do not decode, and the pixels of the others."""
 
     numbers: Sequence[int]
     digests: list[str]
@@ -187,12 +198,17 @@ class _Part:
     pixels: np.ndarray
 
 
-def _parts(
-    catalogue: Catalogue, numbers: Sequence[int], size: int | None, progress: Report | None, *, decode: bool = True
-) -> Iterator[_Part]:
+def _read_chunks(
+    catalogue: Catalogue,
+    numbers: Sequence[int],
+    size: int | None,
+    progress: ProgressCallback | None,
+    *,
+    decode: bool = True,
+) -> Iterator[_Chunk]:
     """Read, hash and decode the images with these numbers in threads; yields chunks in order."""
 
-    def work(chunk: Sequence[int]) -> _Part:
+    def work(chunk: Sequence[int]) -> _Chunk:
         digests, unreadable, squares = [], set(), np.empty((len(chunk), 3, size or 0, size or 0), dtype=np.uint8)
         for i in chunk:
             digests.append("")
@@ -205,7 +221,7 @@ def _parts(
                 continue
             if image is not None and size is not None:
                 squares[len(digests) - 1 - len(unreadable)] = to_square(image, size)
-        return _Part(chunk, digests, unreadable, squares[: len(chunk) - len(unreadable)])
+        return _Chunk(chunk, digests, unreadable, squares[: len(chunk) - len(unreadable)])
 
     done, total = 0, len(numbers)
     chunks = (numbers[first : first + CHUNK] for first in range(0, total, CHUNK))
@@ -218,7 +234,10 @@ def _parts(
 
 
 def streamed(catalogue: Catalogue, digests: list[str], kept: list[int], size: int) -> Streamed:
-    """Decode images in threads when they are asked for; refuse one that has changed since it was hashed."""
+    """Make pixels that are decoded in threads when they are asked for, of the images in ``kept``.
+
+    Asking for an image that has changed since it was hashed, or is gone, raises DataError.
+    """
     pool = ThreadPoolExecutor(THREADS)
 
     def one(number: int) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Files that a publisher's lists or folders name become a catalogue; knows no data set and reads no pixel.
+"""Read a publisher's lists and class folders, and build a catalogue of the files; knows no data set, reads no pixel.
 
-What stands in a list came from outside: a path may not leave the data root, and every listed file must be there.
+Lists come from outside: a listed path may not leave the data root, and every listed file must be there.
 """
 
 import os
@@ -22,19 +22,25 @@ from proxy_attention.data.folder import hidden, is_image
 from proxy_attention.data.loading import Catalogue, named
 from proxy_attention.errors import DataError
 
-ODD = re.compile(r"[\x00-\x1f\\]")
-"""Windows' separator, and what would break a message of one line."""
+NOT_IN_PATHS = re.compile(r"[\x00-\x1f\\]")
+"""Characters that a listed path may not hold: the separator of Windows, and control characters."""
 
 BAD_MAT = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, MemoryError),
     *(MatReadError, StructError, ZlibError),
 )
-"""What scipy raises for a file that is not of MATLAB 5, or is broken."""
+"""What scipy raises for a file that is damaged, or of another format than MATLAB 5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One labelled image: its file relative to the data set's folder, its class, and whether it is of the own test."""
+    """One labelled image.
+
+    Attributes:
+        name: its file, relative to the data set's folder.
+        label: its class.
+        own_test: whether it is of the data set's own test split.
+    """
 
     name: str
     label: str
@@ -42,11 +48,11 @@ class Item:
 
 
 def find_top(root: Path, wrappers: Sequence[str], needs: Sequence[str]) -> tuple[Path, str]:
-    """The folder that holds a data set: the root, or one that its archive wraps it in.
+    """Find the folder that holds a data set: the root, or a folder into which its archive wraps it.
 
     Args:
         wrappers: names of folders below the root that may hold it.
-        needs: names of which the folder must hold one; tried in this order.
+        needs: names of which the folder must hold one; they are tried in this order.
     Returns: the folder, absolute, and the name that it holds.
     Raises: DataError for a missing root or one without any of them.
     """
@@ -61,7 +67,7 @@ def find_top(root: Path, wrappers: Sequence[str], needs: Sequence[str]) -> tuple
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every line of a text file that is not empty.
+    """Yield the number and the text of every line that is not empty.
 
     Raises: DataError if it is missing or is no text.
     """
@@ -71,11 +77,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                 if text := line.strip():
                     yield number, text
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"data root must hold {path.name} as text; {str(path)!r} is not ({_said(error)})") from error
+        raise DataError(
+            f"data root must hold {path.name} as text; {str(path)!r} is not ({_one_line(error)})"
+        ) from error
 
 
 def read_fields(path: Path, form: str) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of every line of a list whose fields are parted by blanks.
+    """Yield the number and the fields of every line; blanks separate the fields.
 
     Args:
         form: the fields of a line, one word each, as ``<image> <path>``; a line must have as many.
@@ -89,8 +97,8 @@ def read_fields(path: Path, form: str) -> Iterator[tuple[int, list[str]]]:
         yield number, fields
 
 
-def whole(path: Path, number: int, field: str) -> int:
-    """A field that must be a whole number.
+def whole_number(path: Path, number: int, field: str) -> int:
+    """Convert a field that must be a whole number.
 
     Raises: DataError.
     """
@@ -100,13 +108,13 @@ def whole(path: Path, number: int, field: str) -> int:
 
 
 def bad_line(path: Path, number: int, law: str, given: object) -> DataError:
-    """The error for a line that breaks its file's form."""
+    """Make the error for a line that is not as it must be."""
     shown = repr(given)
     return DataError(f"{path.name}, line {number}, must {law}; got {shown[:80]}{'...' * (len(shown) > 80)}")
 
 
 def read_mat(path: Path, *names: str) -> list[np.ndarray]:
-    """These variables of a MATLAB file, each flat.
+    """Read these variables of a MATLAB file, each as a flat array.
 
     Raises: DataError if it is missing, broken or lacks one.
     """
@@ -116,12 +124,12 @@ def read_mat(path: Path, *names: str) -> list[np.ndarray]:
     except BAD_MAT as error:
         asked = ", ".join(names)
         raise DataError(
-            f"data root must hold {path.name}, a MATLAB file with {asked}; {str(path)!r} is not ({_said(error)})"
+            f"data root must hold {path.name}, a MATLAB file with {asked}; {str(path)!r} is not ({_one_line(error)})"
         ) from error
 
 
 def mat_numbers(path: Path, name: str) -> list[int]:
-    """A variable of a MATLAB file that must be of whole numbers.
+    """Read a variable of a MATLAB file that must hold whole numbers.
 
     Raises: as ``read_mat``.
     """
@@ -134,7 +142,7 @@ def mat_numbers(path: Path, name: str) -> list[int]:
 
 
 def mat_texts(path: Path, name: str) -> list[str]:
-    """A variable of a MATLAB file that must be a cell array of texts.
+    """Read a variable of a MATLAB file that must be a cell array of texts.
 
     Raises: as ``read_mat``.
     """
@@ -145,8 +153,8 @@ def mat_texts(path: Path, name: str) -> list[str]:
     return texts
 
 
-def inside(listed: str, where: str, below: str = "") -> str:
-    """A listed path as one relative to the data set's folder, without empty parts.
+def relative_path(listed: str, where: str, below: str = "") -> str:
+    """Make a listed path relative to the data set's folder.
 
     Args:
         where: names the list, for the error.
@@ -154,13 +162,13 @@ def inside(listed: str, where: str, below: str = "") -> str:
     Raises: DataError for one that is absolute, empty or leads upwards.
     """
     parts = [part for part in listed.split("/") if part not in ("", ".")]
-    if listed.startswith("/") or not parts or ".." in parts or ODD.search(listed):
+    if listed.startswith("/") or not parts or ".." in parts or NOT_IN_PATHS.search(listed):
         raise DataError(f"{where} must name files below the data root; got {listed[:80]!r}")
     return "/".join((below, *parts) if below else parts)
 
 
 def class_folders(top: Path, below: str = "") -> Iterator[tuple[str, list[str]]]:
-    """(folder, its image files) of every class folder, in order; hidden ones and other files are left out.
+    """Yield every class folder with its image files, in order; hidden folders and other files are left out.
 
     Args:
         below: where the class folders lie, relative to ``top``; names are relative to ``top``.
@@ -175,7 +183,7 @@ def class_folders(top: Path, below: str = "") -> Iterator[tuple[str, list[str]]]
 
 
 def image_names(top: Path, folder: str) -> list[str]:
-    """The image files right inside a folder, sorted, relative to ``top``.
+    """List the image files directly in a folder, sorted, relative to ``top``.
 
     Raises: DataError if there is none.
     """
@@ -188,18 +196,18 @@ def image_names(top: Path, folder: str) -> list[str]:
     return [f"{folder}/{name}" for name in found]
 
 
-def catalogue_of(
+def build_catalogue(
     top: Path,
     items: Iterable[Item],
     *,
     order: Sequence[str] | None = None,
     region: Callable[[str], np.ndarray | None] | None = None,
 ) -> Catalogue:
-    """The items, own test last, each by name, as a catalogue whose files are read when they are asked for.
+    """Build a catalogue of these images, sorted by name, the own test split last.
 
     Args:
-        order: the classes in the publisher's order; sorted by name without one.
-        region: where the object is, by the item's name.
+        order: the classes in the publisher's order; without it they are sorted by name.
+        region: returns where the object of an image is, by the name of its file.
     Raises: DataError for a file listed twice or missing, fewer than two classes, or one without an image to train on.
     """
     found = sorted(items, key=lambda item: (item.own_test, item.name))
@@ -222,7 +230,7 @@ def catalogue_of(
 
 
 def check_classes(classes: Sequence[str], trained: set[str]) -> None:
-    """See that there are two classes at least, each named once and with an image to train on.
+    """Check that there are at least two classes, each named once and with an image to train on.
 
     Raises: DataError.
     """
@@ -236,7 +244,7 @@ def check_classes(classes: Sequence[str], trained: set[str]) -> None:
 
 
 def _check_names(top: Path, names: Sequence[str]) -> None:
-    """See that every file is named once and is there; each folder is listed once.
+    """Check that every file is listed once and exists; each folder is read once.
 
     Raises: DataError that names the first few and counts them.
     """
@@ -262,7 +270,7 @@ def _check_names(top: Path, names: Sequence[str]) -> None:
         )
 
 
-def _said(error: Exception) -> Any:
-    """An error's own words on one line; without a path, which the message names already."""
+def _one_line(error: Exception) -> Any:
+    """Take an error's text as one line, without the path that our message names already."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(str(said).split())[:120] or type(error).__name__

@@ -1,6 +1,6 @@
-"""Images that lie one after another in a few large files, one read at a time; knows no folder of image files.
+"""Open data sets that keep many images in one file: the records of CIFAR and the table of FER; knows no image folder.
 
-Nothing is unpickled: of CIFAR this is the binary version, of FER the table of numbers.
+An image is read when it is asked for. Nothing is unpickled: CIFAR is read in its binary version.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,23 +19,31 @@ CIFAR_PIXELS = 3 * CIFAR_SIDE * CIFAR_SIDE
 
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 FER_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""What the numbers of the table mean; the file itself does not say."""
+"""The emotion of each number in the table, which the file itself does not name."""
 
 FER_NUMBERS = frozenset(str(number) for number in range(len(FER_EMOTIONS)))
 FER_USAGES = {"Training": False, "PublicTest": True, "PrivateTest": True}
-"""Whether an image is of the own test."""
+"""Whether the images of a usage are of the data set's own test split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where the record of an image lies: its file, its first byte, how many there are."""
+    """Where the record of an image lies.
+
+    Attributes:
+        first: the offset of its first byte in the file.
+        length: how many bytes it has.
+    """
 
     file: str
     first: int
     length: int
 
     def read(self) -> bytes:
-        """The record. Raises: OSError if the file has become shorter."""
+        """Read the record.
+
+        Raises: OSError if the file has become shorter.
+        """
         with Path(self.file).open("rb") as file:
             file.seek(self.first)
             content = file.read(self.length)
@@ -45,12 +53,12 @@ class Span:
 
 
 def open_cifar(top: Path, *, train: Sequence[str], test: Sequence[str], names: str, label_bytes: int) -> Catalogue:
-    """A CIFAR of the binary version: records of label bytes, then 1,024 red, green and blue bytes each.
+    """Open CIFAR in its binary version: a record is its label bytes, then 1,024 red, 1,024 green and 1,024 blue bytes.
 
     Args:
-        train, test: names of its files.
-        names: the text file with a class a line.
-        label_bytes: of a record; the last of them is the class.
+        train, test: the names of the files of each split.
+        names: the text file that names a class in each line.
+        label_bytes: how many a record has; the last is the class.
     Raises: DataError for a missing file, one that is cut, or a label without a name.
     """
     classes = tuple(text for _, text in read_lines(top / names))
@@ -67,11 +75,11 @@ def open_cifar(top: Path, *, train: Sequence[str], test: Sequence[str], names: s
             found.append(f"{Path(name).stem}/{row:05d}")
     tested = {str(top / name) for name in test}
     own_test = [span.file in tested for span in spans]
-    return _catalogue(found, labels, own_test, classes, spans, _cifar_image, "32 x 32 RGB planes")
+    return _build_catalogue(found, labels, own_test, classes, spans, _cifar_image, "32 x 32 RGB planes")
 
 
 def _cifar_labels(path: Path, record: int, label_bytes: int) -> list[int]:
-    """The class of every record, without keeping a pixel.
+    """Read the class of every record, without keeping a pixel.
 
     Raises: DataError.
     """
@@ -91,7 +99,9 @@ def _cifar_image(raw: bytes) -> Image.Image:
 
 
 def open_fer(path: Path) -> Catalogue:
-    """FER's table: a line an image, with its emotion, its usage and 48 x 48 grey values; indexed, not kept.
+    """Open the table of FER: each line is an image, with its emotion, its usage and 48 x 48 grey values.
+
+    Only where each line lies is kept, not its pixels.
 
     Raises: DataError for a column or a line that is not of this form.
     """
@@ -121,11 +131,11 @@ def open_fer(path: Path) -> Catalogue:
             raise ValueError(f"an image must have {FER_SIDE * FER_SIDE} values; got {len(grey)}")
         return grey
 
-    return _catalogue(found, labels, own_test, FER_CLASSES, spans, _fer_image, "48 x 48 grey bytes", pixels)
+    return _build_catalogue(found, labels, own_test, FER_CLASSES, spans, _fer_image, "48 x 48 grey bytes", pixels)
 
 
 def _fer_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, Span, dict[str, str]]]:
-    """(line number, where it lies, its fields) of every line but the first.
+    """Yield the number, the place and the fields of every line after the first.
 
     Raises: DataError for a line of another number of fields.
     """
@@ -149,7 +159,7 @@ def _fer_image(raw: bytes) -> Image.Image:
     return Image.frombytes("L", (FER_SIDE, FER_SIDE), raw).convert("RGB")
 
 
-def _catalogue(
+def _build_catalogue(
     names: list[str],
     labels: list[int],
     own_test: list[bool],
@@ -159,10 +169,10 @@ def _catalogue(
     form: str,
     content: Callable[[bytes], bytes] = bytes,
 ) -> Catalogue:
-    """Records in the order of the files.
+    """Build the catalogue of these records, in this order.
 
     Args:
-        content: what is hashed and decoded of a record.
+        content: takes from a record what is hashed and decoded.
     """
     check_classes(classes, {classes[label] for label, tested in zip(labels, own_test, strict=True) if not tested})
     return Catalogue(

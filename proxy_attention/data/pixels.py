@@ -34,10 +34,10 @@ def map_prefetched(work: Callable[[In], Out], items: Iterable[In], *, threads: i
 
 
 class Streamed:
-    """Pixels that are not all in memory, or not on the device; indexed by image numbers, as a tensor.
+    """Pixels that are fetched when they are asked for, because memory or device cannot hold all; indexed as a tensor.
 
     Args:
-        fill: writes the images with these numbers, (B,) int64 on the CPU, into this (B, 3, S, S) uint8 on the CPU.
+        fill: takes image numbers, (B,) int64, and writes these images into a (B, 3, S, S) uint8; both on the CPU.
         shape: (N, 3, S, S).
         device: where batches are handed out.
     """
@@ -55,7 +55,7 @@ class Streamed:
         return self._hand_out(self._fetch(ids.cpu()))
 
     def to(self, device: torch.device) -> "Streamed":
-        """The same pixels, with batches on another device."""
+        """Hand out the same pixels on another device."""
         return Streamed(self._fill, shape=self.shape, device=device)
 
     def prefetch(self, parts: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:

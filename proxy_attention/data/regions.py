@@ -1,4 +1,4 @@
-"""Where the object of an image is, from a publisher's boxes or masks, upright as the image is shown; knows no list."""
+"""Read where the object of an image is, from a box or a trimap, upright as the image is shown; knows no list."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.errors import DataError
 
 ORIENTATION = 0x0112
-"""The EXIF tag that turns an image when it is shown."""
+"""The EXIF tag that says how an image is turned when it is shown."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,7 +28,9 @@ TRIMAP_BACKGROUND = 2
 
 
 def box_region(image: Path, box: Box) -> np.ndarray:
-    """The pixels that a box touches, (H, W) bool, from no more of the image than its header.
+    """Mark the pixels that a box touches; of the image only the header is read.
+
+    Returns: (H, W) bool.
 
     Raises: DataError if the image is none, or the box lies outside it.
     """
@@ -43,7 +45,9 @@ def box_region(image: Path, box: Box) -> np.ndarray:
 
 
 def trimap_region(trimap: Path, image: Path) -> np.ndarray | None:
-    """The animal and its border in a trimap of 1 (animal), 2 (background) and 3 (border), (H, W) bool; None without.
+    """Mark the animal and its border in a trimap of 1 (animal), 2 (background) and 3 (border).
+
+    Returns: (H, W) bool; None if there is no trimap.
 
     Raises: DataError if the trimap is no image, or not of the image's size.
     """
@@ -61,7 +65,7 @@ def trimap_region(trimap: Path, image: Path) -> np.ndarray | None:
 
 
 def _header(image: Path) -> tuple[tuple[int, int], int]:
-    """Width and height as stored, and the EXIF orientation.
+    """Read the width and height of an image as it is stored, and its EXIF orientation.
 
     Raises: DataError.
     """

@@ -36,7 +36,7 @@ def _open_published(dataset: str, layout: Callable[[Path], Catalogue], root: Pat
 
 
 def _published(dataset: str, layout: Callable[[Path], Catalogue]) -> Callable[[Path | None, str], Catalogue]:
-    """A data set in its publisher's layout, in the data root itself or in the folder of its name there."""
+    """Make the ``open`` of a published data set, which may lie in the data root or in the folder of its name there."""
     return partial(_open_published, dataset, layout)
 
 
@@ -105,7 +105,7 @@ SOURCES: dict[str, Source] = {
         layout="256_ObjectCategories/<number>.<class>/*.jpg (257.clutter, which is no class, is left out)",
         label=UNNUMBERED,
         archives=(_archive(CALTECH, "nyy15-4j048/files/256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d"),),
-        beside=("RENAME2",),
+        other_files=("RENAME2",),
     ),
     "places365": Source(
         open=_published("places365", layouts.places365),
@@ -157,7 +157,7 @@ SOURCES: dict[str, Source] = {
             _archive(OXFORD, "pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
             _archive(OXFORD, "pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
         ),
-        beside=("*.mat",),
+        other_files=("*.mat",),
     ),
     "imagenette": Source(
         open=_published("imagenette", layouts.imagenette),

@@ -1,4 +1,4 @@
-"""What the table of data sets states of each: how to open it, whose it is and how to get it; knows none of them."""
+"""A row of the table of data sets: how to open one, whose it is and how to get it; knows no data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from proxy_attention.data.loading import Catalogue
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download, and to unpack if it is an archive; the fields are those of torchvision's own classes."""
+    """A file to download, which is unpacked if it is an archive; the fields are named as in torchvision."""
 
     url: str
     md5: str
@@ -21,17 +21,17 @@ class Source:
     """A row of the table of data sets.
 
     Attributes:
-        open: from a data root and a label function to the catalogue.
-        licence: as the publisher says it; "not stated" where that is not.
+        open: takes a data root and a label function; returns the catalogue.
+        licence: in the publisher's words, or "not stated".
         home: the publisher's page.
-        classes: how many there are; None if the folders tell.
-        split: whose the split is, in a few words.
-        layout: what must lie in the data root, as the publisher ships it.
-        label: what tells the class of an image.
-        needs_root: False if it ships inside the package.
-        archives: what can be downloaded; empty if it must be got by hand.
-        by_hand: where to get it and what to put where, if there is no archive.
-        beside: patterns for the names of files that the publisher ships among the images and that are none.
+        classes: the number of classes; None if the folders tell.
+        split: a few words on where the test split comes from.
+        layout: the files that must lie in the data root, as the publisher ships them.
+        label: a few words on what tells the class of an image.
+        needs_root: False if the data set ships inside the package.
+        archives: the files to download; empty if a person must get them.
+        by_hand: what a person must do, if there are no archives; DIR stands for the data root.
+        other_files: patterns for the names of files that the publisher ships among the images.
     """
 
     open: Callable[[Path | None, str], Catalogue]
@@ -44,14 +44,14 @@ class Source:
     needs_root: bool = True
     archives: tuple[Archive, ...] = ()
     by_hand: str = ""
-    beside: tuple[str, ...] = ()
+    other_files: tuple[str, ...] = ()
 
     @property
     def obtained_by(self) -> str:
-        """How a person gets the data set, for a table."""
+        """Say in a table how a person gets the data set."""
         return "download" if self.archives else "by hand" if self.needs_root else "in the package"
 
     @property
     def class_count(self) -> str:
-        """How many classes there are, for a table."""
+        """Say in a table how many classes there are."""
         return "as found" if self.classes is None else str(self.classes)

@@ -1,4 +1,4 @@
-"""Opens a data set by its name, from the table of registry.py; decodes no image."""
+"""Open a data set by its name; decodes no image."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from proxy_attention.errors import ConfigError, unknown
 
 
 def open_source(dataset: str, root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
-    """Open a data set without decoding an image.
+    """Open a data set of the table in ``registry``, without decoding an image.
 
     Args:
         root: the data root; without one, a named data set is looked for in ``data/<name>``.

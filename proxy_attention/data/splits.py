@@ -1,4 +1,4 @@
-"""Which images are trained on, which choose, which are looked at once; knows labels, no pixels."""
+"""Draw the images to train on, those that choose (val) and those measured once at the end (test); knows no pixels."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ SPLITS = ("fixed", "redrawn", "merged")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Three sets of image numbers, each sorted ascending, int64. Disjoint, unless the protocol is LEAKING."""
+    """Numbers of the images of each split, (M,) int64 ascending; disjoint unless ``config.split`` is in ``LEAKING``."""
 
     train: np.ndarray
     val: np.ndarray
@@ -24,7 +24,7 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the three sets: two trials with one digest saw the same images in the same roles."""
+        """Hash the three sets with SHA-256: trials with the same digest used the same images in the same roles."""
         sha = hashlib.sha256()
         for part in (self.train, self.val, self.test):
             sha.update(len(part).to_bytes(8, "big") + part.astype(">i8").tobytes())
@@ -50,15 +50,17 @@ def draw_split(labels: np.ndarray, own_test: np.ndarray, config: TrialConfig) ->
         pool, test = everything[~own_test], everything[own_test]
         val_share = config.val_fraction
     else:
-        pool, test = _cut(everything, labels, config.test_fraction, derive_seed(seed, "split", "test"), "test_fraction")
+        pool, test = _draw_part(
+            everything, labels, config.test_fraction, derive_seed(seed, "split", "test"), "test_fraction"
+        )
         val_share = config.val_fraction / (1 - config.test_fraction)
     if config.folds:
         train, val = _fold(pool, labels, config, derive_seed(seed, "split", "folds"))
     else:
-        train, val = _cut(pool, labels, val_share, derive_seed(seed, "split", "val"), "val_fraction")
+        train, val = _draw_part(pool, labels, val_share, derive_seed(seed, "split", "val"), "val_fraction")
     if config.train_fraction < 1:
         part = derive_seed(seed, "split", "train_fraction")
-        _, train = _cut(train, labels, config.train_fraction, part, "train_fraction")
+        _, train = _draw_part(train, labels, config.train_fraction, part, "train_fraction")
     if config.split == "merged":
         train = np.sort(np.concatenate([train, val]))
     return Split(train=train, val=val, test=test)
@@ -67,20 +69,20 @@ def draw_split(labels: np.ndarray, own_test: np.ndarray, config: TrialConfig) ->
 def redraw(split: Split, labels: np.ndarray, config: TrialConfig, item: int) -> Split:
     """AUDIT ONLY: draw train and val again from their union, as the thesis did at every item of its schedule.
 
-    Item 0 is the split as it was drawn; sizes and test never change.
+    Item 0 keeps the split as it was drawn. The sizes and the test images never change.
     """
     if item == 0:
         return split
     union = np.sort(np.concatenate([split.train, split.val]))
     seed = derive_seed(config.effective_split_seed, "split", "redrawn", item)
-    train, val = _cut(union, labels, len(split.val), seed, "val_fraction")
+    train, val = _draw_part(union, labels, len(split.val), seed, "val_fraction")
     return dataclasses.replace(split, train=train, val=val)
 
 
-def _cut(
+def _draw_part(
     pool: np.ndarray, labels: np.ndarray, share: float | int, seed: int, field: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(the rest, a stratified part of this share), both sorted."""
+    """Draw a stratified part of this share; returns the rest and the part, both sorted."""
     size = share if isinstance(share, int) else round(share * len(pool))
     classes = np.unique(labels[pool])
     if size >= len(pool) and field == "train_fraction":
@@ -95,7 +97,7 @@ def _cut(
 
 
 def _fold(pool: np.ndarray, labels: np.ndarray, config: TrialConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(train, val) of the configured fold, both sorted."""
+    """Take val from the configured fold; returns train and val, both sorted."""
     fewest = int(np.bincount(labels[pool])[np.unique(labels[pool])].min())
     if config.folds > fewest:
         raise DataError(f"folds must be at most the images of the smallest class ({fewest}); got {config.folds}")

@@ -1,7 +1,7 @@
-"""The images an epoch trains on: originals, with proxies in place of some or beside them; knows no model.
+"""The images that an epoch trains on: originals, some replaced by proxies or joined by them; knows no model.
 
-A slot is a place in the epoch. Slot ``i`` below ``len(train)`` belongs to training image ``train[i]``, whether its
-original or its proxy stands there; with ``substitute = add``, the proxies take further slots.
+A slot is a place in the epoch. Slot ``i`` below ``len(train)`` holds training image ``train[i]``, as its original or
+its proxy; with ``substitute = add``, the proxies take further slots.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,19 @@ SUBSTITUTES = ("replace", "add")
 
 @dataclass(frozen=True, eq=False)
 class Proxies:
-    """Proxy images by the number of the original: ``ids`` (P,) int64 ascending, ``pixels`` (P, 3, S, S) uint8."""
+    """Proxy images.
+
+    Attributes:
+        ids: (P,) int64, the numbers of the originals, ascending.
+        pixels: (P, 3, S, S) uint8.
+    """
 
     ids: torch.Tensor
     pixels: torch.Tensor
 
     @classmethod
     def none(cls, like: Pixels) -> "Proxies":
-        """No proxies, for images shaped like these."""
+        """Make an empty set of proxies for images shaped like these."""
         pixels = torch.empty((0, *like.shape[1:]), dtype=torch.uint8, device=like.device)
         return cls(ids=torch.empty(0, dtype=torch.int64), pixels=pixels)
 
@@ -34,11 +39,11 @@ class Proxies:
         return len(self.ids)
 
     def emptied(self) -> "Proxies":
-        """No proxies."""
+        """Drop every proxy."""
         return Proxies(ids=self.ids[:0], pixels=self.pixels[:0])
 
     def joined(self, newer: "Proxies") -> "Proxies":
-        """These and the newer; of one image, the newer."""
+        """Join these and newer proxies; where both have an image, the newer is kept."""
         kept = ~torch.isin(self.ids, newer.ids)
         ids = torch.cat([self.ids[kept], newer.ids])
         order = torch.argsort(ids)
@@ -47,13 +52,13 @@ class Proxies:
 
 
 class TrainingSet:
-    """Training images of one trial. The only way from training code to pixels, and it leads to training images only.
+    """The training images of one trial: training code reaches pixels only through it, and only those of train.
 
     Args:
         images: (N, 3, S, S) uint8 of the whole data set, in memory or streamed; never written to.
         labels: (N,) int64.
         train: numbers of the training images, ascending.
-        proxies: any proxies; those of images outside ``train`` (an audit's redrawn split) wait unused.
+        proxies: of any images; those of images outside ``train``, as after an audit redraws the split, are not used.
         substitute: ``replace`` or ``add``.
     """
 
@@ -75,34 +80,34 @@ class TrainingSet:
         self.slot_ids = torch.cat([self.train, added])
 
     def with_proxies(self, proxies: Proxies) -> "TrainingSet":
-        """The same training images with other proxies."""
+        """Keep the training images and take other proxies."""
         return TrainingSet(
             self._images, self._labels, train=self.train.numpy(), proxies=proxies, substitute=self.substitute
         )
 
     def with_train(self, train: np.ndarray) -> "TrainingSet":
-        """AUDIT ONLY: other training images, the same proxies."""
+        """AUDIT ONLY: keep the proxies and take other training images."""
         return TrainingSet(self._images, self._labels, train=train, proxies=self.proxies, substitute=self.substitute)
 
     def __len__(self) -> int:
-        """Slots: how many images an epoch trains on."""
+        """Count the slots: the images that an epoch trains on."""
         return len(self.slot_ids)
 
     @property
     def dataset_size(self) -> int:
-        """Images in the whole data set: the height of a table with a row an image."""
+        """Count the images of the whole data set, which is the height of a table with a row for each."""
         return len(self._labels)
 
     @property
     def device(self) -> torch.device:
-        """Where images are handed out."""
+        """The device on which images are handed out."""
         return self._images.device
 
     def stream(self, order: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """What stands in the slots in this order, batch by batch; the last batch may be smaller.
+        """Yield the images and labels of the slots in this order, batch by batch; the last batch may be smaller.
 
-        All numbers go to the device before the first batch, so that none waits for it; streamed images are fetched
-        some batches ahead.
+        All numbers go to the device before the first batch, so that no batch waits for them; streamed images are
+        fetched some batches ahead.
 
         Args:
             order: (M,) slots, int64 on the CPU.
@@ -122,40 +127,40 @@ class TrainingSet:
             yield images, labels[number]
 
     def stream_originals(self, ids: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Originals of these training images in this order, as ``stream``: ids (B,) and images (B, 3, S, S) uint8."""
+        """Yield these training images without proxies, as ``stream``: ids (B,) and images (B, 3, S, S) uint8."""
         yield from zip(ids.split(batch_size), in_batches(self._images, ids, batch_size), strict=False)
 
     def slots(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What stands in these slots: images (B, 3, S, S) uint8 and labels (B,), on the device."""
+        """Take the content of these slots: images (B, 3, S, S) uint8 and labels (B,), on the device."""
         ids, rows = self._slot_content(slots)
         return self._replaced(self.originals(ids), rows), self.labels_of(ids)
 
     def originals(self, ids: torch.Tensor) -> torch.Tensor:
-        """A copy of the originals of these training images, (B, 3, S, S) uint8."""
+        """Copy the originals of these training images, (B, 3, S, S) uint8."""
         return select_images(self._images, ids)
 
     def current(self, ids: torch.Tensor) -> torch.Tensor:
-        """Proxies where there are any, else originals, (B, 3, S, S) uint8: what ``compound`` starts from."""
+        """Copy the proxies of these images, or the original where there is none; ``compound`` starts from them."""
         return self._replaced(self.originals(ids), self._proxy_row[ids])
 
     def _slot_content(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The image of each slot, and the row of the proxy that stands there, or -1."""
+        """Look up the image of each slot, and the row of the proxy that stands there, or -1."""
         ids = self.slot_ids[slots]
         rows = self._proxy_row[ids]
         return ids, torch.where(slots < len(self.train), -1, rows) if self.substitute == "add" else rows
 
     def _replaced(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """The images, written over with the proxies of these rows where there is one."""
+        """Write the proxies of these rows over the images; a row of -1 leaves its image."""
         swapped = (rows >= 0).nonzero().flatten()
         pixels = select_images(self.proxies.pixels, rows[swapped])
         return images.index_copy_(0, swapped.to(self.device), pixels.to(self.device))
 
     def labels_of(self, ids: torch.Tensor) -> torch.Tensor:
-        """Labels of these images, (B,), on the device."""
+        """Take the labels of these images, (B,), on the device."""
         return self._labels[ids.to(self._labels.device)]
 
     def epoch_order(self, seed: int, epoch: int) -> torch.Tensor:
-        """A permutation of the slots: an added proxy never shifts the relative order of the originals."""
+        """Draw the order of the slots; an added proxy never changes the relative order of the originals."""
         keys = seeds.table(len(self._labels), 1, seed, "order", epoch)[self.train, 0]
         if len(self) > len(self.train):
             added = seeds.table(len(self._labels), 1, seed, "order-added", epoch)[self.active_ids, 0]
@@ -163,7 +168,7 @@ class TrainingSet:
         return torch.argsort(keys, stable=True)
 
     def augmentation_table(self, columns: int, seed: int, epoch: int) -> torch.Tensor:
-        """(slots, columns) uniform draws, indexed by image: batch size and substitution never shift a draw."""
+        """Draw (slots, columns) uniform numbers by image, so that batch size and substitution never shift a draw."""
         rows = seeds.table(len(self._labels), columns, seed, "augment", epoch)[self.train]
         if len(self) > len(self.train):
             added = seeds.table(len(self._labels), columns, seed, "augment-added", epoch)[self.active_ids]

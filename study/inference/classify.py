@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from proxy_attention.data.loading import Report
+from proxy_attention.data.loading import ProgressCallback
 from proxy_attention.models.classifier import as_float, autocast, eval_batch
 from study.inference.predictions import Prediction
 from study.inference.trained_model import TrainedModel
@@ -15,7 +15,7 @@ NOT_FINITE = "the classifier's logits for it are not finite"
 
 
 def classify_images(
-    models: Sequence[TrainedModel], images: Sequence[ImageFile], *, top: int, progress: Report
+    models: Sequence[TrainedModel], images: Sequence[ImageFile], *, top: int, progress: ProgressCallback
 ) -> list[Prediction]:
     """Classify each image with each model; predictions are ordered by image, then by model.
 

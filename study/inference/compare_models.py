@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from proxy_attention.data.loading import Report
+from proxy_attention.data.loading import ProgressCallback
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.explanation_metrics import trained_by
 from proxy_attention.models.classifier import as_float, autocast, eval_batch
@@ -81,7 +81,7 @@ def pair_models(plain: TrainedModel, proxied: TrainedModel, saliency: str | None
 
 
 def compare_models(
-    pair: ModelPair, images: Sequence[ImageFile], *, top: int, progress: Report
+    pair: ModelPair, images: Sequence[ImageFile], *, top: int, progress: ProgressCallback
 ) -> tuple[list[Prediction], list[ComparedImage]]:
     """Classify each image with both models, and explain the predictions.
 

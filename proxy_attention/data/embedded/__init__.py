@@ -1,1 +1,1 @@
-"""The data that ships inside the package, and how it was drawn."""
+"""The data set that ships inside the package, and the script that drew it."""

@@ -17,12 +17,15 @@ SEED = 2017  # the year of the data set
 
 
 def read_idx(path: Path, *, header: int) -> np.ndarray:
-    """The bytes of an idx file after its header."""
+    """Read the bytes of an idx file after its header."""
     return np.frombuffer(gzip.decompress(path.read_bytes()), dtype=np.uint8, offset=header)
 
 
 def draw(folder: Path) -> dict[str, np.ndarray]:
-    """The sample: ``{train,test}_images`` (N, 28, 28), ``_labels`` (N,) and ``_index`` (N,) in the official set."""
+    """Draw the sample from the folder of the official files.
+
+    Returns: ``{train,test}_images`` (N, 28, 28), ``_labels`` (N,) and ``_index`` (N,), the numbers in the official set.
+    """
     arrays: dict[str, np.ndarray] = {}
     for split, prefix in FILES.items():
         images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)
@@ -39,7 +42,7 @@ def draw(folder: Path) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, help="folder of the official files")
     parser.add_argument("out", type=Path, help="file to write")

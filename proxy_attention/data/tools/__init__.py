@@ -1,1 +1,1 @@
-"""Data sets on disk, for people: downloading, unpacking, checking, taking a part; no trial needs it."""
+"""Tools that a person uses on a data set: download, unpack, check, take a part; no trial needs them."""

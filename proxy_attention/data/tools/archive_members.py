@@ -1,6 +1,6 @@
-"""The members of a zip or tar archive, one after another, and how large they may be together; writes no file.
+"""Read the members of a zip or tar archive one after another, and bound their total size; writes no file.
 
-Nothing in an archive is believed: not its names, its sizes or its links.
+Nothing that an archive states is trusted: not its names, its sizes or its links.
 """
 
 import posixpath
@@ -21,10 +21,10 @@ MAX_RATIO = 100
 """Unpacked bytes for a byte of the archive: images give about 1, lists and annotations up to 30, a bomb 1,000."""
 
 ALWAYS_MB = 16
-"""What any archive may unpack to, whatever its ratio: a small one may hold one long list."""
+"""MB that any archive may unpack to, whatever its ratio: a small one may hold one long list."""
 
 BLOCK = 512
-"""Bytes that a member counts at least: a million empty files are a bomb, too."""
+"""The least bytes that a member counts for: a million empty files are a bomb, too."""
 
 MAX_LINK_TEXT = 4096
 MAX_HEADER = 2**20
@@ -42,9 +42,9 @@ class Member:
     Attributes:
         kind: ``folder``, ``file`` or ``link``.
         size: bytes of a file's content, as the archive declares them.
-        read: bytes of the archive up to the entry's end.
-        content: opens the content, until the next member is asked for.
-        target: the name inside the archive that a link leads to.
+        read: how many bytes of the archive are read once this entry is.
+        content: opens the content; valid until the next member is asked for.
+        target: the name in the archive that a link leads to.
     """
 
     name: str
@@ -83,12 +83,12 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is an archive that is unpacked."""
+    """Whether the name is of an archive that can be unpacked."""
     return name.lower().endswith(SUFFIXES)
 
 
 def members_of(archive: Path, folder: Path) -> Iterator[Member]:
-    """Read the entries of an archive, for unpacking into this folder.
+    """Yield the entries of an archive that is to be unpacked into this folder.
 
     Raises: DataError for an encrypted entry, a device, a link out of the folder, or a zip archive that is too large;
         what the readers raise for damaged bytes.
@@ -97,7 +97,7 @@ def members_of(archive: Path, folder: Path) -> Iterator[Member]:
 
 
 def check_size(archive: Path, declared: int, free: int) -> None:
-    """See that an archive which declares so many bytes fits on the disk and is no bomb.
+    """Check that an archive of so many declared bytes fits on the disk and is no bomb.
 
     Raises: DataError.
     """
@@ -126,9 +126,9 @@ def _zip_members(archive: Path, folder: Path) -> Iterator[Member]:
             if stat.S_ISLNK(mode):
                 kind = "link"
                 with opened.open(entry) as file:
-                    target = _from_link(entry.filename, file.read(MAX_LINK_TEXT).decode(errors="surrogateescape"))
+                    target = _link_target(entry.filename, file.read(MAX_LINK_TEXT).decode(errors="surrogateescape"))
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _device(archive, entry.filename)
+                raise _device_error(archive, entry.filename)
             read = entry.header_offset + entry.compress_size
             yield Member(entry.filename, kind, entry.file_size, read, partial(opened.open, entry), target)
 
@@ -140,7 +140,7 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
             try:
                 tarfile.data_filter(entry, str(folder))
             except tarfile.SpecialFileError as error:
-                raise _device(archive, entry.name) from error
+                raise _device_error(archive, entry.name) from error
             except tarfile.FilterError as error:
                 leads_to = entry.linkname or entry.name
                 raise DataError(
@@ -148,21 +148,21 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
                 ) from error
             kind, target = "folder" if entry.isdir() else "file", ""
             if entry.issym():
-                kind, target = "link", _from_link(entry.name, entry.linkname)
+                kind, target = "link", _link_target(entry.name, entry.linkname)
             elif entry.islnk():
                 kind, target = "link", entry.linkname
             size = entry.size if kind == "file" else 0
             yield Member(entry.name, kind, size, raw.tell(), partial(opened.extractfile, entry), target)
         if opened.fileobj is not None:
-            for _ in range(64):  # what is left is padding, and the sum that a compressed file ends with
+            for _ in range(64):  # padding, and the checksum at the end of a compressed file
                 if not opened.fileobj.read(2**20):
                     break
 
 
-def _device(archive: Path, name: str) -> DataError:
+def _device_error(archive: Path, name: str) -> DataError:
     return DataError(f"{archive.name} must hold files and folders only; {name!r} is a device")
 
 
-def _from_link(name: str, text: str) -> str:
-    """The target of a symbolic link, relative to the archive's top folder."""
+def _link_target(name: str, text: str) -> str:
+    """Make the target of a symbolic link relative to the archive's top folder."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(name.replace("\\", "/")), text))

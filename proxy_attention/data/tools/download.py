@@ -1,7 +1,7 @@
 """Download the archives of a data set and unpack them in its data root; knows no data set and opens none.
 
-Unfinished files lie in ``.preparing`` below the data root, where nobody takes them for whole; after a kill at any point
-the same call continues. An archive that a person put into the data root is used if its md5 is the publisher's.
+Unfinished files lie in ``.preparing`` below the data root, so that nobody takes them for complete; after a kill at any
+point the same call continues. An archive that a person put into the data root is used if its md5 is the publisher's.
 """
 
 import os
@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from proxy_attention.data.loading import Report
+from proxy_attention.data.loading import ProgressCallback
 from proxy_attention.data.source import Archive
 from proxy_attention.data.tools.archive_members import is_archive
 from proxy_attention.data.tools.unpacking import unpack
@@ -22,7 +22,7 @@ from proxy_attention.locks import hold_lock
 
 WORK = ".preparing"
 TIMEOUT_SECONDS = 60
-"""How long a server may be silent."""
+"""The longest time that a server may be silent."""
 
 Tell = Callable[[str], None]
 
@@ -36,12 +36,12 @@ def unfinished(root: Path) -> bool:
     return (root / WORK).is_dir()
 
 
-def download(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: Report | None = None) -> None:
-    """Download and unpack what is not there yet; call ``finish`` once the data set opens.
+def download(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: ProgressCallback | None = None) -> None:
+    """Download and unpack the archives that were not done yet; call ``finish`` once the data set opens.
 
     Args:
-        tell: called with a line for each thing done.
-        progress: called with (bytes read, bytes in all) of the archive that is unpacked.
+        tell: called with a line of text for each step.
+        progress: called with (bytes read, bytes in all) of the archive that is being unpacked.
     Raises: FetchError; DataError for an archive that is refused; ConfigError if another process downloads into the same
         data root; OSError where nothing can be written.
     """
@@ -55,7 +55,7 @@ def download(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: R
                 _fetch(archive, root, work, tell, instead=_by_hand(archives[number:], root))
             except FetchError:
                 if not [*work.glob("*.done"), *work.glob("*.unpacked")]:
-                    finish(root)  # nothing was begun that must be completed: what is put there by hand will do
+                    finish(root)  # nothing is half done, so files that are put there by hand are enough
                 raise
             if is_archive(file.name):
                 tell(f"unpacking {file.name}")
@@ -72,13 +72,13 @@ def download(archives: Sequence[Archive], root: Path, *, tell: Tell, progress: R
 
 
 def finish(root: Path) -> None:
-    """Remove the unfinished files and the marks of what is done."""
+    """Delete the folder of unfinished files."""
     _remove(root / WORK)
 
 
 @contextmanager
 def _sole_process(root: Path) -> Iterator[Path]:
-    """Hold the folder of unfinished files for one process at a time.
+    """Lock the folder of unfinished files for one process at a time; yields the folder.
 
     Raises: ConfigError if another process holds it.
     """
@@ -121,7 +121,7 @@ def _fetch(archive: Archive, root: Path, work: Path, tell: Tell, *, instead: str
 
 
 def _by_hand(archives: Sequence[Archive], root: Path) -> str:
-    """Say how to go on by hand: it names every file that is left, to be downloaded on another machine."""
+    """Say how to go on by hand: name every file that is left, so that it can be downloaded on another machine."""
     names = ", ".join(archive.filename for archive in archives)
     return f"put {names} into {str(root)!r} (from {', '.join(archive.url for archive in archives)})"
 
@@ -160,9 +160,9 @@ def _network_timeout() -> Iterator[None]:
 
 
 def _move_into(source: Path, target: Path) -> None:
-    """Move what lies in one folder into another; folders that are in both are merged, files replaced.
+    """Move the content of one folder into another; folders in both are merged, files replaced.
 
-    Raises: DataError for the name of our own folder.
+    Raises: DataError for a folder named as that of unfinished files.
     """
     for entry in sorted(source.iterdir()):
         place = target / entry.name

@@ -1,4 +1,4 @@
-"""What is wrong with the images of a data set: broken ones, files that are none, the same image twice.
+"""Check the images of a data set: find broken ones, files that are no images, and the same image twice.
 
 Two images are the same if their decoded pixels are: upright, RGB, size and every value. Knows no terminal.
 """
@@ -17,9 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.folder import EXTENSIONS, hidden, is_image, walk
-from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, Report
+from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, ProgressCallback
 from proxy_attention.data.pixels import map_prefetched
-from proxy_attention.data.tools.truncation import BEGINNINGS, missing
+from proxy_attention.data.tools.truncation import BEGINNINGS, describe_truncation
 
 BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK = "broken", "no image", "leak", "possible leak"
 DUPLICATE, CONFLICT = "duplicate", "label conflict"
@@ -31,20 +31,20 @@ KINDS = {
     DUPLICATE: "the same pixels twice within one split",
     CONFLICT: "the same pixels under two classes within one split",
 }
-"""What can be found, worst first."""
+"""The kinds of issues and what they mean, the worst first."""
 
 FAULTS = (BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK)
-"""What should not stay; the rest is for information."""
+"""The kinds that should be mended; the others are for information."""
 
 
 @dataclass(frozen=True, order=True)
 class Issue:
-    """Something that is wrong, or odd, with one image.
+    """Something wrong or odd about one image.
 
     Attributes:
         kind: a key of ``KINDS``.
         file: the image's name in its data set, or a path below the root.
-        other: the image that it equals; of a broken one the reason.
+        other: the image that it equals; if it is broken, the reason.
     """
 
     kind: str
@@ -54,9 +54,14 @@ class Issue:
 
 @dataclass(frozen=True)
 class _Examined:
-    """One image after decoding: a hash of its pixels, or its kind of fault and the reason."""
+    """One image after decoding.
 
-    pixels: bytes
+    Attributes:
+        digest: of its pixels; empty if there is trouble.
+        trouble: the kind of its issue, and the reason.
+    """
+
+    digest: bytes
     trouble: tuple[str, str] | None = None
 
 
@@ -66,42 +71,42 @@ def check(
     *,
     splits: Sequence[str] | None = None,
     unlisted: Catalogue | None = None,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Issue]:
-    """Read and decode every image; memory holds a hash of each, not its pixels.
+    """Read and decode every image, and compare them by a hash of their pixels.
 
     Args:
-        stray: files that lie among the images and have no image's name.
+        stray: files among the images that are not named as images.
         splits: the split of each image, if there are others than the data set's own test and the rest.
-        unlisted: further images, of which only what does not decode is told.
+        unlisted: further images, which are only checked to decode.
         progress: called with (images read, images in all).
-    Returns: issues in the order of ``KINDS``, then by name; each image is told once, by the worst that it is.
+    Returns: the issues in the order of ``KINDS``, then by name; of each image only the worst.
     """
     found = [Issue(NO_IMAGE, name, "no image by its name") for name in stray]
     groups: dict[bytes, list[int]] = {}
     first: dict[bytes, int] = {}
-    for i, examined in enumerate(_read(catalogue, progress)):
+    for i, examined in enumerate(_examine_all(catalogue, progress)):
         if examined.trouble is not None:
             found.append(Issue(examined.trouble[0], catalogue.names[i], examined.trouble[1]))
-        elif examined.pixels in first:
-            groups.setdefault(examined.pixels, [first[examined.pixels]]).append(i)
+        elif examined.digest in first:
+            groups.setdefault(examined.digest, [first[examined.digest]]).append(i)
         else:
-            first[examined.pixels] = i
+            first[examined.digest] = i
     parted = splits if splits is not None else ["test" if own else "train" for own in catalogue.own_test]
     drawn = len(set(parted)) < 2
     for group in groups.values():
-        found += _of_group(catalogue, group, parted, drawn=drawn)
+        found += _group_issues(catalogue, group, parted, drawn=drawn)
     if unlisted is not None:
-        troubles = [examined.trouble for examined in _read(unlisted, progress)]
+        troubles = [examined.trouble for examined in _examine_all(unlisted, progress)]
         found += [Issue(trouble[0], unlisted.names[i], trouble[1]) for i, trouble in enumerate(troubles) if trouble]
     return sorted(found, key=lambda one: (tuple(KINDS).index(one.kind), one.file, one.other))
 
 
-def _of_group(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str], *, drawn: bool) -> Iterator[Issue]:
-    """What is to be said of images with the same pixels: of each but the first to train with, how it relates to that.
+def _group_issues(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str], *, drawn: bool) -> Iterator[Issue]:
+    """Yield the issues of images with the same pixels: how each relates to the first that is not of the own test.
 
     Args:
-        drawn: the data set has no split of its own.
+        drawn: whether the data set has no split of its own, so that one will be drawn.
     """
     names, labels = catalogue.names, catalogue.labels
     home = next((i for i in group if not catalogue.own_test[i]), group[0])
@@ -111,8 +116,8 @@ def _of_group(catalogue: Catalogue, group: Sequence[int], splits: Sequence[str],
             yield Issue(again if splits[i] == splits[home] else LEAK, names[i], names[home])
 
 
-def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Examined]:
-    """Every image in order; they are read and decoded in threads."""
+def _examine_all(catalogue: Catalogue, progress: ProgressCallback | None) -> Iterator[_Examined]:
+    """Examine every image in threads; yields the results in order."""
     total, done = len(catalogue.names), 0
     chunks = (range(begin, min(begin + CHUNK, total)) for begin in range(0, total, CHUNK))
     with warnings.catch_warnings():  # Pillow warns of odd files: what matters becomes an issue
@@ -128,17 +133,17 @@ def _read(catalogue: Catalogue, progress: Report | None) -> Iterator[_Examined]:
 
 
 def _examine(catalogue: Catalogue, i: int) -> _Examined:
-    """Read one image, decode it, and see that it is whole."""
+    """Read one image, decode it, and check that it is complete."""
     try:
         content = catalogue.read(i)
         image = catalogue.decode(content)
-        if catalogue.form == "file" and (lacks := missing(content)):
+        if catalogue.form == "file" and (lacks := describe_truncation(content)):
             return _Examined(b"", (BROKEN, lacks))
     except UnidentifiedImageError:
-        if not content or content.startswith(BEGINNINGS):
-            return _Examined(
-                b"", (BROKEN, missing(content) or "damaged: begins as an image does" if content else "empty")
-            )
+        if not content:
+            return _Examined(b"", (BROKEN, "empty"))
+        if content.startswith(BEGINNINGS):
+            return _Examined(b"", (BROKEN, describe_truncation(content) or "damaged: begins as an image does"))
         return _Examined(b"", (NO_IMAGE, "no image by its content"))
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -147,7 +152,7 @@ def _examine(catalogue: Catalogue, i: int) -> _Examined:
 
 
 def _digest(image: Image.Image) -> bytes:
-    """Of the size and every value of an RGB image."""
+    """Hash the size and every value of an RGB image."""
     size = struct.pack("<II", *image.size)
     return hashlib.blake2b(size + image.tobytes(), digest_size=16).digest()
 
@@ -155,21 +160,21 @@ def _digest(image: Image.Image) -> bytes:
 def stray_files(
     root: Path, names: Sequence[str] | None = None, *, straight: bool = False, shipped: Sequence[str] = ()
 ) -> list[str]:
-    """The files that lie among images without an image's name; hidden ones are left out.
+    """List the files among the images that are not named as images; hidden files are left out.
 
     Args:
-        names: of images, as paths below a folder near the root: then only what shares a folder with one of them.
-            Without names, everything in the root's folders.
-        straight: whether images lie straight in the root, so that its own files count, too.
-        shipped: patterns of the names of files that the publisher put there.
-    Returns: names of the same kind, sorted.
+        names: paths of images below a folder near the root; then only the folders of these images are searched,
+            without them every folder of the root.
+        straight: whether images lie directly in the root, so that its own files count, too.
+        shipped: patterns for the names of files that the publisher put there.
+    Returns: paths from the same folder as ``names``, sorted.
     """
-    top = root if names is None else _top(root, names)
+    top = root if names is None else _base_folder(root, names)
     if top is None:
         return []
     return sorted(
         f"{folder}{file}"
-        for folder, files in _places(top, names)
+        for folder, files in _image_folders(top, names)
         if folder or straight
         for file in files
         if Path(file).suffix.lower() not in EXTENSIONS
@@ -179,17 +184,17 @@ def stray_files(
 
 
 def unlisted_images(root: Path, catalogue: Catalogue, names: Sequence[str] | None = None) -> Catalogue | None:
-    """The image files that lie among a data set's images and are none of them; None if there is none.
+    """Find image files among the images of a data set that do not belong to it.
 
     Args:
-        names: as of ``stray_files``.
-    Returns: a data set of them, each of the first class.
+        names: as in ``stray_files``.
+    Returns: a catalogue of them, each of the first class; None if there is none.
     """
-    top = root if names is None else _top(root, names)
+    top = root if names is None else _base_folder(root, names)
     if top is None:
         return None
     base, listed = top, frozenset(catalogue.names)
-    beside = (f"{folder}{file}" for folder, files in _places(top, names) for file in files if is_image(file))
+    beside = (f"{folder}{file}" for folder, files in _image_folders(top, names) for file in files if is_image(file))
     others = tuple(sorted(name for name in beside if name not in listed))
     if not others:
         return None
@@ -203,14 +208,14 @@ def unlisted_images(root: Path, catalogue: Catalogue, names: Sequence[str] | Non
     )
 
 
-def _top(root: Path, names: Sequence[str]) -> Path | None:
-    """The folder that the names start from: the root, that above it or one near below; None if they are no paths."""
+def _base_folder(root: Path, names: Sequence[str]) -> Path | None:
+    """Find the folder from which the names start: the root, the one above, or one up to three below; None without."""
     below = (place for pattern in ("*/", "*/*/", "*/*/*/") for place in sorted(root.glob(pattern)))
     return next((place for place in chain((root, root.parent), below) if (place / names[0]).is_file()), None)
 
 
-def _places(top: Path, names: Sequence[str] | None) -> Iterator[tuple[str, list[str]]]:
-    """(path below the top that ends with a slash, its files) of every folder of images; hidden files are left out."""
+def _image_folders(top: Path, names: Sequence[str] | None) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder of images, a path below ``top`` with a slash at its end, and its files without hidden ones."""
     if names is None:
         for folder, files in walk(top):
             yield "" if folder == top else f"{folder.relative_to(top).as_posix()}/", files

@@ -1,6 +1,6 @@
-"""A balanced part of a data set is written as a folder of images; knows no data set.
+"""Write a balanced part of a data set as a folder of images; knows no data set.
 
-Names of classes and files come from outside: what could lead out of the folder, or hide in it, is replaced.
+Names of classes and files come from outside: characters that could lead out of the folder or hide a file are replaced.
 """
 
 import re
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.folder import EXTENSIONS
-from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, Report
+from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, ProgressCallback
 from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.errors import ConfigError, DataError
 
@@ -18,16 +18,17 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict[int, PurePosixPath]:
-    """The first images of each class, as many of each, and where they are to lie.
+    """Choose the first images of each class, equally many of each.
 
     Args:
-        train: how many of the images to train and choose with, of all classes together; None for as many as a balanced
-            part can have.
-        test: of the data set's own test split.
+        train: how many images to train and choose with, of all classes together; None for as many as a balanced part
+            can have.
+        test: as ``train``, of the data set's own test split.
+    Returns: the path to write each image to, by its number.
     Raises: ConfigError for a number that no balanced part has, or a test split that is not there; DataError for two
         classes that would share a folder.
     """
-    folders = [safe(name) for name in catalogue.classes]
+    folders = [safe_name(name) for name in catalogue.classes]
     if len({folder.casefold() for folder in folders}) != len(folders):
         raise DataError("classes must have different names as folders; two of them have not")
     own = any(catalogue.own_test)
@@ -42,7 +43,7 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
             if i not in picked:
                 continue
             place = PurePosixPath(split, folders[catalogue.labels[i]])
-            path = place / f"{_stem(catalogue, i, position)}.png"
+            path = place / f"{_file_stem(catalogue, i, position)}.png"
             if path in taken:
                 path = place / f"{path.stem}_{position:05d}.png"
             taken.add(path)
@@ -53,7 +54,7 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
 
 
 def _first_of_each(catalogue: Catalogue, members: Sequence[int], count: int | None, *, argument: str) -> set[int]:
-    """The first of these images of each class, so many of all classes together.
+    """Choose the first of these images of each class, ``count`` of all classes together.
 
     Raises: ConfigError.
     """
@@ -76,33 +77,33 @@ def _first_of_each(catalogue: Catalogue, members: Sequence[int], count: int | No
     return {i for group in of_class for i in group[:each]}
 
 
-def _stem(catalogue: Catalogue, i: int, position: int) -> str:
-    """The name of the image's file; without a file of its own, its number in its split."""
+def _file_stem(catalogue: Catalogue, i: int, position: int) -> str:
+    """Name the image as its file; if it has no file of its own, by its number in its split."""
     if catalogue.form != "file":
         return f"{position:05d}"
     name = PurePosixPath(catalogue.names[i])
-    return safe(name.stem if name.suffix.lower() in EXTENSIONS else name.name)
+    return safe_name(name.stem if name.suffix.lower() in EXTENSIONS else name.name)
 
 
-def safe(name: str) -> str:
-    """A name for one file or folder that cannot be a path and is not hidden."""
+def safe_name(name: str) -> str:
+    """Make a name of one file or folder that is no path and not hidden."""
     plain = UNSAFE.sub("_", name)
     return f"_{plain[1:]}" if plain.startswith(".") else plain or "_"
 
 
 def write(
-    catalogue: Catalogue, chosen: dict[int, PurePosixPath], target: Path, *, progress: Report | None = None
+    catalogue: Catalogue, chosen: dict[int, PurePosixPath], target: Path, *, progress: ProgressCallback | None = None
 ) -> None:
     """Write these images as PNG files below ``target``, all of them or none.
 
     Args:
         progress: called with (images written, images in all).
-    Raises: ConfigError if something lies there; DataError for an image that does not decode.
+    Raises: ConfigError if ``target`` holds something; DataError for an image that does not decode.
     """
     refuse_taken(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.parent / f".{target.name}.part"
-    shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
+    shutil.rmtree(fresh, ignore_errors=True)  # left by a process that was killed
     numbers = list(chosen)
     chunks = [numbers[begin : begin + CHUNK] for begin in range(0, len(numbers), CHUNK)]
 
@@ -129,7 +130,7 @@ def write(
 
 
 def refuse_taken(target: Path) -> None:
-    """See that a folder is new, or empty.
+    """Check that a folder is new or empty.
 
     Raises: ConfigError.
     """

@@ -1,4 +1,4 @@
-"""Whether the content of an image file goes on to its end, which a decoder may overlook; decodes nothing."""
+"""Find image files that were cut off, which a decoder may overlook; decodes no pixel."""
 
 import re
 import struct
@@ -6,14 +6,14 @@ import zlib
 
 PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"GIF8"
 BEGINNINGS = (PNG, JPEG, b"RIFF", GIF, b"II*\0", b"MM\0*")
-"""Of what began as an image: where Pillow cannot tell what it is, it is broken."""
+"""First bytes of image files: a file that begins so and that Pillow cannot identify is broken."""
 
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""Inside coded pixels 255 is followed by 0 or by a restart marker; what else follows it ends them."""
+"""A marker that ends the coded pixels: within them, 255 is followed by 0 or by a restart marker."""
 
 
-def missing(content: bytes) -> str:
-    """What a JPEG, PNG, GIF or WebP file lacks of its end; empty if nothing."""
+def describe_truncation(content: bytes) -> str:
+    """Say what a JPEG, PNG, GIF or WebP file lacks; empty if it is complete."""
     try:
         if content.startswith(PNG):
             return _missing_of_png(content)
@@ -29,7 +29,7 @@ def missing(content: bytes) -> str:
 
 
 def _missing_of_png(content: bytes) -> str:
-    """Walk the chunks to the one that ends the file; those that carry pixels must agree with their sums."""
+    """Walk the chunks of a PNG file to its end chunk, and compare the checksums of those that carry pixels."""
     at = len(PNG)
     while at < len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
@@ -43,7 +43,7 @@ def _missing_of_png(content: bytes) -> str:
 
 
 def _jpeg_ends(content: bytes) -> bool:
-    """Walk the segments of a JPEG file, and the coded pixels after each start of scan, to its end marker."""
+    """Whether a JPEG file has its end marker after its segments and the coded pixels of every scan."""
     at = 2
     while at < len(content):
         found = JPEG_MARKER.search(content, at)
@@ -58,7 +58,7 @@ def _jpeg_ends(content: bytes) -> bool:
 
 
 def _gif_ends(content: bytes) -> bool:
-    """Walk the blocks of a GIF file to its trailer."""
+    """Whether a GIF file has its trailer after its blocks."""
     at = 13 + _colours(content[10])
     while at < len(content):
         kind = content[at]
@@ -78,5 +78,5 @@ def _gif_ends(content: bytes) -> bool:
 
 
 def _colours(flags: int) -> int:
-    """How many bytes a table of colours takes, by the byte that tells whether there is one."""
+    """Count the bytes of a colour table from its flags, which say whether there is one."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0

@@ -1,7 +1,7 @@
-"""Unpack an archive into a folder that it cannot leave; knows no data set and no network.
+"""Unpack an archive into a folder, and let nothing out of it; knows no data set and no network.
 
-No permission is taken from the archive and no symbolic link is made: a link to a file of the archive becomes that file
-under another name.
+No permission is taken from the archive and no symbolic link is made: a link to a file of the archive becomes a further
+name of that file.
 """
 
 import errno
@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from proxy_attention.data.loading import Report
+from proxy_attention.data.loading import ProgressCallback
 from proxy_attention.data.tools.archive_members import BLOCK, Member, check_size, members_of
 from proxy_attention.errors import DataError
 
@@ -27,12 +27,12 @@ DAMAGED = (
 """What zipfile and tarfile raise for damaged bytes, beside an ``OSError`` without a number."""
 
 
-def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> int:
-    """Unpack a zip or tar archive below ``folder``; after an error the caller removes what was written.
+def unpack(archive: Path, folder: Path, *, progress: ProgressCallback | None = None) -> int:
+    """Unpack a zip or tar archive below ``folder``; after an error the caller deletes what was written.
 
     Args:
-        progress: called with (bytes read, bytes in all), about every hundredth part.
-    Returns: how many files there are.
+        progress: called with (bytes read, bytes in all), about a hundred times.
+    Returns: how many files were written.
     Raises: DataError for an archive that is damaged, encrypted, larger than it may be, or that names a place outside,
         a device, or a link to anything but one of its files; OSError where nothing can be written.
     """
@@ -46,7 +46,7 @@ def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> in
         raise DataError(f"{archive.name} must be a whole zip or tar archive; {reason}") from error
 
 
-def _unpack(archive: Path, folder: Path, progress: Report | None) -> int:
+def _unpack(archive: Path, folder: Path, progress: ProgressCallback | None) -> int:
     total, free = archive.stat().st_size, shutil.disk_usage(folder).free
     declared = count = told = 0
     folders = {folder}
@@ -86,7 +86,7 @@ def _make_folder(path: Path, top: Path, folders: set[Path], archive: Path) -> No
     """Make a folder and those above it.
 
     Args:
-        folders: those known to be real folders; the new ones are added.
+        folders: folders that are known to be real; new ones are added.
     Raises: DataError if a file or a link stands in its place.
     """
     for parent in (*reversed(path.parents), path):
@@ -127,7 +127,7 @@ def _write(member: Member, path: Path, archive: Path) -> None:
 
 
 def _clear(path: Path, archive: Path) -> None:
-    """Remove the file or link of this name.
+    """Delete the file or link of this name.
 
     Raises: DataError if it is a folder.
     """
@@ -157,5 +157,5 @@ def _make_links(links: dict[Path, tuple[str, Path]], archive: Path) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a path is a file and no symbolic link, and leads through none."""
+    """Whether a path is a file, and neither is nor contains a symbolic link."""
     return path.is_file() and not path.is_symlink() and path.parent.resolve() == path.parent

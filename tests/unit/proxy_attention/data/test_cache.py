@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from proxy_attention.data.cache import Entry
+from proxy_attention.data.cache import CacheEntry
 
 SIZE = 8
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, SIZE, SIZE), dtype=np.uint8)
@@ -16,7 +16,7 @@ LARGE = 700_000
 
 @pytest.fixture
 def entry(tmp_path):
-    return Entry(tmp_path / "images" / "one", limit_mb=1)
+    return CacheEntry(tmp_path / "images" / "one", limit_mb=1)
 
 
 def write(entry, images=IMAGES, *, at_most=None):
@@ -156,7 +156,7 @@ def test_what_a_killed_builder_left_of_another_entry_is_swept_up(entry):
 
 
 def test_what_a_living_builder_of_another_entry_has_begun_stays(entry):
-    other = Entry(entry.folder.parent / "other", limit_mb=1)
+    other = CacheEntry(entry.folder.parent / "other", limit_mb=1)
     with other.locked():
         (other.folder / "8px.u8abc.part").write_bytes(b"half")
 
@@ -189,7 +189,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(entry):
 
 
 def test_the_least_recently_used_array_makes_room_and_whoever_maps_it_keeps_it(entry):
-    first, second, third = (Entry(entry.folder.parent / name, limit_mb=2) for name in "abc")
+    first, second, third = (CacheEntry(entry.folder.parent / name, limit_mb=2) for name in "abc")
     size = large(0).shape[-1]
     for number, one in enumerate((first, second), 1):
         write(one, large(number))
@@ -208,6 +208,6 @@ def test_the_least_recently_used_array_makes_room_and_whoever_maps_it_keeps_it(e
 
 def test_the_arrays_of_all_entries_share_the_limit(entry):
     for number in range(3):
-        write(Entry(entry.folder.parent / str(number), limit_mb=1), large(number))
+        write(CacheEntry(entry.folder.parent / str(number), limit_mb=1), large(number))
 
         assert [path.parent.name for path in entry.folder.parent.glob("*/*.u8")] == [str(number)]

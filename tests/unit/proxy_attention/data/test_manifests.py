@@ -8,18 +8,18 @@ from scipy.io import savemat
 from proxy_attention.data.manifests import (
     Item,
     bad_line,
-    catalogue_of,
+    build_catalogue,
     check_classes,
     class_folders,
     find_top,
     image_names,
-    inside,
     mat_numbers,
     mat_texts,
     read_fields,
     read_lines,
     read_mat,
-    whole,
+    relative_path,
+    whole_number,
 )
 from proxy_attention.errors import DataError
 
@@ -85,9 +85,9 @@ def test_a_line_must_have_as_many_fields_as_its_form(tmp_path):
 
 @pytest.mark.parametrize("field", ["x", "-1", "1.0", "", "²"])
 def test_a_number_must_be_whole(field, tmp_path):
-    assert whole(tmp_path / "list.txt", 7, "042") == 42
+    assert whole_number(tmp_path / "list.txt", 7, "042") == 42
     with refused(f"list.txt, line 7, must have a whole number there; got {field!r}"):
-        whole(tmp_path / "list.txt", 7, field)
+        whole_number(tmp_path / "list.txt", 7, field)
 
 
 def test_a_long_line_is_cut_in_its_error(tmp_path):
@@ -101,13 +101,13 @@ def test_a_long_line_is_cut_in_its_error(tmp_path):
     [("a.jpg", "images/a.jpg"), (".//a.jpg", "images/a.jpg"), ("c/./a b.jpg", "images/c/a b.jpg")],
 )
 def test_a_listed_path_is_one_below_its_folder(listed, name):
-    assert inside(listed, "list.txt", "images") == name
+    assert relative_path(listed, "list.txt", "images") == name
 
 
 @pytest.mark.parametrize("listed", ["/etc/passwd", "../x", "a/../../x", "a\\..\\x", "a\0b", "a\nb", "", ".", "./"])
 def test_a_listed_path_that_is_none_or_leads_elsewhere_is_refused(listed):
     with refused(f"list.txt must name files below the data root; got {listed!r}"):
-        inside(listed, "list.txt")
+        relative_path(listed, "list.txt")
 
 
 # ---- MATLAB files
@@ -200,7 +200,7 @@ def test_a_catalogue_sorts_its_images_own_test_last_and_its_classes(tmp_path):
     listed = [*items("dog/2.jpg", own_test=True), *items("dog/1.jpg", "cat/1.jpg"), *items("cat/0.jpg", own_test=True)]
     touch(tmp_path, *(item.name for item in listed))
 
-    catalogue = catalogue_of(tmp_path, listed)
+    catalogue = build_catalogue(tmp_path, listed)
 
     assert catalogue.names == ("cat/1.jpg", "dog/1.jpg", "cat/0.jpg", "dog/2.jpg")
     assert catalogue.labels == (0, 1, 0, 1)
@@ -218,7 +218,7 @@ def test_a_catalogue_keeps_the_publishers_order_of_classes_and_reads_files_and_r
     def region(name):
         return np.array([[name == "dog/1.png"]])
 
-    catalogue = catalogue_of(tmp_path, items("dog/1.png", "cat/1.png"), order=["dog", "cat"], region=region)
+    catalogue = build_catalogue(tmp_path, items("dog/1.png", "cat/1.png"), order=["dog", "cat"], region=region)
 
     assert catalogue.classes == ("dog", "cat")
     assert catalogue.labels == (1, 0)
@@ -228,7 +228,7 @@ def test_a_catalogue_keeps_the_publishers_order_of_classes_and_reads_files_and_r
 
 def test_an_image_that_is_listed_twice_is_named(tmp_path):
     with refused("every image must be listed once; 1 are listed again: cat/1.jpg"):
-        catalogue_of(tmp_path, [*items("cat/1.jpg", "dog/1.jpg"), *items("cat/1.jpg", own_test=True)])
+        build_catalogue(tmp_path, [*items("cat/1.jpg", "dog/1.jpg"), *items("cat/1.jpg", own_test=True)])
 
 
 def test_of_missing_images_the_first_are_named_and_all_are_counted(tmp_path):
@@ -239,9 +239,9 @@ def test_of_missing_images_the_first_are_named_and_all_are_counted(tmp_path):
         f"every listed image must be in the data root; 13 of 15 are missing in '{tmp_path}': "
         f"{', '.join(listed[:10])} and 3 more"
     ):
-        catalogue_of(tmp_path, items(*listed, "dog/1.jpg"))
+        build_catalogue(tmp_path, items(*listed, "dog/1.jpg"))
     with refused(f"every listed image must be in the data root; 1 of 2 is missing in '{tmp_path}': dog/1.jpg"):
-        catalogue_of(tmp_path, items("cat/12.jpg", "dog/1.jpg"))
+        build_catalogue(tmp_path, items("cat/12.jpg", "dog/1.jpg"))
 
 
 @pytest.mark.parametrize(

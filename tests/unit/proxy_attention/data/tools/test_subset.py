@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from proxy_attention.data.loading import Catalogue
-from proxy_attention.data.tools.subset import choose, refuse_taken, safe, write
+from proxy_attention.data.tools.subset import choose, refuse_taken, safe_name, write
 from proxy_attention.errors import ConfigError, DataError
 
 
@@ -115,7 +115,7 @@ def test_two_classes_that_would_share_a_folder_are_refused():
     ],
 )
 def test_a_name_from_outside_becomes_one_visible_file_or_folder(name, made):
-    assert safe(name) == made
+    assert safe_name(name) == made
 
 
 def test_names_from_outside_do_not_leave_the_folder_that_is_written(tmp_path):
