@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from proxy_attention.models.build import build
-from proxy_attention.models.classifier import Classifier
+from proxy_attention.models.classifier import Classifier, as_float
 from proxy_attention.saliency import attributions, gradients, perturbation
-from proxy_attention.saliency.maps import low_resolution_maps
+from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
 
 TINY = ("test_resnet", "test_efficientnet", "test_vit")
 """Convolutions with ReLU, without, and attention."""
@@ -183,3 +183,24 @@ def in_float64(model: Classifier) -> Classifier:
     exact = copy.deepcopy(model)
     exact.module.double()
     return exact
+
+
+def maps_of_predictions(trained, small):
+    """16 images of the test split, maps of the trained classifier's predictions, and its confidence in the images.
+
+    Returns: images, maps, confidence in the whole images, and the confidence in changed images as a function.
+    """
+    trained.module.eval()
+    ids = small.own_test.nonzero().flatten()[::5]
+    images = as_float(small.images[ids])
+    with torch.no_grad():
+        whole, predicted = trained(images).softmax(1).max(1)
+    low = low_resolution_maps(
+        trained, images, predicted=predicted, true=predicted, saliency="eigengradcam", explain="predicted"
+    )
+
+    def confidence(changed):
+        with torch.no_grad():
+            return trained(changed).softmax(1).gather(1, predicted[:, None])[:, 0]
+
+    return images, scale(upsample(low, 32))[0], whole, confidence

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from saliency_models import maps_of_predictions
 from torch import nn
 from torchcam.metrics import ClassificationMetric, DeletionInsertionMetric
 
-from proxy_attention.models.classifier import as_float
 from proxy_attention.proxies.replacement import smooth
 from proxy_attention.saliency.faithfulness import (
     deletion_auc,
@@ -13,7 +13,6 @@ from proxy_attention.saliency.faithfulness import (
     increase,
     insertion_auc,
 )
-from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
 
 
 class Inside(nn.Module):
@@ -45,21 +44,7 @@ class Extractor:
 
 @pytest.fixture
 def asked(trained, small):
-    """16 images of the test split, the trained classifier's maps of its predictions, and how sure it is of a change."""
-    trained.module.eval()
-    ids = small.own_test.nonzero().flatten()[::5]
-    images = as_float(small.images[ids])
-    with torch.no_grad():
-        whole, predicted = trained(images).softmax(1).max(1)
-    low = low_resolution_maps(
-        trained, images, predicted=predicted, true=predicted, saliency="eigengradcam", explain="predicted"
-    )
-
-    def confidence(changed):
-        with torch.no_grad():
-            return trained(changed).softmax(1).gather(1, predicted[:, None])[:, 0]
-
-    return images, scale(upsample(low, 32))[0], whole, confidence
+    return maps_of_predictions(trained, small)
 
 
 def test_insertion_and_deletion_equal_torch_cams(trained, asked):

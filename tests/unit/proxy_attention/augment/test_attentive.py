@@ -1,3 +1,5 @@
+"""Augmentations that look where the model looks: by hand, and what they ask of the model."""
+
 from dataclasses import dataclass
 
 import pytest

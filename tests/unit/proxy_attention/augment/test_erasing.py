@@ -1,3 +1,5 @@
+"""Augmentations that erase parts of an image: places, sizes and values."""
+
 import pytest
 import torch
 from torchvision.transforms.v2 import functional

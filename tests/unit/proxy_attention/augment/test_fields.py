@@ -1,3 +1,5 @@
+"""Numbers and fields from uniform draws: quantiles, partners, boxes, noise."""
+
 import itertools
 
 import numpy as np

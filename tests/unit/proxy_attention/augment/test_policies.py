@@ -1,3 +1,5 @@
+"""Augmentation policies as torchvision computes them, each image under its own seed."""
+
 import pytest
 import torch
 from torchvision.transforms import v2

@@ -1,3 +1,5 @@
+"""PuzzleMix: masks of least energy, and blocks that are moved."""
+
 import itertools
 
 import pytest

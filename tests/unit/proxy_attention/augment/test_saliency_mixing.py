@@ -1,3 +1,5 @@
+"""Augmentations that mix images by their saliency: by hand."""
+
 import pytest
 import torch
 

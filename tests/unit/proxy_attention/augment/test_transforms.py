@@ -1,3 +1,5 @@
+"""Flips, rotations and crops of images: by hand."""
+
 import math
 
 import pytest

@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from proxy_attention.errors import ConfigError
-from proxy_attention.models.build import build
-from proxy_attention.models.input_size import ANY, family_of
+from proxy_attention.models.build import build, build_for, untrained
 
 
 def made(name="test_resnet", *, classes=4, image_size=64, weights="none", seed=0):
@@ -14,22 +12,6 @@ def made(name="test_resnet", *, classes=4, image_size=64, weights="none", seed=0
 
 def state(model):
     return model.module.state_dict()
-
-
-def test_an_unknown_model_is_answered_with_one_that_is_near():
-    with pytest.raises(
-        ConfigError, match=r"model must be one of \d+ known names; got 'resnet81'; did you mean .*resnet18"
-    ):
-        family_of("resnet81")
-
-
-def test_a_model_of_a_family_without_a_row_is_fitted_by_trying():
-    assert family_of("convnext_atto") is ANY
-
-
-def test_a_size_that_no_patch_fits_is_refused():
-    with pytest.raises(ConfigError, match="image_size must be a multiple of a patch of 4 to 16 pixels; got 37"):
-        made("vit_tiny_patch16_224", image_size=37)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit"])
@@ -58,3 +40,28 @@ def test_building_leaves_the_global_stream_alone():
     made()
 
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_classifier_says_how_it_was_adapted():
+    assert made(image_size=64).note == "output stride 16"
+    assert build("densenet121", classes=2, image_size=64, weights="none", seed=0).note == (
+        "as it is, map of features.denseblock3 (the last is 2x2)"
+    )
+
+
+def test_a_trial_begins_with_the_classifier_of_its_configuration(config):
+    trial = config(model="test_resnet", image_size=64, feature_layer="layer2", seed=7)
+
+    found, expected = build_for(trial, classes=4), made(seed=7)
+
+    assert (found.feature_layer, found.image_size, found.classes) == ("layer2", 64, 4)
+    assert all(torch.equal(found.module.state_dict()[key], value) for key, value in state(expected).items())
+
+
+def test_an_untrained_twin_has_the_architecture_and_other_weights_of_its_own_stream():
+    arguments = {"classes": 4, "image_size": 64, "weights": "none", "seed": 3}
+    one, twin, again = build("test_resnet", **arguments), *(untrained("test_resnet", **arguments) for _ in range(2))
+
+    assert (twin.feature_layer, twin.grid, twin.note) == (one.feature_layer, one.grid, one.note)
+    assert not torch.equal(state(twin)["layer1.0.conv1.weight"], state(one)["layer1.0.conv1.weight"])
+    assert torch.equal(state(twin)["layer1.0.conv1.weight"], state(again)["layer1.0.conv1.weight"])

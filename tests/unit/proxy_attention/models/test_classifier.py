@@ -1,3 +1,5 @@
+"""A classifier: its normalisation, the map it is cut at, its precisions."""
+
 import pytest
 import timm
 import torch

@@ -1,3 +1,5 @@
+"""A frozen trunk: only the head of a classifier is trained."""
+
 import pytest
 import torch
 

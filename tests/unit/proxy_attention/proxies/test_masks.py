@@ -1,3 +1,5 @@
+"""Masks of controls, the partners of images, and which pixels change."""
+
 import pytest
 import torch
 

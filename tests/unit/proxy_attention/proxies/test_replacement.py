@@ -1,3 +1,5 @@
+"""Replacements of pixels by hand, their statistics and their scopes."""
+
 import pytest
 import torch
 

@@ -1,8 +1,10 @@
+"""Measures of the faithfulness of maps: by hand, and as a trained model is judged by them."""
+
 import pytest
 import torch
+from saliency_models import maps_of_predictions
 
 from proxy_attention.explanation_metrics import BLUR, judge_explanations
-from proxy_attention.models.classifier import as_float
 from proxy_attention.proxies.replacement import smooth
 from proxy_attention.saliency.faithfulness import (
     PASSES,
@@ -15,7 +17,6 @@ from proxy_attention.saliency.faithfulness import (
     points_inside,
     sparseness,
 )
-from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
 
 IMAGE = torch.tensor([[0.5, 0.25], [0.125, 0.125]]).expand(1, 3, 2, 2)
 """Four pixels that add up to 1, so that a linear model is as sure of it as a part of it is left."""
@@ -127,21 +128,7 @@ def test_a_map_points_at_the_object_if_its_highest_pixel_lies_on_it():
 
 @pytest.fixture
 def asked(trained, small):
-    """16 images of the test split, the trained classifier's maps of its predictions, and how sure it is of a change."""
-    trained.module.eval()
-    ids = small.own_test.nonzero().flatten()[::5]
-    images = as_float(small.images[ids])
-    with torch.no_grad():
-        whole, predicted = trained(images).softmax(1).max(1)
-    low = low_resolution_maps(
-        trained, images, predicted=predicted, true=predicted, saliency="eigengradcam", explain="predicted"
-    )
-
-    def confidence(changed):
-        with torch.no_grad():
-            return trained(changed).softmax(1).gather(1, predicted[:, None])[:, 0]
-
-    return images, scale(upsample(low, 32))[0], whole, confidence
+    return maps_of_predictions(trained, small)
 
 
 def test_a_model_is_judged_by_these_measures_of_its_maps(trained, small, asked):
