@@ -26,7 +26,7 @@ ATTENDED_CELLS, ATTENDED_GRID = 6, 7
 
 
 def keepaugment(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """Cutout that spares what matters: a square, wholly inside, of those whose gradients are in the lower 60 percent.
+    """Fill a square that matters little with the mean: one whose gradients are among the lowest 60 percent.
 
     It is the paper's selective cut, which needs no other augmentation. The paper draws squares until one is below the
     quantile; here one of those below is drawn. Importance is the norm of the gradient of the loss over the channels,
@@ -44,7 +44,7 @@ def keepaugment(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def spared(importance: torch.Tensor, draws: torch.Tensor, *, side: int) -> Boxes:
-    """One square an image, drawn among those of little importance; of equal importance, all or none.
+    """Draw a square of each image among those of little importance; of equal importance, all may be drawn.
 
     Args:
         importance: (B, H, W) float32 >= 0.
@@ -63,7 +63,7 @@ def spared(importance: torch.Tensor, draws: torch.Tensor, *, side: int) -> Boxes
 
 
 def snapmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """A box of another image, scaled into a box elsewhere; each label's part is the share of its map that is seen.
+    """Paste a box of another image, scaled, into a box elsewhere; label by the share of each map that is seen.
 
     The parts need not sum to 1: their code doubles them where both are of one class, their paper does not. Maps are
     GradCAM's, without the negative part that the paper shifts up.
@@ -88,14 +88,16 @@ def snapmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def snap_boxes(draws: torch.Tensor, *, height: int, width: int) -> Boxes:
-    """Boxes of at least a pixel, from draws (B, 3) for area, row and column."""
+    """Draw boxes of at least a pixel, from draws (B, 3) for area, row and column."""
     area = uniform_field(draws[:, 0], (SNAP_DRAWS,)).sort(dim=1).values[:, SNAP_DRAWS // 2]
     area = area.clamp(min=4 / min(height, width) ** 2)  # two pixels a side, lest rounding makes one none
     return boxes_of_area(whole(draws[:, 1], height), whole(draws[:, 2], width), area, height=height, width=width)
 
 
 def seen_share(maps: torch.Tensor, boxes: Boxes, *, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which share of each map, scaled up to the image and down to a sum of 1, lies in its box; and which are flat.
+    """Compute the share of each map that lies in its box, and say which maps are flat.
+
+    Maps are scaled up to the image and to a sum of 1.
 
     Args:
         maps: (B, h, w) float32.
@@ -112,7 +114,7 @@ def seen_share(maps: torch.Tensor, boxes: Boxes, *, height: int, width: int) -> 
 
 
 def paste_scaled(images: torch.Tensor, partner: torch.Tensor, here: Boxes, there: Boxes) -> torch.Tensor:
-    """The partner's pixels of its box, bilinearly scaled so that its corners fall on those of the box here."""
+    """Scale the pixels of the partner's box bilinearly, so that its corners fall on those of the box here."""
     height, width = images.shape[-2:]
     from_row = _source(here.top, here.bottom, there.top, there.bottom, side=height)
     from_column = _source(here.left, here.right, there.left, there.right, side=width)
@@ -125,7 +127,7 @@ def paste_scaled(images: torch.Tensor, partner: torch.Tensor, here: Boxes, there
 def _source(
     low: torch.Tensor, high: torch.Tensor, low_there: torch.Tensor, high_there: torch.Tensor, *, side: int
 ) -> torch.Tensor:
-    """Where each pixel of a side comes from, (B, side) in [-1, 1] from the first pixel of the image to its last."""
+    """Compute where each pixel of a side comes from, (B, side) in [-1, 1] from the image's first pixel to its last."""
     steps, steps_there = (high - low - 1).clamp(min=1), (high_there - low_there - 1).clamp(min=0)
     place = torch.arange(side, device=low.device) - low[:, None]
     source = low_there[:, None] + place * steps_there[:, None] / steps[:, None]
@@ -133,7 +135,7 @@ def _source(
 
 
 def attentive_cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """The six cells of a 7 x 7 grid of another image that its class is seen in most, pasted at their place.
+    """Paste the six cells of a 7 x 7 grid in which another image's class is seen most, at their own place.
 
     The paper takes the map of a second, pretrained network; here it is the model in training. Where 7 does not divide
     a side, cells differ by a pixel; the label counts the pixels that are pasted.
@@ -152,7 +154,7 @@ def attentive_cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def most_attended(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Which cells are highest once a map is scaled to 7 x 7, (B, 7, 7) bool, six of each; of equal ones drawn ones.
+    """Choose the six highest cells of each map, scaled to 7 x 7, as (B, 7, 7) bool; of equal cells draw.
 
     Args:
         maps: (B, h, w) float32.

@@ -28,7 +28,7 @@ class Batch:
         return len(self.labels)
 
     def with_images(self, images: torch.Tensor) -> "Batch":
-        """The same labels under other images."""
+        """Copy the batch with other images under the same labels."""
         return dataclasses.replace(self, images=images)
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
@@ -100,7 +100,7 @@ class Augmentation:
 def of_images(
     change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], *, columns: int, what: str, source: str
 ) -> Augmentation:
-    """A row that changes each image on its own, and no label.
+    """Make a row that changes each image on its own, and no label.
 
     Args:
         change: images (B, 3, H, W) float in [0, 1] and draws (B, columns) to new images.
@@ -121,7 +121,7 @@ def per_image(
     passes: int = 0,
     saliency_methods: tuple[str, ...] = (),
 ) -> Augmentation:
-    """A row that mixes each image with others of its batch; a lone image stays as it is."""
+    """Make a row that mixes each image with others of its batch; a lone image stays as it is."""
 
     def apply(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
         return mix(batch, draws, task) if len(batch) > 1 else batch
@@ -130,12 +130,12 @@ def per_image(
 
 
 def mixed_labels(labels: torch.Tensor, partner: torch.Tensor, part: torch.Tensor, *, classes: int) -> torch.Tensor:
-    """How much of each class is in each image, (B, C) float32: ``part`` (B,) of its own, the rest of its partner's."""
+    """Mix labels to (B, C) float32: ``part`` (B,) of each image's own class, the rest of its partner's."""
     own = F.one_hot(labels, classes).to(torch.float32)
     return own * part[:, None] + own[partner] * (1 - part[:, None])
 
 
 def with_partner(batch: Batch, images: torch.Tensor, partner: torch.Tensor, part: torch.Tensor, task: Task) -> Batch:
-    """These images, ``part`` (B,) of each its own, the rest its partner's."""
+    """Put these images into the batch, with labels of which ``part`` (B,) is their own, the rest the partner's."""
     mixed = mixed_labels(batch.labels, partner, part, classes=task.classes)
     return dataclasses.replace(batch, images=images, mixed=mixed)

@@ -26,7 +26,7 @@ REMIX_KAPPA, REMIX_TAU = 3, 0.5
 
 
 def blend(images: torch.Tensor, partner: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """``part`` (B,) times each image, and the rest of its partner.
+    """Add ``part`` (B,) of each image and the rest of its partner.
 
     Source: Zhang et al., mixup, ICLR 2018, section 2.
     """
@@ -35,7 +35,7 @@ def blend(images: torch.Tensor, partner: torch.Tensor, part: torch.Tensor) -> to
 
 
 def mixup(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """Each image and its label blended with another's.
+    """Blend each image and its label with another's.
 
     Args:
         draws: (B, 2): partner, part.
@@ -46,7 +46,7 @@ def mixup(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def remix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """As mixup; but of a frequent and a rare class, an image that is mostly the rare one's is of the rare class alone.
+    """Blend as mixup does; an image that is mostly of a class much rarer than the other's is labelled as that alone.
 
     Args:
         draws: (B, 2): partner, part.
@@ -58,7 +58,7 @@ def remix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def rebalanced(part: torch.Tensor, count: torch.Tensor, count_of_partner: torch.Tensor) -> torch.Tensor:
-    """How much of its own label an image keeps, (B,), of which ``part`` is its own.
+    """Compute which part of its own label an image keeps, (B,), of which ``part`` is its own.
 
     Args:
         count, count_of_partner: (B,) int64, training images of the two classes.
@@ -70,7 +70,7 @@ def rebalanced(part: torch.Tensor, count: torch.Tensor, count_of_partner: torch.
 
 
 def samplepairing(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """Four of five images averaged with another one; the label stays that of the first, whole.
+    """Average four of five images with another; the label stays whole, that of the first.
 
     The paper switches pairing off for 2 epochs of 10, before the first epochs and for the last. A row knows no epoch:
     here each image is left alone one time in five instead, from the first epoch to the last.
@@ -85,7 +85,7 @@ def samplepairing(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def smoothmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """Another image shining through a gaussian spot, without an edge.
+    """Let another image shine through a gaussian spot, without an edge.
 
     Args:
         draws: (B, 4): partner, the spot's size, the row and the column of its middle.
@@ -99,19 +99,19 @@ def smoothmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def bell(middle: torch.Tensor, pixels: int, deviation: torch.Tensor) -> torch.Tensor:
-    """A gaussian of height 1 along a side, (B, pixels); its middle (B,) runs from 0 to 1 over the side."""
+    """Compute a gaussian of height 1 along a side, (B, pixels); its middle (B,) runs from 0 to 1 over the side."""
     away = torch.arange(pixels, device=middle.device) + 0.5 - (middle * pixels)[:, None]
     return torch.exp(-0.5 * (away / deviation[:, None]) ** 2)
 
 
 def seen_through(batch: Batch, partner: torch.Tensor, mask: torch.Tensor, task: Task) -> Batch:
-    """Each image with its partner seen as far as the mask (B, H, W) in [0, 1] lets it; the label by the mask's mean."""
+    """Show the partner as far as the mask (B, H, W) in [0, 1] lets it through; label by the mask's mean."""
     images = torch.lerp(batch.images, batch.images[partner], mask[:, None])
     return with_partner(batch, images, partner, 1 - mask.mean((1, 2)), task)
 
 
 def cowmask(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """Another image in patches like those of a cow: smoothed noise, above and below a level.
+    """Show another image in patches like those of a cow: where smoothed noise is below a level.
 
     Args:
         draws: (B, 4): partner, smoothness, level, noise.
@@ -126,7 +126,7 @@ def cowmask(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def cow_mask(noise: torch.Tensor, deviation: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """Where smoothed noise is below its quantile, were it normal: (B, H, W) float32 of 0 and 1.
+    """Mark where smoothed noise is below its quantile, were it normal: (B, H, W) float32 of 0 and 1.
 
     Args:
         noise: (B, H, W), normal.

@@ -31,7 +31,7 @@ GRID_PROBABILITY = 0.8
 
 
 def own_mean(images: torch.Tensor) -> torch.Tensor:
-    """The mean colour of each image, (B, 3, 1, 1)."""
+    """Compute the mean colour of each image, (B, 3, 1, 1)."""
     return images.mean((2, 3), keepdim=True)
 
 
@@ -61,7 +61,7 @@ def random_erasing(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def random_colours(draws: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
-    """A uniform value of 0 to 255 in each pixel and channel, as (B, 3, H, W) float32 in [0, 1]."""
+    """Draw a uniform value of 0 to 255 in each pixel and channel, as (B, 3, H, W) float32 in [0, 1]."""
     # a number of 24 random bits is three of eight: a third of the work
     bits = (uniform_field(draws, (height, width)) * 2**24).to(torch.int32)
     return torch.stack((bits >> 16, bits >> 8 & 255, bits & 255), dim=1) / 255
@@ -104,7 +104,7 @@ def hide_and_seek(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def _patch_of(side: int, patch: torch.Tensor) -> torch.Tensor:
-    """The patch in which each pixel of a side lies, (B, side): patches keep their size relative to the image."""
+    """Number the patch in which each pixel of a side lies, (B, side); patches keep their size relative to the image."""
     place = torch.arange(side, device=patch.device) * HIDE_OF_PIXELS
     return place // (side * patch.clamp(min=1)[:, None]) * (patch > 0)[:, None]
 

@@ -36,7 +36,7 @@ def normal_field(draws: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _hashed(draws: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """A hash of each draw's bits and each position, (B, *shape) int64 in [0, 2^32)."""
+    """Hash each draw's bits with each position, to (B, *shape) int64 in [0, 2^32)."""
     keys = _mix(draws.to(torch.float32).contiguous().view(torch.int32).to(torch.int64) & LOW_32)
     positions = torch.arange(1, 1 + int(np.prod(shape)), device=draws.device)
     # the positions are mixed on their own first: one round on each pair then suffices
@@ -44,7 +44,7 @@ def _hashed(draws: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _mix(bits: torch.Tensor) -> torch.Tensor:
-    """A one-to-one mixing of 32 bits, held in int64.
+    """Mix 32 bits one to one, held in int64.
 
     Source: Wellons, hash-prospector, ``[16 21f0aaad 15 d35a2d97 15]``.
     """
@@ -73,7 +73,7 @@ def beta(draws: torch.Tensor, alpha: float) -> torch.Tensor:
 
 @lru_cache(maxsize=32)
 def _quantiles(alpha: float, device: torch.device) -> torch.Tensor:
-    """The quantiles of Beta(alpha, alpha) from 0 to a half, each to the power of alpha, (KNOTS + 1,) float32.
+    """Tabulate quantiles of Beta(alpha, alpha) from 0 to a half, each to the power of alpha, (KNOTS + 1,) float32.
 
     With t = x^alpha its density is (1 - t^(1/alpha))^(alpha - 1), up to a factor: smooth where that of x may have a
     pole. So a sum over strips integrates it, and between knots t is nearly a line.
@@ -95,7 +95,7 @@ def whole(draws: torch.Tensor, count: int | torch.Tensor) -> torch.Tensor:
 
 
 def partner_ring(draws: torch.Tensor) -> torch.Tensor:
-    """For each image of a batch another one, each used once; a lone image is its own partner.
+    """Give each image of a batch another one, each used once; a lone image is its own partner.
 
     Args:
         draws: (B,), which order the ring.
@@ -115,7 +115,7 @@ class Boxes:
     right: torch.Tensor
 
     def inside(self, height: int, width: int) -> torch.Tensor:
-        """Which pixels of an image of this size are in the box, (B, H, W) bool."""
+        """Mark the pixels of an image of this size that are in the box, (B, H, W) bool."""
         rows = torch.arange(height, device=self.top.device)
         columns = torch.arange(width, device=self.top.device)
         high = (rows >= self.top[:, None]) & (rows < self.bottom[:, None])
@@ -123,7 +123,7 @@ class Boxes:
         return high[:, :, None] & wide[:, None, :]
 
     def share(self, height: int, width: int) -> torch.Tensor:
-        """How much of an image of this size each box covers, (B,) float32."""
+        """Compute the part of an image of this size that each box covers, (B,) float32."""
         pixels = (self.bottom - self.top) * (self.right - self.left)
         return pixels.to(torch.float32) / (height * width)
 
@@ -131,7 +131,7 @@ class Boxes:
 def boxes_around(
     row: torch.Tensor, column: torch.Tensor, *, high: torch.Tensor, wide: torch.Tensor, height: int, width: int
 ) -> Boxes:
-    """Boxes of ``high`` by ``wide`` pixels around a middle, cut at the border of the image.
+    """Make boxes of ``high`` by ``wide`` pixels around a middle, cut at the border of the image.
 
     Args:
         row, column, high, wide: (B,) int64. An even side has one pixel more before its middle than behind it.
@@ -146,7 +146,7 @@ def boxes_around(
 
 
 def boxes_of_area(row: torch.Tensor, column: torch.Tensor, area: torch.Tensor, *, height: int, width: int) -> Boxes:
-    """Boxes of the image's own shape and of this part of its area, around a middle, cut at the border.
+    """Make boxes of the image's own shape and of this part of its area, around a middle, cut at the border.
 
     Args:
         row, column: (B,) int64.

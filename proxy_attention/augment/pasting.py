@@ -21,7 +21,7 @@ RICAP_BETA = 0.3
 
 
 def paste_box(images: torch.Tensor, partner: torch.Tensor, boxes: Boxes) -> torch.Tensor:
-    """The partner's pixels within each box, the image's own elsewhere.
+    """Take the partner's pixels within each box, the image's own elsewhere.
 
     Source: Yun et al., CutMix, ICCV 2019, equation 1.
     """
@@ -29,7 +29,7 @@ def paste_box(images: torch.Tensor, partner: torch.Tensor, boxes: Boxes) -> torc
 
 
 def cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """A box of another image in each, at the same place, cut at the border.
+    """Paste a box of another image into each, at the same place, cut at the border.
 
     Args:
         draws: (B, 4): partner, part, the row and the column of the middle.
@@ -49,7 +49,7 @@ def cutmix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def resizemix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """The whole of another image, made small, on each.
+    """Paste the whole of another image, made small, onto each.
 
     Args:
         draws: (B, 4): partner, size, the row and the column.
@@ -66,7 +66,7 @@ def resizemix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def paste_small(images: torch.Tensor, partner: torch.Tensor, boxes: Boxes) -> torch.Tensor:
-    """The whole of each partner, resized bilinearly into the box of its image."""
+    """Resize the whole of each partner bilinearly into the box of its image."""
     height, width = images.shape[-2:]
     rows = (torch.arange(height, device=images.device) - boxes.top[:, None] + 0.5) / (boxes.bottom - boxes.top)[:, None]
     columns = (torch.arange(width, device=images.device) - boxes.left[:, None] + 0.5) / (boxes.right - boxes.left)[
@@ -79,7 +79,7 @@ def paste_small(images: torch.Tensor, partner: torch.Tensor, boxes: Boxes) -> to
 
 
 def ricap(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """Crops of four images around a random point, the first of them of the image itself; four labels by their areas.
+    """Set crops of four images around a random point, the first of them the image's own; label by their areas.
 
     Args:
         draws: (B, 13): three partners, the row and the column of the point, the rows and the columns of the four crops.
@@ -104,7 +104,7 @@ def patched(
     row_draws: torch.Tensor,
     column_draws: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Four crops around a point: above left, above right, below left, below right.
+    """Set four crops around a point: above left, above right, below left, below right.
 
     Args:
         sources: (B, 4) int64, whose crop it is.

@@ -26,7 +26,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
 def rand_augment() -> Transform:
-    """Two operations of fourteen, each at magnitude 9 of 30.
+    """Apply two operations of fourteen, each at magnitude 9 of 30.
 
     Source: Cubuk et al., RandAugment, NeurIPS 2020, section 3.
     """
@@ -35,7 +35,7 @@ def rand_augment() -> Transform:
 
 
 def trivial_augment() -> Transform:
-    """One operation of fourteen, at a drawn magnitude.
+    """Apply one operation of fourteen, at a drawn magnitude.
 
     Source: Müller and Hutter, TrivialAugment, ICCV 2021, algorithm 1; the wide space of its table 1.
     """

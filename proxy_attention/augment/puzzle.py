@@ -34,7 +34,7 @@ class Energy:
     right: torch.Tensor
 
     def neighbours(self, mask: torch.Tensor) -> torch.Tensor:
-        """The sum over its neighbours of weight times their mask, of each block; like the mask (..., B, n, n)."""
+        """Add up weight times mask over the neighbours of each block; shaped like the mask (..., B, n, n)."""
         total = torch.zeros_like(mask)
         total[..., 1:, :] += self.down * mask[..., :-1, :]
         total[..., :-1, :] += self.down * mask[..., 1:, :]
@@ -43,7 +43,7 @@ class Energy:
         return total
 
     def of(self, mask: torch.Tensor) -> torch.Tensor:
-        """The energy of masks (..., B, n, n) of 0, 1/2 and 1, (..., B)."""
+        """Compute the energy (..., B) of masks (..., B, n, n) of 0, 1/2 and 1."""
         chosen = (mask * (LEVELS - 1)).long().unsqueeze(-3)
         alone = self.level.expand(*mask.shape[:-2], LEVELS, *mask.shape[-2:]).gather(-3, chosen)
         down = self.down * (mask[..., 1:, :] - mask[..., :-1, :]) ** 2
@@ -52,7 +52,7 @@ class Energy:
 
 
 def pooled_saliency(saliency: torch.Tensor, blocks: int) -> torch.Tensor:
-    """How much of an image's saliency each block has, (B, n, n), of sum 1; of none at all, 0 in each."""
+    """Sum an image's saliency over each block, (B, n, n), to a total of 1; without any, 0 in each."""
     pooled = F.adaptive_avg_pool2d(saliency[:, None], blocks)[:, 0]
     return pooled / pooled.sum((1, 2), keepdim=True).clamp_min(torch.finfo(pooled.dtype).tiny)
 
@@ -60,7 +60,7 @@ def pooled_saliency(saliency: torch.Tensor, blocks: int) -> torch.Tensor:
 def energy_of(
     images: torch.Tensor, others: torch.Tensor, salient: torch.Tensor, other_salient: torch.Tensor, part: torch.Tensor
 ) -> Energy:
-    """The energy of masks that keep of each image where they are 1, and show the other where they are 0.
+    """Compute the energy of masks that show the image where they are 1 and the other where they are 0.
 
     What is not seen costs its saliency; neighbours cost where their masks differ, and where colours jump between what
     is seen of them; and a mask costs the more, the less its area is that which was drawn.
@@ -102,7 +102,7 @@ def energy_of(
 
 
 def jumps(images: torch.Tensor, others: torch.Tensor, blocks: int, *, turned: bool) -> list[torch.Tensor]:
-    """How much colour jumps across each edge between a block and the one below, or, turned, to its right.
+    """Compute how much colour jumps across each edge between a block and the one below (turned: to its right).
 
     Returns: four of (B, n - 1, n), turned with the roles of rows and columns exchanged: where both blocks are the
         image's own, the first only, the second only, neither.
@@ -118,7 +118,7 @@ def jumps(images: torch.Tensor, others: torch.Tensor, blocks: int, *, turned: bo
 
 
 def least(energy: Energy) -> torch.Tensor:
-    """A mask of low energy, (B, n, n) of 0, 1/2 and 1.
+    """Find a mask of low energy, (B, n, n) of 0, 1/2 and 1.
 
     Iterated conditional modes: every second block takes the level that is best beside its neighbours, then the others,
     n times over; from four starts, of which the best is kept. The official code has graph cuts of one image at a time.
@@ -144,7 +144,7 @@ def least(energy: Energy) -> torch.Tensor:
 
 
 def origins(salient: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-    """From where each block of an image comes, so that salient blocks come to be seen, and not from far.
+    """Choose where each block of an image comes from, so that salient blocks are seen and move little.
 
     Each block bids for its best place; of those that bid for the same, the best gets it, and the others pay more for
     it from then on; n times over. A place that nobody got in the last round keeps its own block, where the official
@@ -173,7 +173,7 @@ def origins(salient: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
 
 
 def moved(images: torch.Tensor, origin: torch.Tensor, blocks: int) -> torch.Tensor:
-    """Each image with its blocks taken from their origins (B, n * n)."""
+    """Take each image's blocks from their origins (B, n * n)."""
     height, width = images.shape[-2:]
     (row, from_row), (column, from_column) = (_blocks_of(pixels, blocks, images.device) for pixels in (height, width))
     source = origin[:, row[:, None] * blocks + column]
@@ -186,13 +186,13 @@ def moved(images: torch.Tensor, origin: torch.Tensor, blocks: int) -> torch.Tens
 
 
 def enlarged(mask: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """A mask (B, n, n) of blocks as one of pixels, (B, H, W)."""
+    """Enlarge a mask (B, n, n) of blocks to one of pixels, (B, H, W)."""
     blocks = mask.shape[1]
     row, column = (_blocks_of(pixels, blocks, mask.device)[0] for pixels in (height, width))
     return mask[:, row[:, None], column]
 
 
 def _blocks_of(pixels: int, blocks: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The block of each pixel of a side, (pixels,), and the first pixel of each block, (n,)."""
+    """Number the block of each pixel of a side, (pixels,), and the first pixel of each block, (n,)."""
     place = torch.arange(pixels, device=device)
     return place * blocks // pixels, -(-torch.arange(blocks, device=device) * pixels // blocks)

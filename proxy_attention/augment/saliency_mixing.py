@@ -21,7 +21,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def saliencymix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """As cutmix, with the box around the most salient pixel of the image that it comes from.
+    """Paste a box as cutmix does, around the most salient pixel of the image that it comes from.
 
     Args:
         draws: (B, 2): partner, part.
@@ -36,7 +36,9 @@ def saliencymix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
 
 
 def fine_grained(images: torch.Tensor) -> torch.Tensor:
-    """How much each pixel differs from the mean of its surround, brighter and darker apart, (B, H, W) in [0, 2].
+    """Measure how much each pixel differs from the mean of its surround, (B, H, W) in [0, 2].
+
+    Brighter and darker pixels are scaled apart.
 
     OpenCV's StaticSaliencyFineGrained, which SaliencyMix uses, in floats where that rounds to bytes at each step.
 
@@ -61,19 +63,19 @@ def fine_grained(images: torch.Tensor) -> torch.Tensor:
 
 
 def _near(pixels: int, reach: int, like: torch.Tensor) -> torch.Tensor:
-    """Which pixels of a side are in the surround of which, (pixels, pixels) of 0 and 1."""
+    """Mark which pixels of a side surround which, (pixels, pixels) of 0 and 1."""
     place = torch.arange(pixels, device=like.device)
     away = place - place[:, None]
     return ((away > -reach) & (away <= reach)).to(like.dtype)
 
 
 def _scaled(maps: torch.Tensor) -> torch.Tensor:
-    """Maps (B, H, W) divided by the highest value of each; one of zeros stays so."""
+    """Divide maps (B, H, W) by the highest value of each; one of zeros stays so."""
     return maps / maps.amax((1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
 def puzzlemix(batch: Batch, draws: torch.Tensor, task: Task) -> Batch:
-    """Two images laid over one another in blocks that move, so that of both the salient parts are seen.
+    """Lay two images over one another in blocks that move, so that the salient parts of both are seen.
 
     Where this is not the official code: the part is drawn for each image and the grid for each quarter of the batch
     (theirs: one of both for a batch); the mask is found by iterated conditional modes, not by graph cuts; moved blocks

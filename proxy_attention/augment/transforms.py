@@ -34,7 +34,7 @@ def flip_rotate(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def _centres(pixels: int, like: torch.Tensor) -> torch.Tensor:
-    """The middles of so many pixels on a side that reaches from -1 to 1."""
+    """Compute the middles of so many pixels on a side that reaches from -1 to 1."""
     return (torch.arange(pixels, dtype=like.dtype, device=like.device) * 2 + 1) / pixels - 1
 
 

@@ -95,7 +95,7 @@ class _Candidate:
 
     @property
     def has_large_last_map(self) -> bool:
-        """Whether the network's very last map is of that size, too, and not an earlier one alone."""
+        """Whether the network's very last map is of that size too, not only an earlier one."""
         return min(self.layer.last) >= MIN_GRID
 
 

@@ -152,7 +152,7 @@ def _hooked(module: nn.Module, hooks: dict[str, Hook]) -> Iterator[None]:
 def _watch(
     module: nn.Module, pixels: torch.Tensor
 ) -> tuple[list[_Output], list[tuple[int, ...]], tuple[int, int] | None]:
-    """One pass without a graph.
+    """Run one pass without a graph, and note the maps that modules give.
 
     Returns: every map that a module gives, in order; the shapes of what is none; and the grid of the features that go
         to the head, of whatever size.

@@ -64,7 +64,7 @@ MASKS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 
 def partners(count: int, priorities: torch.Tensor) -> torch.Tensor:
-    """For each of ``count`` images another one, each used once; a lone image is its own partner.
+    """Give each of ``count`` images another one, each used once; a lone image is its own partner.
 
     Args:
         priorities: (count,) draws that order the ring.
@@ -76,7 +76,7 @@ def partners(count: int, priorities: torch.Tensor) -> torch.Tensor:
 
 
 def changed_pixels(maps: torch.Tensor, *, threshold: float, max_area: float) -> torch.Tensor:
-    """Which pixels a proxy changes: those at or above the threshold, the highest first, at most a part of the image.
+    """Mark the pixels that a proxy changes: at or above the threshold, the highest first, at most a part of the image.
 
     Args:
         maps: (N, H, W).

@@ -21,7 +21,7 @@ class Statistics:
 
     @classmethod
     def per_image(cls, images: torch.Tensor) -> "Statistics":
-        """Of each image on its own."""
+        """Compute the statistics of each image on its own."""
         dims = (2, 3)
         return cls(
             mean=images.mean(dims, keepdim=True),
@@ -32,7 +32,7 @@ class Statistics:
 
     @classmethod
     def over(cls, parts: list["Statistics"], counts: list[int]) -> "Statistics":
-        """Of all images together, from the statistics of each: sizes are equal, so moments average exactly."""
+        """Join the statistics of images of equal size to those of all together: then moments average exactly."""
         total = sum(counts)
         mean = torch.stack([part.mean.sum(0, keepdim=True) for part in parts]).sum(0) / total
         square = torch.stack([(part.std**2 + part.mean**2).sum(0, keepdim=True) for part in parts]).sum(0) / total
@@ -118,13 +118,13 @@ class Ingredients:
     noise: torch.Tensor | None
 
     def needed(self) -> Statistics:
-        """The statistics; ValueError if the caller gave none."""
+        """Return the statistics; ValueError if the caller gave none."""
         if self.stats is None:
             raise ValueError("this replacement needs statistics; got none")
         return self.stats
 
     def blend(self, value: torch.Tensor | float) -> torch.Tensor:
-        """The pixel with the value laid over it at the weight."""
+        """Lay the value over the pixel at the weight."""
         return (1 - self.weight) * self.images + self.weight * value
 
 

@@ -70,7 +70,7 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
 
 
 def explains_while_scoring(config: TrialConfig) -> bool:
-    """Whether the scoring pass gives the maps, too: the method needs no other pass, and explains this very model."""
+    """Whether the scoring pass gives the maps too: the method needs no other pass and explains this very model."""
     return METHODS[config.saliency].one_pass and config.mask != UNTRAINED
 
 

@@ -10,7 +10,7 @@ from proxy_attention.saliency.interface import ExplainedModel, Method, SaliencyI
 
 
 def attention_rollout(inputs: SaliencyInput) -> torch.Tensor:
-    """How much of each patch reaches the token that is classified: the product of the blocks' attention.
+    """Multiply the blocks' attention: how much of each patch reaches the token that is classified.
 
     Attention is averaged over heads, and half of each token stays where it is. It knows no class.
 
@@ -27,7 +27,7 @@ def attention_rollout(inputs: SaliencyInput) -> torch.Tensor:
 
 
 def gradient_rollout(inputs: SaliencyInput) -> torch.Tensor:
-    """The same with each head's attention weighted by what it does to the score; negative parts are left out.
+    """Roll attention out with each head weighted by its gradient of the score, without negative parts.
 
     Returns: (N, h, w) >= 0.
     Source: Chefer et al., Generic Attention-model Explainability, ICCV 2021, equations 5 and 6.
@@ -52,7 +52,12 @@ def _identity(attention: torch.Tensor) -> torch.Tensor:
 
 
 def _on_grid(rolled: torch.Tensor, model: ExplainedModel) -> torch.Tensor:
-    """What reaches the classified tokens (N, T, T), or all patches where their mean is classified, from each patch."""
+    """Read off what reaches the classified tokens from each patch; where the patches' mean is classified, all of them.
+
+    Args:
+        rolled: (N, T, T).
+    Returns: (N, h, w).
+    """
     height, width = model.grid
     prefix = rolled.shape[1] - height * width
     if prefix and getattr(model.module, "global_pool", "token") == "token":
@@ -92,7 +97,10 @@ def _attention_layers(model: ExplainedModel) -> list[Any]:
 
 
 def _lacks_attention(model: ExplainedModel) -> str | None:
-    """Whether every block attends from all patches to all patches: seen by trying, on one black image."""
+    """Say why attention cannot be rolled out, tried on one black image; None if it can.
+
+    Every block must attend from all patches to all patches.
+    """
     if not _attention_layers(model):
         return "no attention"
     height, width = model.grid

@@ -60,7 +60,7 @@ def _gradient_shap(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _occlusion(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """What the score loses where a black window covers a pixel, averaged over the windows that do.
+    """Measure what the score loses where a black window covers a pixel, averaged over the windows that do.
 
     Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2.
     """
@@ -79,7 +79,7 @@ def _occlusion(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _window(image_size: int) -> tuple[int, int]:
-    """A window's side and stride: a pixel lies under two of them in each direction."""
+    """Choose a window's side and stride: a pixel lies under two of them in each direction."""
     side = max(image_size // WINDOW, 1)
     return side, max(side // 2, 1)
 
@@ -119,7 +119,7 @@ def _kernel_shap(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _by_squares(attribute: Callable[..., torch.Tensor], part: SaliencyInput) -> torch.Tensor:
-    """The weight of each pixel's square, (1, 1, H, W), from a regression on ``DRAWS`` samples."""
+    """Estimate the weight of each pixel's square, (1, 1, H, W), by a regression on ``DRAWS`` samples."""
     height, width = part.images.shape[2:]
     row, column = (torch.arange(length) * SQUARES // length for length in (height, width))
     square = row[:, None] * SQUARES + column
@@ -193,7 +193,7 @@ def _row(gradient: Gradient) -> Method:
 
 
 def _noisy_row(name: str, noise: str) -> Method:
-    """A row of the noise tunnel: raw attributions are averaged; of squares and variances, all >= 0, channels add."""
+    """Make a row under noise: raw attributions are averaged; of squares and variances, all >= 0, channels add."""
     gradient, (source, what, shown) = GRADIENTS[name], NOISES[noise]
 
     def maps(inputs: SaliencyInput) -> torch.Tensor:

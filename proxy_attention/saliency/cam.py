@@ -11,7 +11,7 @@ from proxy_attention.saliency.interface import Method
 
 
 def gradcam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """``mean(g_k)``.
+    """Weigh each channel by ``mean(g_k)``.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017, equations 1 and 2.
     """
@@ -19,7 +19,7 @@ def gradcam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
 
 
 def gradcam_plus_plus(features: torch.Tensor, gradients: torch.Tensor, *, epsilon: float = 0.0) -> torch.Tensor:
-    """``sum(alpha relu(g_k))`` with ``alpha = g^2 / (2 g^2 + sum(A_k) g^3)``, in float64.
+    """Weigh each channel by ``sum(alpha relu(g_k))`` with ``alpha = g^2 / (2 g^2 + sum(A_k) g^3)``, in float64.
 
     alpha is 0 where the gradient is, and where its denominator is. The denominator may cancel, and cubes of small
     gradients vanish in float32.
@@ -37,7 +37,7 @@ def gradcam_plus_plus(features: torch.Tensor, gradients: torch.Tensor, *, epsilo
 
 
 def hirescam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """``g_k`` at each position.
+    """Weigh each channel by ``g_k`` at each position.
 
     Source: Draelos and Carin, Use HiResCAM instead of Grad-CAM, 2020, equation 3.
     """
@@ -45,7 +45,7 @@ def hirescam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
 
 
 def xgradcam(features: torch.Tensor, gradients: torch.Tensor, *, epsilon: float = 0.0) -> torch.Tensor:
-    """``sum(g_k A_k) / sum(A_k)``; 0 for a channel whose sum is.
+    """Weigh each channel by ``sum(g_k A_k) / sum(A_k)``; by 0 where that sum is 0.
 
     Args:
         epsilon: added to the denominator; grad-cam 1.5.7 adds 1e-7, the paper nothing.
@@ -58,7 +58,7 @@ def xgradcam(features: torch.Tensor, gradients: torch.Tensor, *, epsilon: float 
 
 
 def layercam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """``relu(g_k)`` at each position.
+    """Weigh each channel by ``relu(g_k)`` at each position.
 
     Source: Jiang et al., LayerCAM, IEEE TIP 2021, equation 5.
     """
@@ -66,7 +66,7 @@ def layercam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
 
 
 def eigencam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """1: the map is the first principal component of the features themselves. It knows no class but by its sign.
+    """Weigh each channel by 1: the map is the first principal component of the features. Its sign alone knows a class.
 
     Source: Muhammad and Yeasin, Eigen-CAM, IJCNN 2020.
     """
@@ -76,7 +76,7 @@ def eigencam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
 def combined(
     features: torch.Tensor, weights: torch.Tensor, *, towards: torch.Tensor | None = None, eigen: bool = False
 ) -> torch.Tensor:
-    """The map of weighted features: their sum over channels, or their first principal component.
+    """Combine weighted features to a map: their sum over channels, or their first principal component.
 
     Args:
         features: (N, K, h, w).
@@ -123,7 +123,7 @@ def first_component(weighted: torch.Tensor, *, towards: torch.Tensor) -> torch.T
 
 
 def _divided(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
-    """The quotient; 0 where the denominator is."""
+    """Divide; 0 where the denominator is."""
     usable = denominator != 0
     return torch.where(usable, numerator / torch.where(usable, denominator, 1.0), 0.0)
 

@@ -39,7 +39,7 @@ def deletion_auc(
     blank: torch.Tensor,
     steps: int = STEPS,
 ) -> torch.Tensor:
-    """Area under the confidence while pixels are blanked, the highest of the map first: low where they mattered.
+    """Compute the area under the confidence while pixels are blanked, the highest of the map first; low is good.
 
     Args:
         images: (N, 3, H, W) float in [0, 1].
@@ -64,7 +64,7 @@ def insertion_auc(
     blurred: torch.Tensor,
     steps: int = STEPS,
 ) -> torch.Tensor:
-    """Area under the confidence while pixels replace a blurred image's, the highest of the map first: high is good.
+    """Compute the area under the confidence while pixels replace a blurred image's, the highest first; high is good.
 
     Args:
         images, maps, whole, steps: as ``deletion_auc``.
@@ -78,7 +78,7 @@ def insertion_auc(
 
 
 def drop(whole: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-    """The part of the confidence that is lost where the image is multiplied by its map; its mean is the average drop.
+    """Compute the part of the confidence that is lost in the image times its map; its mean is the average drop.
 
     Args:
         whole, masked: (N,) confidence in the image, and in the image times its map in [0, 1].
@@ -100,7 +100,7 @@ def increase(whole: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
 
 
 def sparseness(maps: torch.Tensor) -> torch.Tensor:
-    """The Gini index of a map: 0 where all pixels are equal, near 1 where few hold everything.
+    """Compute the Gini index of a map: 0 where all pixels are equal, near 1 where few hold everything.
 
     Args:
         maps: (N, H, W) >= 0.
@@ -116,7 +116,7 @@ def sparseness(maps: torch.Tensor) -> torch.Tensor:
 
 
 def points_inside(maps: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
-    """The pointing game: whether a map's highest pixel lies on the object; a map with no range points nowhere.
+    """Whether a map's highest pixel lies on the object (the pointing game); a map with no range points nowhere.
 
     Args:
         maps: (N, H, W), of the object's class.
@@ -130,7 +130,7 @@ def points_inside(maps: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
 
 
 def _counts(maps: torch.Tensor, steps: int) -> list[int]:
-    """How many pixels are changed at each point of a curve, from none to all."""
+    """List how many pixels are changed at each point of a curve, from none to all."""
     pixels = maps.shape[1] * maps.shape[2]
     return [round(step * pixels / steps) for step in range(steps + 1)]
 
@@ -138,7 +138,7 @@ def _counts(maps: torch.Tensor, steps: int) -> list[int]:
 def _mixed(
     confidence: Confidence, order: torch.Tensor, count: int, *, first: torch.Tensor, rest: torch.Tensor
 ) -> torch.Tensor:
-    """Confidence in images whose ``count`` first pixels are of the one and the rest of the other."""
+    """Compute the confidence in images whose ``count`` first pixels are of the one and the rest of the other."""
     return confidence(torch.where((order < count)[:, None], first, rest))
 
 

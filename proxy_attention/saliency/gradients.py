@@ -20,7 +20,10 @@ STEPS = 32
 
 
 def _gradient(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """Source: Simonyan et al., Deep Inside Convolutional Networks, 2013, equation 4, before the absolute value."""
+    """Differentiate the score by the pixels.
+
+    Source: Simonyan et al., Deep Inside Convolutional Networks, 2013, equation 4, before the absolute value.
+    """
     from captum.attr import Saliency
 
     found: torch.Tensor = Saliency(forward).attribute(
@@ -30,7 +33,10 @@ def _gradient(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _input_x_gradient(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """Source: Shrikumar et al., Not Just a Black Box, 2016."""
+    """Multiply the gradient by the pixels.
+
+    Source: Shrikumar et al., Not Just a Black Box, 2016.
+    """
     from captum.attr import InputXGradient
 
     found: torch.Tensor = InputXGradient(forward).attribute(part.images, additional_forward_args=(part.coefficients,))
@@ -38,7 +44,7 @@ def _input_x_gradient(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor
 
 
 def _integrated_gradients(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """From the black image, at Gauss-Legendre points.
+    """Average the gradient on the way from the black image, at Gauss-Legendre points, and multiply by the pixels.
 
     As many points at once for one image as for several: in which portions they are added up is no matter of the batch.
 
@@ -63,7 +69,10 @@ def _integrated_gradients(forward: ScoreModule, part: SaliencyInput) -> torch.Te
 
 
 def _deconvnet(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014."""
+    """Differentiate with each ReLU passing back the positive part, whatever it saw.
+
+    Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014.
+    """
     from captum.attr import Deconvolution
 
     found: torch.Tensor = Deconvolution(forward).attribute(part.images, additional_forward_args=(part.coefficients,))
@@ -71,7 +80,10 @@ def _deconvnet(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _guided_backprop(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """Source: Springenberg et al., Striving for Simplicity, ICLR workshops 2015."""
+    """Differentiate with each ReLU passing back the positive part where it was active.
+
+    Source: Springenberg et al., Striving for Simplicity, ICLR workshops 2015.
+    """
     from captum.attr import GuidedBackprop
 
     found: torch.Tensor = GuidedBackprop(forward).attribute(part.images, additional_forward_args=(part.coefficients,))
@@ -79,7 +91,7 @@ def _guided_backprop(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _guided_gradcam(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """Guided backpropagation times GradCAM's positive part, bilinearly upsampled.
+    """Multiply guided backpropagation by GradCAM's positive part, bilinearly upsampled.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017, section 3.
     """
@@ -92,7 +104,7 @@ def _guided_gradcam(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _deeplift(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """The rescale rule, against the black image.
+    """Share out the difference to the black image by the rescale rule.
 
     Source: Shrikumar et al., Learning Important Features Through Propagating Activation Differences, ICML 2017.
     """
@@ -107,7 +119,7 @@ def _deeplift(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _layer_conductance(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
-    """The last feature map's part in the change of the score from the black image, as (N, K, h, w).
+    """Attribute the change of the score from the black image to the last feature map, as (N, K, h, w).
 
     On a path with its ends, so that a map that all of the score passes loses none of it.
 
@@ -133,12 +145,12 @@ def _layer_conductance(forward: ScoreModule, part: SaliencyInput) -> torch.Tenso
 
 
 def _points_in_flight(image_size: int) -> int:
-    """Points of the path that are computed at once: all, or as many as memory may hold, but two for a difference."""
+    """Choose how many points of the path are computed at once: all, or as many as memory holds, two at least."""
     return min(max(CHUNK_PIXELS // image_size**2, 2), STEPS + 1)
 
 
 def _passes_of_conductance(model: ExplainedModel, image_size: int) -> int:
-    """Every point once, and again where a new chunk of them begins; the backward pass ends at the feature map."""
+    """Count every point once, and again where a chunk begins; the backward pass ends at the feature map."""
     return STEPS + -(-STEPS // (_points_in_flight(image_size) - 1))
 
 
@@ -153,7 +165,7 @@ def _summed(found: torch.Tensor) -> torch.Tensor:
 
 
 def _strongest(found: torch.Tensor) -> torch.Tensor:
-    """The largest absolute value over channels, (N, K, h, w) to (N, h, w)."""
+    """Take the largest absolute value over channels, (N, K, h, w) to (N, h, w)."""
     return found.abs().amax(dim=1)
 
 
@@ -186,7 +198,7 @@ def _feature_map(model: ExplainedModel, image_size: int) -> int:
 
 
 def _lacks_differences(model: ExplainedModel) -> str | None:
-    """Whether DeepLIFT has a rule for every layer. A sigmoid or tanh is not admitted: they are gates here."""
+    """Say which layer DeepLIFT has no rule for; None if none. Sigmoid and tanh are gates here, and not admitted."""
     return lacks_rules(model, (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.MaxPool2d))
 
 

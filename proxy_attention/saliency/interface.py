@@ -35,23 +35,23 @@ class ExplainedModel(Protocol):
     """The head, where logits are linear in the mean of the feature map over its positions."""
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, C) of images (N, 3, H, W) float in [0, 1]; differentiable down to the images."""
+        """Compute logits (N, C) of images (N, 3, H, W) float in [0, 1]; differentiable down to the images."""
 
     def forward_with_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last feature map and logits, without a graph."""
+        """Compute the last feature map and logits, without a graph."""
 
     def forward_from_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last feature map as a leaf, and logits that depend on it."""
+        """Compute the last feature map as a leaf, and logits that depend on it."""
 
     def as_map(self, features: torch.Tensor) -> torch.Tensor:
-        """Features or gradients as (N, K, h, w)."""
+        """Bring features or gradients to (N, K, h, w)."""
 
     def with_zeroed(self, features: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
-        """The feature layer's output with one channel (N,) of each image set to zero at every position of the map."""
+        """Copy the feature layer's output with one channel (N,) of each image set to zero all over the map."""
 
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, in float32 if it is of half precision."""
+    """Return the tensor, in float32 if it is of half precision."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
@@ -73,7 +73,7 @@ class SaliencyInput:
     seeds: Sequence[int]
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """The explained score (N,) of logits (N, C)."""
+        """Compute the explained score (N,) of logits (N, C)."""
         return (self.coefficients * logits).sum(dim=1)
 
 
@@ -114,7 +114,7 @@ class Method:
 
     @property
     def one_pass(self) -> bool:
-        """Whether the pass that classifies gives the map, too."""
+        """Whether the pass that classifies gives the map too."""
         return self.weights is not None
 
     @property

@@ -14,7 +14,7 @@ RISE_CELLS, RISE_KEPT = 7, 0.5
 
 
 def ablationcam(inputs: SaliencyInput) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each channel weighs what the score loses without it: ``(y - y_k) / y``.
+    """Weigh each channel by what the score loses without it: ``(y - y_k) / y``.
 
     Under a linear head on pooled features the loss is the channel's own part of the score, and no further pass is
     needed. Under any other the channel is set to zero in a pass of its own. A score of 0 has no such part: zeros.
@@ -37,7 +37,7 @@ def ablationcam(inputs: SaliencyInput) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _without_each_channel(inputs: SaliencyInput) -> Iterator[torch.Tensor]:
-    """Scores (N, k) of a chunk of channels, each with one of them set to zero at every position."""
+    """Yield scores (N, k) of a chunk of channels, each with one of them set to zero at every position."""
     model, count = inputs.model, len(inputs.images)
     layer = model.module.get_submodule(model.feature_layer)
     for chunk in _chunks(inputs):
@@ -55,7 +55,7 @@ def _without_each_channel(inputs: SaliencyInput) -> Iterator[torch.Tensor]:
 
 
 def scorecam(inputs: SaliencyInput) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each channel weighs how sure the model is of the image seen through it alone: softmax over the channels.
+    """Weigh each channel by the score of the image seen through it alone: softmax over the channels.
 
     The channel, upsampled and scaled to [0, 1], is multiplied onto the pixels. A channel without a range shows nothing.
 
@@ -81,7 +81,7 @@ def scorecam(inputs: SaliencyInput) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def rise(inputs: SaliencyInput) -> torch.Tensor:
-    """How sure the model is, on average, of the image seen through random masks that leave a pixel in.
+    """Average random masks, each weighted by how sure the model is of the image seen through it.
 
     Masks are coarse grids of ones and zeros, upsampled and shifted by part of a cell; each image has its own, drawn
     from its seed.
@@ -94,7 +94,7 @@ def rise(inputs: SaliencyInput) -> torch.Tensor:
 
 
 def _rise(inputs: SaliencyInput, number: int) -> torch.Tensor:
-    """The map (H, W) of one image."""
+    """Compute the map (H, W) of one image."""
     image = inputs.images[number]
     found = torch.zeros_like(image[0])
     with torch.no_grad():
@@ -106,7 +106,7 @@ def _rise(inputs: SaliencyInput, number: int) -> torch.Tensor:
 
 
 def random_masks(generator: torch.Generator, size: int) -> Iterator[torch.Tensor]:
-    """``RISE_MASKS`` masks (m, size, size) in [0, 1] on the CPU, as many at a time as may be in flight."""
+    """Draw ``RISE_MASKS`` masks (m, size, size) in [0, 1] on the CPU, as many at a time as may be in flight."""
     cell = -(-size // RISE_CELLS)
     kept = (torch.rand(RISE_MASKS, 1, RISE_CELLS, RISE_CELLS, generator=generator) < RISE_KEPT).float()
     corners = torch.randint(cell, (2, RISE_MASKS, 1), generator=generator)
@@ -118,13 +118,13 @@ def random_masks(generator: torch.Generator, size: int) -> Iterator[torch.Tensor
 
 
 def _scores(inputs: SaliencyInput, logits: torch.Tensor, chunk: int) -> torch.Tensor:
-    """Scores (N, k) of logits (k * N, C), channel by channel."""
+    """Compute scores (N, k) of logits (k * N, C), channel by channel."""
     by_channel = logits.view(chunk, *inputs.coefficients.shape)
     return (inputs.coefficients * by_channel).sum(dim=2).transpose(0, 1)
 
 
 def _chunks(inputs: SaliencyInput) -> tuple[torch.Tensor, ...]:
-    """The channels, so many at a time as a batch may hold."""
+    """Split the channels into as many at a time as a batch may hold."""
     pixels = inputs.images[:, 0].numel()
     channels = torch.arange(inputs.model.channels, device=inputs.images.device)
     chunks: tuple[torch.Tensor, ...] = channels.split(max(CHUNK_PIXELS // max(pixels, 1), 1))

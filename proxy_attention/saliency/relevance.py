@@ -22,7 +22,10 @@ GAMMA = 0.25
 
 
 def lacks_relevance(model: ExplainedModel) -> str | None:
-    """Whether relevance can be followed: ReLU, max pools, plain convolutions, normalisations that do nothing else."""
+    """Say what relevance cannot be followed through; None if it can be followed.
+
+    Rules are for ReLU, max pools, plain convolutions, and normalisations that do nothing else.
+    """
     if (lacking := lacks_relu_alone(model) or lacks_rules(model, (nn.ReLU, nn.MaxPool2d))) is not None:
         return lacking
     norms = [module for module in model.module.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -70,7 +73,7 @@ def relevance(forward: ScoreModule, part: SaliencyInput) -> torch.Tensor:
 
 
 def _grown(output: torch.Tensor, inputs: torch.Tensor, convolution: Any, weight: torch.Tensor) -> torch.Tensor:
-    """The same output, with the gradient of one whose agreeing weights have grown."""
+    """Return the same output, with the gradient of one whose agreeing weights have grown."""
     supporting = convolution._conv_forward(inputs, weight.clamp(min=0), None)
     opposing = convolution._conv_forward(inputs, weight.clamp(max=0), None)
     larger = output + GAMMA * torch.where(output > 0, supporting, opposing)
