@@ -105,12 +105,12 @@ def _export(findings: Findings, folder: Path) -> None:
 def _draw_gallery(path: str | None, folder: Path) -> None:
     if path is not None:
         raise ConfigError(f"--gallery must stand without a PATH, which it does not read; got {path!r}")
-    from study.reporting.gallery import draw  # here: tables need no torch
+    from study.reporting.gallery import draw_gallery  # here: tables need no torch
 
     out = console()
     with out.status("the first image") as line:
-        pages = draw(folder, tell=line.update)
-    for name in pages:
+        grids = draw_gallery(folder, report=line.update)
+    for name in grids:
         print(f"wrote {folder / name}")
 
 

@@ -57,7 +57,7 @@ class ArmStatistics:
 
 @dataclass(frozen=True)
 class ExplanationStatistics:
-    """One measure of the explanations of one arm: over its trials, and minus the baseline's over the seeds."""
+    """A measure of the explanations of one arm: over its trials, and minus the baseline's over the seeds."""
 
     measure: str
     arm: str
@@ -150,5 +150,5 @@ def _evaluated_alike(row: Row, other: Row) -> bool:
 
 
 def has_rivals(statistics: Sequence[ArmStatistics]) -> bool:
-    """Whether an arm was trained otherwise than its baseline, so that a table of arms says more than one by arm."""
+    """Whether an arm was trained otherwise than its baseline."""
     return any(arm.rival for arm in statistics if arm.name != BASELINE)

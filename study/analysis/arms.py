@@ -1,4 +1,4 @@
-"""The arms of a study: what was searched, level by level, and what study.toml names; of each its baseline."""
+"""Find the arms of a study (what was searched, level by level, and what study.toml names), each with its baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from study.analysis.pairs import TRAINING, Key, records, values_of
 from study.plan import BASELINE, PROXY
 
 COMPARED = fields_with(Role.RIVAL)
-"""What one may do instead of proxies: change the images, take more of them, start from other weights.
+"""Fields that rival the proxies: augmentation, more data, other weights.
 
-If one search goes through levels of one of these, the levels are compared with each other. Levels of another field,
-such as a model or a learning rate, only have their tables: each further claim takes power from the others."""
+If a search varies one of these, its levels are compared with each other. Levels of another field, such as a model or a
+learning rate, have tables only, because each further claim takes power from the others."""
 
 FEW_LEVELS = 4
 """Most levels of a search that are claimed against each other. Five would make over a dozen claims, and with five seeds
 none of so many can be significant after Holm; the table of arms shows all levels."""
 
 MOST_LEVELS = 8
-"""Most levels that have a row each; a range that was drawn from has more."""
+"""Most levels that have a row each; a searched range has more."""
 
 _IMAGES = fields_with(Role.HELD_OUT)
 """With seed, split seed and fold these fix which images val and test are; ``train_fraction`` only takes a part of

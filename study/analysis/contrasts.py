@@ -136,7 +136,7 @@ def _contrast(arm: Arm, pairs: Sequence[tuple[Row, Row]], names: Mapping[str, st
 
 
 def _proxy_key(row: Row) -> Key:
-    """Schedule and proxy fields; empty for a trial without proxies."""
+    """Return schedule and proxy fields; empty for a trial without proxies."""
     return values_of(row, ("schedule", *PROXY_FIELDS)) if pd.notna(row["threshold"]) else ()
 
 
@@ -151,7 +151,7 @@ def _with_article(name: str) -> str:
 
 
 def _differences(pairs: Sequence[tuple[Row, Row]], columns: Sequence[str] = ACCURACIES) -> pd.DataFrame:
-    """One row a pair: the first minus the second, in the accuracies or in the differences of these columns."""
+    """Make a row a pair: the first minus the second, in the accuracies or in the differences of these columns."""
     rows = [
         {
             "seed": row["seed"],

@@ -9,10 +9,10 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with everything that it takes to believe it.
+    """A mean with its values, spread and confidence interval.
 
     Attributes:
-        values: what was averaged, one a seed or one a trial.
+        values: the values of the mean, one a seed or one a trial.
         sd: sample standard deviation; NaN for fewer than two.
         low, high: 95 % confidence interval of the mean (Student's t); NaN for fewer than two.
     """
@@ -25,14 +25,14 @@ class Estimate:
 
     @property
     def n(self) -> int:
-        """How many were averaged."""
+        """Number of values."""
         return len(self.values)
 
     @property
     def p(self) -> float:
-        """Two-sided p of a mean of zero: the paired t test, where the values are differences.
+        """Two-sided p of a mean of zero; of differences, this is the paired t test.
 
-        NaN for fewer than two values, and for values that do not vary, of which t knows nothing.
+        NaN for fewer than two values, and for values that do not vary.
         """
         if self.n < 2 or self.sd <= 1e-9 * max(map(abs, self.values)):
             return math.nan
@@ -40,7 +40,7 @@ class Estimate:
 
 
 def estimate(values: Iterable[float]) -> Estimate:
-    """Mean, sample standard deviation and 95 % interval."""
+    """Compute mean, sample standard deviation and 95 % interval; NaNs are left out."""
     series = [float(value) for value in values if not math.isnan(value)]
     n = len(series)
     if not n:
@@ -54,7 +54,7 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number; NaN stays NaN and is not counted.
+    """Adjust p-values for their number; NaN stays NaN and is not counted.
 
     Source: Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scand. J. Statist. 6 (1979).
     """

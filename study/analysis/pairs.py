@@ -13,9 +13,11 @@ ACCURACIES = ("val_accuracy", "test_accuracy")
 REPEATS = fields_with(Role.REPEAT)
 """Fields that differ between repeats of one setting."""
 OTHER = [name for name in DEFAULTS if name not in (*PROXY_FIELDS, "schedule")]
+"""Fields that a trial shares with its baseline."""
 TRAINING = [name for name in OTHER if name not in REPEATS]
+"""Fields of the training without proxies, the same in all repeats."""
 SETTING = ["schedule", *PROXY_FIELDS, *TRAINING]
-"""Fields of a trial: all but the proxies' and the schedule; of those, all but the repeats'; what may be searched."""
+"""Fields that may be searched."""
 
 Row = Mapping[str, Any]
 Key = tuple[str, ...]
@@ -60,12 +62,12 @@ def with_baselines(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_key(row: Row) -> Key:
-    """Key that a trial shares with its baseline: every field but the proxies' (the seed too), the split, the epochs."""
+    """Return the key that a trial shares with its baseline: all but the proxy fields, the split, the epochs."""
     return (*values_of(row, OTHER), str(row["split_digest"]), str(row["epochs_done"]))
 
 
 def _audit_key(row: Row) -> Key:
-    """Key that an audit shares with its baseline: as ``pair_key``, without the split."""
+    """Return the key that an audit shares with its baseline: as ``pair_key``, without the split."""
     return (*values_of(row, [name for name in OTHER if name != "split"]), str(row["epochs_done"]))
 
 
@@ -75,5 +77,5 @@ def records(rows: pd.DataFrame) -> list[Row]:
 
 
 def values_of(row: Row, fields: Sequence[str]) -> Key:
-    """The values of these fields as text."""
+    """Return the values of these fields as text."""
     return tuple(str(row[field]) for field in fields)

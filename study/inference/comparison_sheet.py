@@ -15,7 +15,7 @@ from proxy_attention.files import write_atomic
 from study.inference.compare_models import MAP_SIZE, ComparedImage, ModelPair
 from study.inference.predictions import Prediction, percent
 from study.inference.trained_model import TrainedModel
-from study.reporting.image_grid import Cell, Page, Row, drawn, heat
+from study.reporting.image_grid import GridRow, ImageGrid, LabelledImage, draw_grid, heatmap
 
 SHEET = "compare.png"
 """The file of a sheet for which the user names none."""
@@ -65,7 +65,7 @@ def is_sheet(file: Path) -> bool:
 
 def write_sheet(file: Path, pair: ModelPair, images: Sequence[ComparedImage]) -> None:
     """Draw the sheet and write it, whole or not at all."""
-    picture = Image.fromarray(drawn(_page(pair, images)))
+    picture = Image.fromarray(draw_grid(_page(pair, images)))
     mark = PngInfo()
     mark.add_text(KEY, f"without={pair.plain.name} with={pair.proxied.name} saliency={pair.saliency}")
     write_atomic(file, lambda path: picture.save(path, format="PNG", pnginfo=mark))
@@ -74,7 +74,7 @@ def write_sheet(file: Path, pair: ModelPair, images: Sequence[ComparedImage]) ->
 # ---- the page
 
 
-def _page(pair: ModelPair, images: Sequence[ComparedImage]) -> Page:
+def _page(pair: ModelPair, images: Sequence[ComparedImage]) -> ImageGrid:
     """Lay out a row for each image: the image, then what each model makes of it."""
     rows = [_row(image) for image in images]
     columns = 1 if len(rows) <= MOST_ROWS else 2
@@ -88,7 +88,7 @@ def _page(pair: ModelPair, images: Sequence[ComparedImage]) -> Page:
         f"Maps of the predicted class by {pair.saliency}, bright where it speaks for the class."
         + ("  Blue frame and ✓: right.  Orange frame and ✗: wrong." if any_true else "")
     )
-    return Page(title, blocks, MAP_SIZE, MARGIN)
+    return ImageGrid(title, blocks, MAP_SIZE, MARGIN)
 
 
 def _describe_training(model: TrainedModel) -> str:
@@ -100,7 +100,7 @@ def _describe_training(model: TrainedModel) -> str:
     return _drawable(" · ".join(parts))
 
 
-def _row(image: ComparedImage) -> Row:
+def _row(image: ComparedImage) -> GridRow:
     picture = image.pixels.transpose(1, 2, 0)
     true = image.predictions[0].true
     name = _shorten(PurePosixPath(image.name).name, LONGEST_NAME)
@@ -111,19 +111,19 @@ def _row(image: ComparedImage) -> Row:
             ("without proxies", "with proxies"), image.predictions, image.maps, strict=True
         )
     ]
-    return Row("", (Cell(picture, label), *maps))
+    return GridRow("", (LabelledImage(picture, label), *maps))
 
 
-def _map_cell(picture: np.ndarray, prediction: Prediction, saliency_map: np.ndarray, heading: str) -> Cell:
+def _map_cell(picture: np.ndarray, prediction: Prediction, saliency_map: np.ndarray, heading: str) -> LabelledImage:
     """Lay the map over the darkened picture (S, S, 3), framed as right or wrong, with the prediction below it."""
-    pixels = np.maximum(0.4 * picture, heat(saliency_map)).round().astype(np.uint8)
+    pixels = np.maximum(0.4 * picture, heatmap(saliency_map)).round().astype(np.uint8)
     if prediction.correct is not None:
         inside = pixels[FRAME:-FRAME, FRAME:-FRAME].copy()
         pixels[:] = RIGHT if prediction.correct else WRONG
         pixels[FRAME:-FRAME, FRAME:-FRAME] = inside
     flat = "" if saliency_map.any() else " (flat map)"
     predicted, share = _shorten(prediction.predicted, LONGEST_CLASS), percent(prediction.top[0][1])
-    return Cell(pixels, f"{heading}{flat}\n{f'{SIGNS[prediction.correct]} {predicted} {share}'.strip()}")
+    return LabelledImage(pixels, f"{heading}{flat}\n{f'{SIGNS[prediction.correct]} {predicted} {share}'.strip()}")
 
 
 # ---- its words

@@ -46,7 +46,7 @@ def _against(found: Estimate, seeds: int, *, other: str, data: str = "") -> str:
 
 @dataclass(frozen=True)
 class ExplanationTables:
-    """How well the trained models are explained: who judged it in words, and a table a measure under its title."""
+    """Which methods judged the explanations, in words, and a titled table for each measure."""
 
     judges: str
     measures: tuple[tuple[str, TextTable], ...]

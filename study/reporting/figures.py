@@ -1,7 +1,7 @@
-"""Pictures of a study as SVG bytes: frames and claims in, one style, colours that the colour-blind tell apart; no HTML.
+"""Draw frames and claims as SVG, in one style with colours that the colour-blind tell apart; knows no HTML.
 
-The same input gives the same bytes: no date, and ids salted with a constant. Text stays text, and is never read as
-mathematics: names of classes and arms are other people's.
+The same input gives the same bytes: there is no date, and ids are salted with a constant. Text is never read as
+mathematics, because names of classes and arms are other people's.
 """
 
 import io
@@ -52,7 +52,7 @@ STYLE: dict[Any, Any] = {
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as a file of its own, the same bytes for the same figure."""
+    """Encode a figure as SVG."""
     out = io.BytesIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's fonts draw it, ours only measure
@@ -60,14 +60,14 @@ def svg(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def colours(arms: Sequence[str]) -> dict[str, int]:
-    """A place in the palette for every arm: the baseline's and the proxies' are always the same."""
+def palette_places(arms: Sequence[str]) -> dict[str, int]:
+    """Give each arm a place in the palette; that of the baseline and of the proxies is always the same."""
     others = sorted(set(arms) - {BASELINE, PROXY})
     return {arm: number % len(OKABE_ITO) for number, arm in enumerate((BASELINE, PROXY, *others))}
 
 
 def curves(epochs: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
-    """Val accuracy by epoch: of each arm the mean over seeds, and a band of one sample standard deviation.
+    """Draw val accuracy by epoch: of each arm the mean over seeds, in a band of one sample standard deviation.
 
     Args:
         epochs: ``arm``, ``seed``, ``epoch``, ``val_accuracy``, ``proxy_step``.
@@ -75,7 +75,7 @@ def curves(epochs: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(3.4)
-        places = colours(list(labels))
+        places = palette_places(list(labels))
         for arm, label in labels.items():
             mean, spread = over_seeds(epochs[epochs["arm"] == arm])
             x, place = mean.index.to_numpy() + 1, places[arm]
@@ -98,15 +98,15 @@ def curves(epochs: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
 
 
 def over_seeds(epochs: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Mean and sample standard deviation of val accuracy over seeds, by epoch; a seed's settings are averaged first."""
+    """Compute mean and sample standard deviation of val accuracy over seeds, by epoch, from the mean of each seed."""
     by_seed = epochs.groupby(["epoch", "seed"])["val_accuracy"].mean().groupby("epoch")
     return by_seed.mean(), by_seed.std()
 
 
 def val_beside_test(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
-    """Of each arm its accuracy on val and on test: a thin dot a seed, the mean, its 95 % interval from five seeds on.
+    """Draw val and test accuracy of each arm: a thin dot a seed, the mean, and its 95 % interval from five seeds on.
 
-    Where the two part by more than chance, val has been trained on or chosen by: what only test can say.
+    If the two differ by more than chance, val was trained on or chosen by.
 
     Args:
         rows: ``arm``, ``seed``, ``val_accuracy``, ``test_accuracy``, one a complete trial.
@@ -141,7 +141,7 @@ def val_beside_test(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> bytes:
 
 
 def forest(claims: Sequence[Claim], *, title: str = "") -> bytes:
-    """A row a claim: a bar to its mean difference on test, a dot a seed, and the interval from five seeds on."""
+    """Draw a row a claim: a bar to its mean difference on test, a dot a seed, and the interval from five seeds on."""
     with matplotlib.rc_context(STYLE):
         texts = [claim.level or claim.text.replace(" - ", " \N{MINUS SIGN} ") for claim in claims]
         names = [_wrapped(text) for text in texts]
@@ -168,7 +168,7 @@ def forest(claims: Sequence[Claim], *, title: str = "") -> bytes:
 
 
 def importance(values: Mapping[str, float]) -> bytes:
-    """Bars of how much of the variation of val accuracy each searched field explains."""
+    """Draw a bar for each searched field: the share of the variation of val accuracy that it explains."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(0.8 + 0.4 * len(values))
         bars = axes.barh(range(len(values)), list(values.values()), height=0.6, color=OKABE_ITO[1])
@@ -181,7 +181,7 @@ def importance(values: Mapping[str, float]) -> bytes:
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str], *, title: str) -> bytes:
-    """A confusion matrix, each true class as percent of its images.
+    """Draw a confusion matrix, in percent of the images of each true class.
 
     Args:
         counts: (C, C), ``[true, predicted]``.
@@ -208,7 +208,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, title: str) -> byte
 
 
 def reliability(bins: Mapping[str, np.ndarray]) -> bytes:
-    """Accuracy against confidence, an arm a line; the larger a mark, the more images have this confidence.
+    """Draw accuracy against confidence, an arm a line; a larger mark stands for more images.
 
     Args:
         bins: of each arm (B, 3): images, mean confidence, accuracy.
@@ -216,7 +216,7 @@ def reliability(bins: Mapping[str, np.ndarray]) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(4.2)
         axes.plot([0, 1], [0, 1], color="#888888", linestyle=":", label="as sure as right")
-        places = colours(list(bins))
+        places = palette_places(list(bins))
         for arm, rows in bins.items():
             counts, sure, right = rows[rows[:, 0] > 0].T
             place = places[arm]
@@ -239,13 +239,13 @@ def _legend_above(figure: Figure) -> None:
 
 
 def _short(text: str, longest: int = LONGEST_NAME) -> str:
-    """The text as it can stand in a picture: without what XML may not hold, and cut."""
+    """Replace what XML may not hold, and cut a long text."""
     text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _wrapped(text: str) -> str:
-    """A name of up to four lines, for that of a difference of differences; one that fits a line as it is."""
+    """Wrap a name at up to four lines, as a difference of differences needs."""
     text = _short(text, 4 * LONGEST_LINE)
     lines = textwrap.wrap(text, LONGEST_LINE, max_lines=4, placeholder="…", break_on_hyphens=False)
     return text if len(text) <= LONGEST_LINE else "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Pictures of what the settings do: trains small classifiers, asks the proxy step itself, and lays the answers out.
+"""Draw what each setting does on real images: train small classifiers, make proxies, and write grids of images.
 
-Every map and every proxy here is made by ``proxy_step``, as in a trial; nothing of the method is done again.
+Every map and every proxy is made by ``proxy_step``, as in a trial.
 """
 
 import tempfile
@@ -20,45 +20,50 @@ from proxy_attention.proxies.replacement import NEED_STATISTICS, REPLACEMENTS, S
 from proxy_attention.proxies.step import EXAMPLES, Examples
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.registry import METHODS
-from study.reporting.gallery_subject import (
-    Size,
-    Subject,
-    Tell,
-    learn,
+from study.reporting.gallery_models import (
+    GallerySize,
+    Report,
+    TrainedNetwork,
+    config_of,
     photograph_config,
     photograph_crops,
-    step,
-    subject_config,
+    proxies_of,
+    train,
     wrong_images,
 )
-from study.reporting.image_grid import Cell, Page, Row, heat, in_blocks, png
+from study.reporting.image_grid import GridRow, ImageGrid, LabelledImage, heatmap, in_columns, png
 
 THRESHOLDS, WEIGHTS = (0.2, 0.4, 0.6, 0.8), (0.25, 0.5, 0.75, 1.0)
 SMOOTHINGS, AREAS = (0.0, 2.0, 4.0, 8.0, 16.0), (1.0, 0.3, 0.1, 0.03, 0.01)
 TRANSFORMER = "test_vit"
 SMOOTHED = 3.0
-"""Of the maps of every method: those of pixels are single bright points, of which little is seen, and changed."""
+"""Smoothing of the maps of every method: those by pixel gradients are single points, which can hardly be seen."""
 NOISE = "/"
-"""In the name of a method that asks another many times, with noise."""
+"""Sign in the name of a method that averages another over noisy copies of the image."""
 
 
-def draw(folder: Path, *, size: Size | None = None, tell: Tell = lambda text: None) -> dict[str, Page]:
-    """Write every picture of the gallery, and return what is on each, by the name of its file.
+def draw_gallery(
+    folder: Path, *, size: GallerySize | None = None, report: Report = lambda text: None
+) -> dict[str, ImageGrid]:
+    """Write the gallery into a folder, and return its grids by file name.
 
-    On one thread: the same pixels on machines with more cores and with fewer.
+    It runs on one thread, so that machines with other numbers of cores draw the same pixels.
 
-    Raises: ConfigError for a folder that cannot be written to.
+    Args:
+        size: how much is trained and drawn; default: all.
+        report: called with a line of progress.
+    Raises: ConfigError if the folder cannot be written to.
     """
-    _check(folder)
+    _require_writable(folder)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        pages = _pages(size or Size(), tell)
+        grids = _grids(size or GallerySize(), report)
     finally:
         torch.set_num_threads(threads)
-    for name, page in pages.items():
-        _write(folder / name, png(page))
-    return pages
+    for name, grid in grids.items():
+        _write(folder / name, png(grid))
+    return grids
 
 
 def _write(file: Path, content: bytes) -> None:
@@ -68,152 +73,179 @@ def _write(file: Path, content: bytes) -> None:
     write_atomic(file, write)
 
 
-def _pages(size: Size, tell: Tell) -> dict[str, Page]:
-    photographs = learn(photograph_config(size), photograph_crops(size), tell=tell)
+def _grids(size: GallerySize, report: Report) -> dict[str, ImageGrid]:
+    photographs = train(photograph_config(size), photograph_crops(size), report=report)
     images = load(open_source("fashion-mnist-sample"), size.image_size)
-    clothes = learn(subject_config(size, "test_resnet"), images, tell=tell)
-    pages = {
+    convolutional = train(config_of(size, "test_resnet"), images, report=report)
+    grids = {
         "replacements.png": replacements(photographs),
         "thresholds.png": thresholds(photographs),
-        "masks.png": masks(clothes),
+        "masks.png": masks(convolutional),
     }
-    able = [name for name in size.methods if METHODS[name].lacks(clothes.model) is None]
-    through_noise = [name for name in able if NOISE in name]
-    without = [name for name in able if name not in through_noise]
-    pages["methods.png"] = methods(clothes, without, size=size, tell=tell)
-    if through_noise:
+    supported = [name for name in size.methods if METHODS[name].lacks(convolutional.model) is None]
+    noisy = [name for name in supported if NOISE in name]
+    without = [name for name in supported if name not in noisy]
+    grids["methods.png"] = methods(convolutional, without, size=size, report=report)
+    if noisy:
         what = "asked many times, with noise on the image"
-        pages["methods-noise.png"] = methods(clothes, through_noise, size=size, tell=tell, what=what)
-    transformer = learn(subject_config(size, TRANSFORMER), images, tell=tell)
-    others = [name for name in size.methods if name not in able and METHODS[name].lacks(transformer.model) is None]
-    what = f"by GradCAM, and by the methods that {clothes.config.model} lacks something for"
-    pages["methods-vit.png"] = methods(transformer, ["gradcam", *others], size=size, tell=tell, what=what)
-    return pages
+        grids["methods-noise.png"] = methods(convolutional, noisy, size=size, report=report, what=what)
+    transformer = train(config_of(size, TRANSFORMER), images, report=report)
+    others = [name for name in size.methods if name not in supported and METHODS[name].lacks(transformer.model) is None]
+    what = f"by GradCAM, and by the methods that {convolutional.config.model} lacks something for"
+    grids["methods-vit.png"] = methods(transformer, ["gradcam", *others], size=size, report=report, what=what)
+    return grids
 
 
-def _check(folder: Path) -> None:
+def _require_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ConfigError(
-            f"--gallery must name a folder that can be written to; got {str(folder)!r} ({error.strerror})"
+            f"the gallery's folder must be one that can be written to; got {str(folder)!r} ({error.strerror})"
         ) from None
 
 
-# ---- what is looked at
+# ---- the grids
 
 
-# ---- pages
-
-
-def replacements(subject: Subject) -> Page:
-    """Every replacement at every scope that it takes statistics over, on one crop of a photograph."""
-    place, ids = _shown_crop(subject)
+def replacements(network: TrainedNetwork) -> ImageGrid:
+    """Show every replacement on one crop of a photograph, at every scope that it takes statistics over."""
+    place, ids = _shown_crop(network)
     fields = {"threshold": 0.6, "weight": 1.0}
-    seen = step(subject, ids, **fields)
+    examples = proxies_of(network, ids, **fields)
 
-    def cell(name: str, scope: str) -> Cell:
-        return Cell(_picture(step(subject, ids, **fields, replacement=name, scope=scope).proxies[place]), name)
+    def cell(name: str, scope: str) -> LabelledImage:
+        return LabelledImage(
+            _as_array(proxies_of(network, ids, **fields, replacement=name, scope=scope).proxies[place]), name
+        )
 
     plain = [cell(name, "image") for name in REPLACEMENTS if name not in NEED_STATISTICS]
-    rows = [Row("", (Cell(_picture(seen.originals[place]), "original"), Cell(_heat(seen.maps[place]), "map"), *plain))]
+    rows = [
+        GridRow(
+            "",
+            (
+                LabelledImage(_as_array(examples.originals[place]), "original"),
+                LabelledImage(_heatmap(examples.maps[place]), "map"),
+                *plain,
+            ),
+        )
+    ]
     for scope in SCOPES:
         cells = tuple(cell(name, scope) for name in REPLACEMENTS if name in NEED_STATISTICS)
-        rows.append(Row(f"scope =\n{scope}", cells))
+        rows.append(GridRow(f"scope =\n{scope}", cells))
     title = (
         "replacement and scope: what stands where the map reaches the threshold (0.6), at weight 1\n"
-        f"A crop of a photograph. GradCAM of “{subject.classes[int(seen.predicted[place])]}”, by a small network that "
-        "learned to tell crops of two photographs apart."
+        f"A crop of a photograph. GradCAM of “{network.classes[int(examples.predicted[place])]}”, by a small network "
+        "that learned to tell crops of two photographs apart."
     )
-    return Page(title, (tuple(rows),), side=128, margin=62)
+    return ImageGrid(title, (tuple(rows),), side=128, margin=62)
 
 
-def thresholds(subject: Subject) -> Page:
-    """Thresholds by weights, then smoothing and the largest area, on the same crop."""
-    place, ids = _shown_crop(subject)
+def thresholds(network: TrainedNetwork) -> ImageGrid:
+    """Show thresholds by weights, then smoothings and largest areas, on the same crop."""
+    place, ids = _shown_crop(network)
     rows = []
     for threshold in THRESHOLDS:
-        seen = [step(subject, ids, threshold=threshold, weight=weight) for weight in WEIGHTS]
-        cells = [Cell(_chosen(seen[0], place, threshold=threshold), "the pixels that change")]
+        examples = [proxies_of(network, ids, threshold=threshold, weight=weight) for weight in WEIGHTS]
+        cells = [LabelledImage(_changed_pixels(examples[0], place, threshold=threshold), "the pixels that change")]
         cells += [
-            Cell(_picture(one.proxies[place]), f"weight = {weight}") for weight, one in zip(WEIGHTS, seen, strict=True)
+            LabelledImage(_as_array(one.proxies[place]), f"weight = {weight}")
+            for weight, one in zip(WEIGHTS, examples, strict=True)
         ]
-        rows.append(Row(f"threshold\n= {threshold}", tuple(cells)))
-    labelled = [rows[0], *(Row(row.name, tuple(Cell(cell.pixels) for cell in row.cells)) for row in rows[1:])]
+        rows.append(GridRow(f"threshold\n= {threshold}", tuple(cells)))
+    labelled = [
+        rows[0],
+        *(GridRow(row.name, tuple(LabelledImage(cell.pixels) for cell in row.images)) for row in rows[1:]),
+    ]
     smoothed = [
-        Cell(_chosen(step(subject, ids, smoothing=sigma), place, threshold=0.5), f"smoothing = {sigma:g}")
+        LabelledImage(
+            _changed_pixels(proxies_of(network, ids, smoothing=sigma), place, threshold=0.5), f"smoothing = {sigma:g}"
+        )
         for sigma in SMOOTHINGS
     ]
     smallest = [
-        Cell(
-            _chosen(step(subject, ids, max_area=area), place, threshold=0.2, max_area=area),
+        LabelledImage(
+            _changed_pixels(proxies_of(network, ids, max_area=area), place, threshold=0.2, max_area=area),
             f"max_area = {area:g}",
         )
         for area in AREAS
     ]
-    rows = [*labelled, Row("threshold\n= 0.5", tuple(smoothed)), Row("threshold\n= 0.2", tuple(smallest))]
+    rows = [*labelled, GridRow("threshold\n= 0.5", tuple(smoothed)), GridRow("threshold\n= 0.2", tuple(smallest))]
     title = (
         "threshold, weight, smoothing and max_area: which pixels change, and how much\n"
         "replacement = multiply: a pixel becomes (1 - weight × map) × pixel. In colours: the map where pixels change."
     )
-    return Page(title, (tuple(rows),), side=128, margin=76)
+    return ImageGrid(title, (tuple(rows),), side=128, margin=76)
 
 
-def masks(subject: Subject) -> Page:
-    """Every mask, then every class that can be explained: the map, and the proxy that is made by it."""
-    ids = wrong_images(subject, EXAMPLES)
+def masks(network: TrainedNetwork) -> ImageGrid:
+    """Show the map and the proxy of every mask, then of every class that can be explained."""
+    ids = wrong_images(network, EXAMPLES)
     fields = {"threshold": 0.5, "weight": 1.0, "replacement": "halfmax"}
-    rows: list[Row] = []
+    rows: list[GridRow] = []
     for name, table, images in (("mask", MASKS, 2), ("explain", EXPLAIN, 1)):
-        seen = {value: step(subject, ids, **{**fields, name: value}) for value in table}
-        # a map without a range changes nothing, and shows as little
-        drawn = [place for place in range(len(ids)) if all(one.maps[place].any() for one in seen.values())]
+        examples = {value: proxies_of(network, ids, **{**fields, name: value}) for value in table}
+        # a flat map changes nothing
+        drawn = [place for place in range(len(ids)) if all(one.maps[place].any() for one in examples.values())]
         for place in (drawn or [0])[:images]:
-            one = next(iter(seen.values()))
-            original = Cell(_picture(one.originals[place]), _taken_for(subject, one, place))
-            maps = [Cell(_heat(found.maps[place]), f"{name} = {value}") for value, found in seen.items()]
-            proxies = [Cell(_picture(found.proxies[place])) for found in seen.values()]
-            rows += [Row("map", (original, *maps)), Row("proxy", (Cell(_blank(original.pixels)), *proxies))]
+            one = next(iter(examples.values()))
+            original = LabelledImage(_as_array(one.originals[place]), _label(network, one, place))
+            maps = [
+                LabelledImage(_heatmap(found.maps[place]), f"{name} = {value}") for value, found in examples.items()
+            ]
+            proxies = [LabelledImage(_as_array(found.proxies[place])) for found in examples.values()]
+            rows += [
+                GridRow("map", (original, *maps)),
+                GridRow("proxy", (LabelledImage(_blank(original.pixels)), *proxies)),
+            ]
     title = (
         "mask and explain: the controls of the map, and the class whose evidence it shows\n"
         "Training images that a small network got wrong; threshold = 0.5, weight = 1, replacement = halfmax."
     )
-    return Page(title, (tuple(rows),), side=112, margin=50)
+    return ImageGrid(title, (tuple(rows),), side=112, margin=50)
 
 
-def methods(subject: Subject, names: Sequence[str], *, size: Size, tell: Tell, what: str = "by every method") -> Page:
-    """Maps of a few wrong images by every one of these methods."""
-    ids = wrong_images(subject, size.columns)
-    first = step(subject, ids)
-    rows: list[Row] = []
-    header = Row("", tuple(Cell(_picture(first.originals[i]), _taken_for(subject, first, i)) for i in range(len(ids))))
+def methods(
+    network: TrainedNetwork, names: Sequence[str], *, size: GallerySize, report: Report, what: str = "by every method"
+) -> ImageGrid:
+    """Show the maps of a few wrong images by each of these methods."""
+    ids = wrong_images(network, size.columns)
+    first = proxies_of(network, ids)
+    rows: list[GridRow] = []
+    header = GridRow(
+        "", tuple(LabelledImage(_as_array(first.originals[i]), _label(network, first, i)) for i in range(len(ids)))
+    )
     for name in dict.fromkeys(names):
-        tell(f"{subject.config.model} explained by {name}: {len(rows) + 1} of {len(names)}")
-        seen = step(subject, ids, saliency=name, smoothing=SMOOTHED)
-        rows.append(Row(_named(name, subject.model), tuple(Cell(_overlay(seen, i)) for i in range(len(ids)))))
+        report(f"{network.config.model} explained by {name}: {len(rows) + 1} of {len(names)}")
+        examples = proxies_of(network, ids, saliency=name, smoothing=SMOOTHED)
+        rows.append(
+            GridRow(
+                _method_label(name, network.model), tuple(LabelledImage(_overlay(examples, i)) for i in range(len(ids)))
+            )
+        )
     title = (
-        f"saliency: where {subject.config.model} looked, {what}\n"
+        f"saliency: where {network.config.model} looked, {what}\n"
         f"Maps of the class that a wrong training image was taken for; smoothing = {SMOOTHED:g}."
     )
-    return Page(title, in_blocks(header, rows, 3), side=56, margin=128)
+    return ImageGrid(title, in_columns(header, rows, 3), side=56, margin=128)
 
 
-# ---- cells
+# ---- images and labels
 
 
-def _shown_crop(subject: Subject) -> tuple[int, torch.Tensor]:
-    """The place of the crop that is shown in a batch, two of the other photograph before it; and their numbers."""
-    first = len(subject.scores.ids) // 2
+def _shown_crop(network: TrainedNetwork) -> tuple[int, torch.Tensor]:
+    """Return the place of the shown crop in a batch, after two of the other photograph, and the ids of the batch."""
+    first = len(network.scores.ids) // 2
     return 2, torch.cat([torch.arange(2), torch.arange(first, first + EXAMPLES - 2)])
 
 
-def _taken_for(subject: Subject, seen: Examples, place: int) -> str:
-    return f"{subject.classes[int(seen.true[place])]}\ntaken for\n{subject.classes[int(seen.predicted[place])]}"
+def _label(network: TrainedNetwork, examples: Examples, place: int) -> str:
+    return f"{network.classes[int(examples.true[place])]}\ntaken for\n{network.classes[int(examples.predicted[place])]}"
 
 
-def _picture(image: torch.Tensor) -> np.ndarray:
+def _as_array(image: torch.Tensor) -> np.ndarray:
     return image.permute(1, 2, 0).numpy()
 
 
@@ -221,25 +253,25 @@ def _blank(like: np.ndarray) -> np.ndarray:
     return np.full_like(like, 255)
 
 
-def _heat(one: torch.Tensor) -> np.ndarray:
-    return heat(one.numpy())
+def _heatmap(one: torch.Tensor) -> np.ndarray:
+    return heatmap(one.numpy())
 
 
-def _overlay(seen: Examples, place: int) -> np.ndarray:
-    """The map laid over its image, which stays in sight where the map is dark."""
-    dimmed = 0.4 * _picture(seen.originals[place])
-    return np.maximum(dimmed, _heat(seen.maps[place])).round().astype(np.uint8)
+def _overlay(examples: Examples, place: int) -> np.ndarray:
+    """Lay a map over its image, which stays visible where the map is dark."""
+    dimmed = 0.4 * _as_array(examples.originals[place])
+    return np.maximum(dimmed, _heatmap(examples.maps[place])).round().astype(np.uint8)
 
 
-def _chosen(seen: Examples, place: int, *, threshold: float, max_area: float = 1.0) -> np.ndarray:
-    """The map where it changes a pixel; the image in pale grey where not."""
-    changed = changed_pixels(seen.maps[place : place + 1], threshold=threshold, max_area=max_area)[0].numpy()
-    grey = 128 + _picture(seen.originals[place]).mean(axis=2, keepdims=True) / 2
-    return np.where(changed[..., None], _heat(seen.maps[place]), grey).round().astype(np.uint8)
+def _changed_pixels(examples: Examples, place: int, *, threshold: float, max_area: float = 1.0) -> np.ndarray:
+    """Show the map where it changes a pixel, and the image in pale grey elsewhere."""
+    changed = changed_pixels(examples.maps[place : place + 1], threshold=threshold, max_area=max_area)[0].numpy()
+    grey = 128 + _as_array(examples.originals[place]).mean(axis=2, keepdims=True) / 2
+    return np.where(changed[..., None], _heatmap(examples.maps[place]), grey).round().astype(np.uint8)
 
 
-def _named(name: str, model: Classifier, longest: int = 20) -> str:
-    """A method's name, a long one cut where two are joined; below it which other it is for this model."""
+def _method_label(name: str, model: Classifier, longest: int = 20) -> str:
+    """Write a method's name, a long one on two lines, and below it the method that it equals for this model."""
     joint = NOISE if NOISE in name else "-"
     head, cut, tail = name.partition(joint) if len(name) > longest or joint == NOISE else (name, "", "")
     same = METHODS[name].pooled if model.linear_head is not None else ""

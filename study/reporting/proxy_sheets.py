@@ -1,6 +1,5 @@
-"""Pictures of real images for a report, cut out of the sheets that trials kept; asks no model, and trains nothing."""
+"""Images, maps and proxies for a report, cut out of the sheets (proxies.png) that trials kept; runs no model."""
 
-import base64
 import dataclasses
 import io
 from dataclasses import dataclass
@@ -13,37 +12,27 @@ from proxy_attention.saliency.registry import METHODS
 from study.analysis.findings import Findings
 from study.analysis.pairs import SETTING
 from study.plan import PlannedTrial
+from study.reporting.inline_image import InlineImage
 from study.run_folder import COMPLETE, TrialFolder
 
-MOST_SHEETS = 4
+MOST_ARMS = 4
+"""Arms of which a report shows examples."""
 LONGEST_NAME, LONGEST_LABEL = 48, 24
-CELL, GAP = 64, 2
-"""Pixels of an image in a line-up, and between two of them."""
-SHADES = 31
-"""Colours of a line of maps: a step of a thirtieth cannot be seen, and a report of forty methods stays small."""
+"""Characters of a file name or class, and of a class above a column of maps."""
+SIDE, GAP = 64, 2
+"""Pixels of an image in a comparison, and between two of them."""
+COLOURS = 31
+"""Colours of a row of maps: a step of a thirtieth cannot be seen, and a report of forty methods stays small."""
 ORIGINAL, MAP, COLUMNS = 0, 1, 3
 """Columns of a sheet, and how many there are."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure as a data URI, and what it shows in words."""
-
-    source: str
-    alt: str
-
-    @classmethod
-    def of(cls, drawn: bytes, alt: str, kind: str = "svg+xml") -> "Picture":
-        """From the bytes of a file."""
-        return cls(f"data:image/{kind};base64,{base64.b64encode(drawn).decode('ascii')}", alt)
-
-
-@dataclass(frozen=True)
 class Sheet:
-    """What a trial kept of its newest proxy step: a row an image; original, map and proxy side by side.
+    """The examples of a trial's newest proxy step: a row an image, with original, map and proxy side by side.
 
     Attributes:
-        rows: of each image its name, its class and what it was taken for.
+        rows: the name, the class and the prediction of each image.
         pitch: pixels from one row or column to the next.
         padding: white pixels around every picture.
     """
@@ -70,64 +59,64 @@ class Sheet:
         return found if fits and 0 <= padding < found.pitch else None
 
     def row(self, number: int) -> Image.Image:
-        """A row with half of the padding above and below it."""
+        """Cut out a row, with half of the padding above and below it."""
         top = self.padding // 2 + number * self.pitch
         return self.picture.crop((0, top, self.picture.width, top + self.pitch))
 
     def column(self, number: int) -> list[Image.Image]:
-        """The pictures of a column, each ``CELL`` pixels wide."""
+        """Cut out the pictures of a column, each resized to ``SIDE`` pixels."""
         left, side = self.padding + number * self.pitch, self.pitch - self.padding
         tops = [self.padding + row * self.pitch for row in range(len(self.rows))]
         boxes = [(left, top, left + side, top + side) for top in tops]
-        return [self.picture.crop(box).resize((CELL, CELL), Image.Resampling.NEAREST) for box in boxes]
+        return [self.picture.crop(box).resize((SIDE, SIDE), Image.Resampling.NEAREST) for box in boxes]
 
 
 @dataclass(frozen=True)
-class Lane:
-    """A method in a line-up: its name, what it costs in words, the trial it was asked in, its maps side by side."""
+class MethodMaps:
+    """The maps of one method, side by side, with its cost in words and the trial that made them."""
 
     method: str
     cost: str
     trial_id: str
-    maps: Picture
+    maps: InlineImage
 
 
 @dataclass(frozen=True)
-class LineUp:
-    """The same wrong images of one model under every method that explained them.
+class MethodComparison:
+    """The maps of the same wrong images of one model by every method that explained them.
 
     Attributes:
-        labels: of each image its class, and what it was taken for.
-        elsewhere: methods of this model whose trials kept other images.
+        labels: the class and the prediction of each image.
+        left_out: methods of this model whose trials kept other images.
     """
 
     model: str
     seed: int
     epoch: int
     labels: tuple[tuple[str, str], ...]
-    originals: Picture
-    lanes: tuple[Lane, ...]
-    elsewhere: tuple[str, ...]
+    originals: InlineImage
+    methods: tuple[MethodMaps, ...]
+    left_out: tuple[str, ...]
 
 
-def _sheet_rows(folder: TrialFolder, arm: str) -> dict[str, Any] | None:
+def _examples_of(folder: TrialFolder, arm: str) -> dict[str, Any] | None:
     """Cut the sheet of one trial into rows, each with its image's class and prediction."""
     sheet = Sheet.read(folder)
     if sheet is None:
         return None
     shown = [
         {
-            "picture": Picture.of(_png(sheet.row(number)), "original, map and proxy", "png"),
-            "image": _ending(image),
-            "true": _ending(true),
-            "predicted": _ending(predicted),
+            "picture": InlineImage.of(_encode(sheet.row(number)), "original, map and proxy", "png"),
+            "image": _end_of(image),
+            "true": _end_of(true),
+            "predicted": _end_of(predicted),
         }
         for number, (image, true, predicted) in enumerate(sheet.rows)
     ]
     return {"arm": arm, "trial_id": folder.trial_id, "epoch": sheet.epoch + 1, "rows": shown}
 
 
-def sheets(findings: Findings) -> list[dict[str, Any]]:
+def proxy_examples(findings: Findings) -> list[dict[str, Any]]:
     """Return wrong images of one trial an arm, each with its original, map and proxy, class and prediction.
 
     The trial of the proxies is the one that the first control differs from in the mask alone, if there is one.
@@ -139,27 +128,27 @@ def sheets(findings: Findings) -> list[dict[str, Any]]:
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
         own.sort(key=lambda row: (row["status"] != COMPLETE, sum(row[name] != control[name] for name in fields)))
-        sheet = next((sheet for row in own if (sheet := _sheet_rows(findings.run.trial(row["trial_id"]), arm))), None)
-        found += [sheet] if sheet else []
-    return found[:MOST_SHEETS]
+        kept = (_examples_of(findings.run.trial(row["trial_id"]), arm) for row in own)
+        found += [examples] if (examples := next(filter(None, kept), None)) else []
+    return found[:MOST_ARMS]
 
 
-def line_ups(findings: Findings) -> list[LineUp]:
-    """A line-up a model, where the complete proxy trials of a run differ in the method of explanation.
+def method_comparisons(findings: Findings) -> list[MethodComparison]:
+    """Compare the saliency methods of a run's complete proxy trials, model by model; empty if there are fewer than two.
 
-    Trials stand in one line-up if they agree in every other field, and kept the same images of the same step. Of a
-    model that has several such groups it is the one of most methods. Another model has other wrong images, and so a
-    line-up of its own.
+    Trials are compared if they agree in every other field and kept the same images of the same proxy step. If a model
+    has several such groups, the one with the most methods is shown. Each model is compared for itself, because it has
+    other wrong images.
     """
     groups: dict[Any, dict[str, tuple[PlannedTrial, Sheet]]] = {}
     complete = set(findings.rows["trial_id"][findings.rows["status"] == COMPLETE])
-    asked: dict[str, set[str]] = {}
+    methods_of: dict[str, set[str]] = {}
     folder = findings.run
     for trial in folder.known_trials(findings.plan):
         config = trial.config
         if trial.trial_id not in complete or not config.has_proxies or config.mask != "saliency":
             continue  # a control's maps are not the method's
-        asked.setdefault(config.model, set()).add(config.saliency)
+        methods_of.setdefault(config.model, set()).add(config.saliency)
         sheet = Sheet.read(folder.trial(trial.trial_id))
         if sheet is not None:
             alike = dataclasses.replace(config, saliency=DEFAULTS["saliency"]), sheet.epoch, sheet.rows
@@ -170,57 +159,57 @@ def line_ups(findings: Findings) -> list[LineUp]:
             largest[config.model] = group
     if len({method for group in largest.values() for method in group}) < 2:
         return []
-    return [_line_up(group, asked[model]) for model, group in largest.items()]
+    return [_comparison(group, methods_of[model]) for model, group in largest.items()]
 
 
-def _line_up(group: dict[str, tuple[PlannedTrial, Sheet]], asked: set[str]) -> LineUp:
+def _comparison(group: dict[str, tuple[PlannedTrial, Sheet]], known: set[str]) -> MethodComparison:
     trial, sheet = next(iter(group.values()))
     words = "; ".join(f"{image}: {true} taken for {predicted}" for image, true, predicted in sheet.rows)
-    originals = Picture.of(_png(_side_by_side(sheet.column(ORIGINAL))), f"the images, left to right. {words}", "png")
+    strip = _encode(_side_by_side(sheet.column(ORIGINAL)))
     order = [*(name for name in METHODS if name in group), *sorted(set(group) - set(METHODS))]
-    return LineUp(
+    return MethodComparison(
         model=trial.config.model,
         seed=trial.config.seed,
         epoch=sheet.epoch + 1,
-        labels=tuple((_ending(true, LONGEST_LABEL), _ending(taken, LONGEST_LABEL)) for _, true, taken in sheet.rows),
-        originals=originals,
-        lanes=tuple(_lane(name, *group[name]) for name in order),
-        elsewhere=tuple(sorted(asked - set(group))),
+        labels=tuple((_end_of(true, LONGEST_LABEL), _end_of(taken, LONGEST_LABEL)) for _, true, taken in sheet.rows),
+        originals=InlineImage.of(strip, f"the images, left to right. {words}", "png"),
+        methods=tuple(_method_maps(name, *group[name]) for name in order),
+        left_out=tuple(sorted(known - set(group))),
     )
 
 
-def _lane(name: str, trial: PlannedTrial, sheet: Sheet) -> Lane:
-    maps = _few_shades(_side_by_side(sheet.column(MAP), gap=0))
+def _method_maps(name: str, trial: PlannedTrial, sheet: Sheet) -> MethodMaps:
+    maps = _with_few_colours(_side_by_side(sheet.column(MAP), gap=0))
     alt = f"maps of the {len(sheet.rows)} images by {name}, left to right"
     cost = METHODS[name].cost if name in METHODS else ""
-    return Lane(name, cost, trial.trial_id, Picture.of(_png(maps), alt, "png"))
+    return MethodMaps(name, cost, trial.trial_id, InlineImage.of(_encode(maps), alt, "png"))
 
 
-def _side_by_side(cells: list[Image.Image], *, gap: int = GAP) -> Image.Image:
-    strip = Image.new("RGB", (len(cells) * (CELL + gap) - gap, CELL), "white")
-    for number, cell in enumerate(cells):
-        strip.paste(cell, (number * (CELL + gap), 0))
+def _side_by_side(images: list[Image.Image], *, gap: int = GAP) -> Image.Image:
+    strip = Image.new("RGB", (len(images) * (SIDE + gap) - gap, SIDE), "white")
+    for number, image in enumerate(images):
+        strip.paste(image, (number * (SIDE + gap), 0))
     return strip
 
 
-def _few_shades(maps: Image.Image) -> Image.Image:
-    """Maps that touch each other, with white between them, in so few colours that noise, too, takes little room."""
-    # by what colours there are, not by how many pixels have them: a map may have one bright pixel
-    few = maps.quantize(SHADES, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    count = maps.width // CELL
-    spaced = Image.new("P", (count * (CELL + GAP) - GAP, CELL), SHADES)
-    colours = (few.getpalette() or [])[: 3 * SHADES]
-    spaced.putpalette([*colours, *[0] * (3 * SHADES - len(colours)), 255, 255, 255])
+def _with_few_colours(maps: Image.Image) -> Image.Image:
+    """Put white between maps that touch, in few colours, so that a file of noise is small, too."""
+    # MAXCOVERAGE keeps a colour that few pixels have: a map may have one bright pixel
+    few = maps.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    count = maps.width // SIDE
+    spaced = Image.new("P", (count * (SIDE + GAP) - GAP, SIDE), COLOURS)
+    colours = (few.getpalette() or [])[: 3 * COLOURS]
+    spaced.putpalette([*colours, *[0] * (3 * COLOURS - len(colours)), 255, 255, 255])
     for number in range(count):
-        spaced.paste(few.crop((number * CELL, 0, (number + 1) * CELL, CELL)), (number * (CELL + GAP), 0))
+        spaced.paste(few.crop((number * SIDE, 0, (number + 1) * SIDE, SIDE)), (number * (SIDE + GAP), 0))
     return spaced
 
 
-def _ending(name: str, longest: int = LONGEST_NAME) -> str:
+def _end_of(name: str, longest: int = LONGEST_NAME) -> str:
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
-def _png(picture: Image.Image) -> bytes:
+def _encode(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, format="PNG")
     return out.getvalue()

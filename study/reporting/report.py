@@ -1,6 +1,6 @@
-"""A run as report.html: one file that needs nothing else, the same bytes for the same files.
+"""Render a run as report.html: one file that needs nothing else, the same bytes for the same files.
 
-Everything that is shown is escaped: names of classes, arms and images, questions and errors are other people's.
+Everything is escaped, because names of classes, arms and images, questions and errors are other people's.
 """
 
 import logging
@@ -15,7 +15,8 @@ from study.analysis.findings import Findings
 from study.reporting import report_figures as pictures
 from study.reporting.arm_tables import accuracy_by_arm, explanations_by_arm
 from study.reporting.claim_tables import claims_table, holm_count, primary_by_seed
-from study.reporting.proxy_sheets import Picture, line_ups, sheets
+from study.reporting.inline_image import InlineImage
+from study.reporting.proxy_sheets import method_comparisons, proxy_examples
 from study.reporting.run_tables import cost_by_arm, epochs_to_accuracy, facts, undone_trials
 from study.reporting.summary import headline, sentences, skipped_steps
 from study.results import load_results
@@ -35,7 +36,7 @@ NOT_DRAWN = (
     ValueError,
     jinja2.TemplateError,
 )
-"""What drawing may raise over files that nobody foresaw. No room on the disk is the run's own matter, and not here."""
+"""Errors that drawing may raise over files that nobody foresaw. A full disk is none: it is the run's own failure."""
 
 
 def write_report(findings: Findings, *, to: Path | None = None, with_images: bool = True) -> Path:
@@ -82,14 +83,14 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
         curves=pictures.curves(findings),
         epochs_to_accuracy=epochs_to_accuracy(findings),
         arms=accuracy_by_arm(findings.arms),
-        arms_picture=arms_svg and Picture.of(arms_svg, "accuracy on val and on test by arm"),
+        arms_picture=arms_svg and InlineImage.of(arms_svg, "accuracy on val and on test by arm"),
         explanations=explanations_by_arm(findings),
         factors=pictures.factors(findings),
         importance=pictures.importance(findings),
         confusions=pictures.confusions(findings),
         reliability=pictures.reliability(findings),
-        sheets=sheets(findings) if with_images else [],
-        line_ups=line_ups(findings) if with_images else [],
+        proxy_examples=proxy_examples(findings) if with_images else [],
+        method_comparisons=method_comparisons(findings) if with_images else [],
         with_images=with_images,
         undone=undone_trials(findings),
         cost=cost_by_arm(findings),

@@ -1,4 +1,4 @@
-"""Pictures of a report, drawn from findings through figures.py: None or empty where there is nothing to show."""
+"""Draw the figures of a report from findings; each is None or empty where there is nothing to show."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from study.analysis.importance import importances
 from study.plan import BASELINE, PROXY
 from study.reporting import figures
 from study.reporting.claim_tables import levels_table
-from study.reporting.proxy_sheets import Picture
+from study.reporting.inline_image import InlineImage
 from study.reporting.text_tables import TextTable, points
 
 
@@ -30,46 +30,46 @@ def val_beside_test(findings: Findings) -> bytes | None:
     return figures.val_beside_test(pd.concat(parts), labels=labels)
 
 
-def curves(findings: Findings) -> Picture | None:
-    """Picture val accuracy by epoch."""
+def curves(findings: Findings) -> InlineImage | None:
+    """Draw val accuracy by epoch."""
     if findings.scope_epochs.empty:
         return None
     labels = {arm: findings.marked(arm) for arm in findings.arm_names}
-    return Picture.of(
+    return InlineImage.of(
         figures.curves(findings.scope_epochs, labels=labels), f"val accuracy by epoch of {', '.join(labels.values())}"
     )
 
 
-def claims(findings: Findings) -> Picture | None:
-    """Picture every claim but those of levels."""
+def claims(findings: Findings) -> InlineImage | None:
+    """Draw every claim but those of levels."""
     shown = [claim for claim in findings.claims if claim.role != LEVEL]
     if not shown:
         return None
     words = "; ".join(f"{claim.text}: {points(claim.test.mean)}" for claim in shown)
-    return Picture.of(figures.forest(shown), f"differences in test accuracy, points. {words}")
+    return InlineImage.of(figures.forest(shown), f"differences in test accuracy, points. {words}")
 
 
-def factors(findings: Findings) -> list[tuple[str, Picture, TextTable]]:
-    """For each factor that varies, picture and list its levels against the baselines."""
+def factors(findings: Findings) -> list[tuple[str, InlineImage, TextTable]]:
+    """For each factor that varies, draw and list its levels against the baselines."""
     found = []
     levels = [claim for claim in findings.claims if claim.role == LEVEL]
     for factor in dict.fromkeys(claim.factor for claim in levels):
         shown = [claim for claim in levels if claim.factor == factor]
         alt = f"difference in test accuracy to the baseline by {factor}"
-        found.append((factor, Picture.of(figures.forest(shown, title=factor), alt), levels_table(factor, shown)))
+        found.append((factor, InlineImage.of(figures.forest(shown, title=factor), alt), levels_table(factor, shown)))
     return found
 
 
-def importance(findings: Findings) -> tuple[Picture, int] | None:
-    """Picture how much each searched field mattered for val accuracy, with the number of trials used."""
+def importance(findings: Findings) -> tuple[InlineImage, int] | None:
+    """Draw how much each searched field mattered for val accuracy, with the number of trials used."""
     values, count = importances(findings.run.path, findings.plan)
     if not values:
         return None
-    return Picture.of(figures.importance(values), f"importance of {', '.join(values)} for val accuracy"), count
+    return InlineImage.of(figures.importance(values), f"importance of {', '.join(values)} for val accuracy"), count
 
 
-def confusions(findings: Findings) -> list[Picture]:
-    """Picture the confusion matrices of baseline and proxies, each over its trials with the first list of classes."""
+def confusions(findings: Findings) -> list[InlineImage]:
+    """Draw the confusion matrices of baseline and proxies, each over its trials with the first list of classes."""
     arms = [arm for arm in findings.arm_names if arm in (BASELINE, PROXY)] or findings.arm_names[:1]
     classes: list[str] = next((report["classes"] for report in findings.reports.values()), [])
     found = []
@@ -78,12 +78,14 @@ def confusions(findings: Findings) -> list[Picture]:
         if reports:
             counts = np.sum([report["confusion"] for report in reports], axis=0)
             title = f"{arm}: {len(reports)} trial{'s' * (len(reports) != 1)}, % of each true class"
-            found.append(Picture.of(figures.confusion(counts, classes, title=title), f"confusion matrix of {title}"))
+            found.append(
+                InlineImage.of(figures.confusion(counts, classes, title=title), f"confusion matrix of {title}")
+            )
     return found
 
 
-def reliability(findings: Findings) -> Picture | None:
-    """Picture the reliability diagram, an arm a line; None where no report holds the bins."""
+def reliability(findings: Findings) -> InlineImage | None:
+    """Draw the reliability diagram, an arm a line; None where no report holds the bins."""
     bins = {}
     for arm in findings.arm_names:
         kept = [np.array(report["calibration"]) for report in _reports(findings, arm) if report.get("calibration")]
@@ -93,7 +95,7 @@ def reliability(findings: Findings) -> Picture | None:
             bins[arm] = np.column_stack([counts, sums / np.maximum(counts, 1)[:, None]])
     if not bins:
         return None
-    return Picture.of(figures.reliability(bins), f"accuracy against confidence of {', '.join(bins)}")
+    return InlineImage.of(figures.reliability(bins), f"accuracy against confidence of {', '.join(bins)}")
 
 
 def _reports(findings: Findings, arm: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""What a run shows, in sentences: a lead, a mean difference, its interval and n.
+"""Say what a run shows in sentences, each with a mean difference, its interval and n; draws nothing, knows no HTML.
 
-Negative results are told with the same care. Nothing is drawn, and nothing knows HTML.
+Negative results are told with the same care.
 """
 
 import math

@@ -119,7 +119,7 @@ def test_one_seed_has_a_curve_and_no_band(two_arms):
 
 
 def test_an_arm_keeps_its_colour_whoever_stands_beside_it():
-    few, many = figures.colours(["proxy"]), figures.colours(["random-mask", "proxy", "baseline"])
+    few, many = figures.palette_places(["proxy"]), figures.palette_places(["random-mask", "proxy", "baseline"])
 
     assert few["proxy"] == many["proxy"] == 1
     assert many == {"baseline": 0, "proxy": 1, "random-mask": 2}

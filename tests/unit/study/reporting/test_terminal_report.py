@@ -5,7 +5,8 @@ from rich.console import Console
 
 from study.analysis.claims import Claim
 from study.analysis.estimates import estimate
-from study.reporting.terminal_report import claim_table, frame_table
+from study.reporting.terminal_report import claim_table, frame_table, show, text_table
+from study.reporting.text_tables import TextTable
 
 
 def shown(thing, *, terminal=False):
@@ -33,3 +34,29 @@ def test_the_val_of_an_audit_is_marked_in_every_table():
     assert claimed.count("+1.00 [+1.00, +1.00] LEAKING") == 1
     assert audit.count("1.00 ± 1.00 LEAKING") == 2
     assert "LEAKING" not in honest
+
+
+def test_a_table_of_text_is_shown_without_calibration():
+    text = shown(text_table(TextTable(("arm", "test ECE", "test"), (("[b]a", "0.25", "7"),)), "side by side"))
+
+    assert "[b]a" in text
+    assert "7" in text
+    assert "0.25" not in text
+
+
+def test_arms_of_other_training_are_shown_side_by_side_and_a_control_is_not(rivals, findings, capsys):
+    show(rivals)
+    with_rivals = capsys.readouterr().out
+    show(findings)
+    without = capsys.readouterr().out
+
+    assert "side by side" in with_rivals
+    assert "(to rival)" in with_rivals
+    assert "side by side" not in without
+
+
+def test_skipped_steps_are_told(findings_of, capsys):
+    show(findings_of(("baseline", 0, 50.0, {}), ("proxy", 0, 51.0, {"steps_skipped": True}), ("proxy", 1, 51.0, {})))
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 proxy steps were skipped, because validation accuracy had not stalled" in said

@@ -1,4 +1,4 @@
-"""The networks that the gallery shows: trained on embedded images or crops of a photograph, with their wrong images."""
+"""The networks of the gallery: train them on images of this package, and make proxies of their training images."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,19 +20,17 @@ from proxy_attention.proxies.step import Examples, proxy_step
 from proxy_attention.saliency.registry import METHODS
 from proxy_attention.training import new_state, train_epoch
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 PHOTOGRAPHS = ("china", "flower")
-"""Those that scikit-learn ships, CC BY 2.0; its README names their authors."""
-
-
+"""The photographs that scikit-learn ships, CC BY 2.0; its README names their authors."""
 FLOWER = (107, 10, 400)
-"""Left, top and side of the square that is shown of the second, in its pixels."""
+"""The crop of the second photograph that the gallery shows: left, top and side in pixels."""
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is trained and drawn. The defaults are what is published; tests take less."""
+class GallerySize:
+    """How much the gallery trains and draws; the defaults are the published gallery."""
 
     image_size: int = 112
     epochs: int = 5
@@ -43,8 +41,8 @@ class Size:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """A trained classifier, the images that it was trained on, and what it makes of them."""
+class TrainedNetwork:
+    """A trained classifier with its training images and their scores."""
 
     model: Classifier
     training_set: TrainingSet
@@ -53,7 +51,8 @@ class Subject:
     classes: tuple[str, ...]
 
 
-def subject_config(size: Size, model: str) -> TrialConfig:
+def config_of(size: GallerySize, model: str) -> TrialConfig:
+    """Return the config of a network that is trained on Fashion-MNIST images."""
     return TrialConfig(
         model=model,
         image_size=size.image_size,
@@ -64,15 +63,14 @@ def subject_config(size: Size, model: str) -> TrialConfig:
     )
 
 
-def photograph_config(size: Size) -> TrialConfig:
+def photograph_config(size: GallerySize) -> TrialConfig:
+    """Return the config of the network that is trained on crops of two photographs."""
     # a crop is told from its colours at once: few images are enough, and a mirrored one is another picture
-    return dataclasses.replace(
-        subject_config(size, "test_resnet"), dataset="folder", augment="none", train_fraction=1.0
-    )
+    return dataclasses.replace(config_of(size, "test_resnet"), dataset="folder", augment="none", train_fraction=1.0)
 
 
-def photograph_crops(size: Size) -> ImageSet:
-    """Square crops of two photographs, the shown one of the second first of its class."""
+def photograph_crops(size: GallerySize) -> ImageSet:
+    """Cut square crops of two photographs; the first of the second photograph is ``FLOWER``."""
     draws = seeds.table(size.crops, 3, 0, "gallery-crops").tolist()
     images, names = [], []
     for name in PHOTOGRAPHS:
@@ -96,46 +94,47 @@ def photograph_crops(size: Size) -> ImageSet:
     )
 
 
-def learn(config: TrialConfig, images: ImageSet, *, tell: Tell) -> Subject:
-    """Train a classifier as a trial does, and score its training images; no other image is looked at."""
-    # crops of two photographs are no data set: there is nothing to choose or to test
+def train(config: TrialConfig, images: ImageSet, *, report: Report) -> TrainedNetwork:
+    """Train a classifier as a trial does, and score its training images."""
+    # crops of two photographs have no val and no test images
     everything = images.classes == PHOTOGRAPHS
-    train = (
+    ids = (
         np.arange(len(images))
         if everything
         else draw_split(images.labels.numpy(), images.own_test.numpy(), config).train
     )
     training_set = TrainingSet(
-        images.images, images.labels, train=train, proxies=Proxies.none(images.images), substitute=config.substitute
+        images.images, images.labels, train=ids, proxies=Proxies.none(images.images), substitute=config.substitute
     )
     model = build_for(config, classes=len(images.classes)).to(torch.device("cpu"))
     state = new_state(model, config, images=len(training_set), device=torch.device("cpu"))
     for epoch in range(config.planned.total_epochs):
-        tell(f"{config.model} on {len(train)} images: epoch {epoch + 1} of {config.planned.total_epochs}")
+        report(f"{config.model} on {len(ids)} images: epoch {epoch + 1} of {config.planned.total_epochs}")
         train_epoch(state, training_set, config, epoch=epoch)
-    return Subject(model, training_set, clean_scores(model, training_set, config), config, images.classes)
+    return TrainedNetwork(model, training_set, clean_scores(model, training_set, config), config, images.classes)
 
 
-def step(subject: Subject, ids: torch.Tensor, **fields: object) -> Examples:
-    """What a proxy step makes of these images under these fields: eight at most.
+def proxies_of(network: TrainedNetwork, ids: torch.Tensor, **fields: object) -> Examples:
+    """Make proxies of training images by a proxy step with these fields changed.
 
     Args:
-        ids: (E,) int64 ascending, training images; they need not be wrong.
+        ids: (E,) int64 ascending, at most eight training images; they need not be wrong.
+        fields: fields of TrialConfig.
     """
-    config = dataclasses.replace(subject.config, **fields)  # type: ignore[arg-type]
-    fits = scoring_key(config) == scoring_key(subject.config)
+    config = dataclasses.replace(network.config, **fields)  # type: ignore[arg-type]
+    fits = scoring_key(config) == scoring_key(network.config)
     scores = dataclasses.replace(
-        subject.scores,
-        wrong=torch.isin(subject.scores.ids, ids),
-        maps=subject.scores.maps if fits else None,
+        network.scores,
+        wrong=torch.isin(network.scores.ids, ids),
+        maps=network.scores.maps if fits else None,
     )
-    return proxy_step(subject.model, subject.training_set, scores, config, step=0).examples
+    return proxy_step(network.model, network.training_set, scores, config, step=0).examples
 
 
-def wrong_images(subject: Subject, count: int) -> torch.Tensor:
-    """Wrong training images, the first of each true class, as many classes as asked for; (count,) ascending."""
-    wrong = subject.scores.ids[subject.scores.wrong]
-    labels = subject.training_set.labels_of(wrong).tolist()
+def wrong_images(network: TrainedNetwork, count: int) -> torch.Tensor:
+    """Return the first wrong training image of each of ``count`` true classes: (count,) int64 ascending."""
+    wrong = network.scores.ids[network.scores.wrong]
+    labels = network.training_set.labels_of(wrong).tolist()
     first: dict[int, int] = {}
     for label, number in zip(labels, wrong.tolist(), strict=True):
         first.setdefault(label, number)
