@@ -1,4 +1,4 @@
-"""Proxy Attention: turn down what misled an image classifier, and train on.
+"""Proxy Attention: turn down the pixels that misled an image classifier, and train on.
 
-The library knows nothing of ray, optuna or pandas; ``study`` is built around it.
+The library does not use ray, optuna or pandas; ``study`` is built around it.
 """

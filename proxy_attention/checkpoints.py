@@ -1,4 +1,4 @@
-"""Checkpoints of a trial: written whole, read back or passed over, the newest few kept."""
+"""Checkpoints of a trial: written whole or not at all, the newest kept; a damaged one is skipped when reading."""
 
 import logging
 from pathlib import Path
@@ -8,11 +8,12 @@ from proxy_attention.errors import CheckpointError
 from proxy_attention.files import write_atomic
 
 KEPT = 2
+"""How many checkpoints are kept: if the newest is damaged, the one before it is used."""
 log = logging.getLogger(__name__)
 
 
 def snapshot(state: Any) -> Any:
-    """A copy on the CPU of nested dicts and lists of tensors, which the next step of training cannot reach."""
+    """Copy nested dicts and lists of tensors to the CPU, so that further training does not change the copy."""
     import torch
 
     if isinstance(state, torch.Tensor):
@@ -25,8 +26,8 @@ def snapshot(state: Any) -> Any:
 
 
 def save_checkpoint(folder: Path, epochs_done: int, state: dict[str, Any]) -> None:
-    """Keep this state as the newest checkpoint, and the one before it."""
-    import torch  # here, because an analysis reads and writes JSON without it
+    """Write the state as the newest checkpoint, and delete old ones so that ``KEPT`` remain."""
+    import torch  # imported here, so that importing this module does not load torch
 
     write_atomic(folder / f"epoch-{epochs_done:06d}.pt", lambda path: torch.save(state, path))
     for old in _checkpoints(folder)[KEPT:]:
@@ -34,11 +35,12 @@ def save_checkpoint(folder: Path, epochs_done: int, state: dict[str, Any]) -> No
 
 
 def newest_checkpoint(folder: Path, *, identity: str) -> dict[str, Any] | None:
-    """The newest readable checkpoint, or None; an unreadable one is named in the log and passed over.
+    """Read the newest checkpoint that is not damaged; skip a damaged one with a warning in the log.
 
     Args:
-        identity: what the state must carry under that name.
-    Raises: CheckpointError if it is another trial's.
+        identity: the trial's digest, which the checkpoint must hold.
+    Returns: the state; None if no checkpoint can be read.
+    Raises: CheckpointError if the checkpoint belongs to another trial.
     """
     for path in _checkpoints(folder):
         state = read_state(path)
@@ -52,12 +54,15 @@ def newest_checkpoint(folder: Path, *, identity: str) -> dict[str, Any] | None:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """What ``torch.save`` wrote, tensors and plain values only; None if there is no such file, or it is damaged."""
+    """Read a state that ``torch.save`` wrote: a dict of tensors and plain values.
+
+    Returns: None if the file does not exist, is damaged, or holds anything else.
+    """
     import torch
 
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # of a damaged file torch raises what it stumbles over: KeyError, IndexError, struct.error, ...
+    except Exception:  # for a damaged file torch raises errors of any type: KeyError, IndexError, struct.error, ...
         return None
     return state if isinstance(state, dict) else None
 
@@ -71,5 +76,5 @@ def drop_checkpoints(folder: Path) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Newest first."""
+    """List the checkpoint files, newest first."""
     return sorted(folder.glob("epoch-*.pt"), reverse=True)

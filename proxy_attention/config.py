@@ -1,7 +1,7 @@
-"""One trial as a frozen value, with each field declared once; knows no data set, model or method by name.
+"""The configuration of one trial; each field is declared once. Knows no data set, model or method by name.
 
-Names (of a model, a method, a data set) are checked against their tables by ``proxy_attention.validation.check``,
-because tables live above this file. Every list of fields in the project is read from the declarations here.
+``proxy_attention.validation.check`` checks these names, because their tables are in modules that build on this one.
+Every list of fields in the project is read from the declarations here.
 """
 
 import dataclasses
@@ -36,9 +36,9 @@ from proxy_attention.schedule import Schedule
 
 AUTO = "auto"
 LAST = "last"
-"""The feature layer that is found: the last whose output is a map."""
+"""``feature_layer`` for the layer that is found by trying: the last whose output is a map."""
 LEAKING = frozenset({"redrawn", "merged"})
-"""Audit splits that train on validation images; whatever shows them says LEAKING."""
+"""Audit splits that train on validation images; everything that shows them marks them LEAKING."""
 
 _SIZE = FieldRule("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096)
 _SIGMA = FieldRule("a sigma in pixels in [0, 256]", (float,), lambda value: 0 <= value <= 256)
@@ -47,7 +47,7 @@ _LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """Everything that decides a trial, apart from the images themselves.
+    """Everything that decides the result of a trial, apart from the contents of its images and weights.
 
     Raises: ConfigError if a field breaks its rule.
     """
@@ -59,7 +59,7 @@ class TrialConfig:
         Role.CATALOGUE,
         Role.HELD_OUT,
         Role.MODEL,
-        enters=Enters.NEVER,  # the digest of its images does
+        enters=Enters.NEVER,  # the digest of its images enters instead
     )
     model: str = field_of("resnet18", NAME, "any timm classifier", Role.MODEL, Role.STEP_MEMORY)
     weights: str = field_of(
@@ -79,9 +79,9 @@ class TrialConfig:
         "such as `20,p,19`: a number is that many epochs, `p` one epoch that ends with a proxy step; `p?` is an epoch,"
         " too, and a proxy step only if validation accuracy has stalled: `5,p?,4` is 10 epochs",
         Role.MODEL,
-        enters=Enters.NEVER,  # its epochs and steps do, each where it comes
+        enters=Enters.NEVER,  # each epoch and step enters where it comes
     )
-    # what a proxy is made of
+    # how proxies are made
     threshold: float = proxy_field(0.5, UNIT_INTERVAL, "pixels whose map is at least this are replaced")
     weight: float = proxy_field(
         0.5, UNIT_INTERVAL, "how far a pixel is replaced: `multiply` gives `(1 - weight * map) * pixel`"
@@ -156,7 +156,7 @@ class TrialConfig:
         Role.STEP_MEMORY,
         Role.RIVAL,
     )
-    # AUTO until it is measured; of a trial that runs always a number
+    # AUTO until it is measured; always a number in a trial that runs
     batch_size: int | Any = field_of(  # noqa: RUF009 (it makes a dataclass field)
         32,
         count_or_text(1, 65_536, AUTO),
@@ -188,7 +188,7 @@ class TrialConfig:
         Role.STEP_MEMORY,
         omitted_at=False,
     )
-    # how the trained model's explanations are judged: decides nothing of the training
+    # how the trained model's explanations are judged; has no effect on training
     judge: str = field_of(
         "eigengradcam",
         NAME,
@@ -207,7 +207,7 @@ class TrialConfig:
         enters=Enters.NEVER,
         omitted_at=50,
     )
-    # which images it sees
+    # which images are train, val and test
     val_fraction: float = field_of(0.2, PROPER_FRACTION, "the part that is val", Role.SPLIT, Role.HELD_OUT)
     test_fraction: float = field_of(
         0.2,
@@ -257,7 +257,7 @@ class TrialConfig:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrialConfig":
-        """Build from a mapping, such as a table of study.toml.
+        """Build a config from a mapping, such as a table of study.toml.
 
         Raises: ConfigError for a key that is no field, or a value that breaks its rule.
         """
@@ -271,29 +271,29 @@ class TrialConfig:
 
     @property
     def planned(self) -> Schedule:
-        """The schedule, parsed."""
+        """The parsed schedule."""
         return Schedule.parse(self.schedule)
 
     @property
     def has_proxies(self) -> bool:
-        """Whether the schedule has a proxy step, be it one that may be skipped."""
+        """Whether the schedule has a proxy step, including one that may be skipped."""
         return self.planned.proxy_steps > 0
 
     @property
     def effective_split_seed(self) -> int:
-        """``split_seed``, which is ``seed`` unless it was set."""
+        """``split_seed`` if it is set, else ``seed``."""
         return self.seed if self.split_seed is None else self.split_seed
 
     def subset_at(self, step: int) -> Fraction:
-        """Compute the part of the wrong images that a proxy step chooses, exactly: ``subset * subset_decay**step``.
+        """Compute the exact fraction of the wrong images that a proxy step chooses: ``subset * subset_decay**step``.
 
         Args:
-            step: number of the planned step, from 0; one that is skipped counts, too.
+            step: number of the step in the schedule, from 0; skipped steps are counted.
         """
         return Fraction(repr(self.subset)) * Fraction(repr(self.subset_decay)) ** step
 
     def canonical(self) -> "TrialConfig":
-        """Spell the same trial in one way: fields without a use at their defaults, the split seed named."""
+        """Return the one config of all that mean this trial: unused fields at their defaults, the split seed set."""
         unused = {name: DEFAULTS[name] for name, declared in FIELDS.items() if not declared.used_if(self)}
         return dataclasses.replace(self, split_seed=self.effective_split_seed, **unused)
 
@@ -311,7 +311,7 @@ class TrialConfig:
             if value == AUTO:
                 raise ConfigError(f"{name} must be a plain value in a trial; got {AUTO!r} (measure it first)")
         fields = {name: value for name, value in fields.items() if value != FIELDS[name].omitted_at}
-        # the name of a data set and the path of a weights file are where the content lay, not what it is
+        # digests in place of names: the same name or path may hold other contents on another machine
         fields |= {"dataset": data, "weights": weights or self.weights}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -332,14 +332,14 @@ def fields_with(*roles: Role) -> tuple[str, ...]:
 
 
 PROXY_FIELDS = fields_with(Role.PROXY)
-"""The fields that mean something only where the schedule has a proxy step; some of them need more (``canonical``)."""
+"""The fields that have an effect only if the schedule has a proxy step; some need more (see their ``used_if``)."""
 
 JUDGE_FIELDS = fields_with(Role.JUDGE)
-"""The fields that mean something only once the training is over."""
+"""The fields that have an effect only after training."""
 
 
 def check_field_name(name: str) -> str:
-    """Return the name, if TrialConfig has a field of it.
+    """Return the name if TrialConfig has such a field.
 
     Raises: ConfigError that lists the fields, the likeliest first.
     """

@@ -1,6 +1,6 @@
-"""How a field of TrialConfig is declared: default, rule, meaning, and what else the project asks about it.
+"""Declares a field of TrialConfig: its default, rule, meaning and roles; knows no field by name.
 
-Knows no field by name; ``proxy_attention.config`` declares each of them once.
+``proxy_attention.config`` declares each field once, with the functions of this file.
 """
 
 import dataclasses
@@ -14,81 +14,81 @@ from typing import Any
 from proxy_attention.errors import ConfigError
 
 MISSING = object()
-"""No value: the field has been part of every digest from the start."""
+"""``omitted_at`` of a field that has been part of every digest from the start: no value leaves it out."""
 
 
 class Role(Enum):
-    """What a field takes part in; a field may have several roles, or none."""
+    """A part that a field plays in a study; a field may have several roles, or none."""
 
     PROXY = auto()
-    """Means something only where the schedule has a proxy step."""
+    """Has an effect only if the schedule has a proxy step."""
     JUDGE = auto()
-    """Means something only once the training is over."""
+    """Has an effect only after training."""
     CATALOGUE = auto()
     """Decides which images a data set has."""
     SPLIT = auto()
     """Decides how the images are divided into train, val and test."""
     HELD_OUT = auto()
-    """Decides which images val and test are, apart from what is drawn again in each repeat."""
+    """Decides which images are val and test, and is the same in all repeats."""
     REPEAT = auto()
     """Differs between repeats of one setting."""
     RIVAL = auto()
-    """What one may do instead of proxies: change the images, take more of them, start from other weights."""
+    """Sets an alternative to proxies: augmentation, number of training images, initial weights."""
     MODEL = auto()
-    """Decides whether a model can be built, and explained."""
+    """Decides whether a model can be built and explained."""
     STEP_MEMORY = auto()
     """Decides how much memory a training step takes."""
 
 
 class Enters(Enum):
-    """When a field becomes part of the keys of a trial's shared states."""
+    """The point from which a field is part of the keys of a trial's shared states."""
 
     FIRST_EPOCH = auto()
-    """From the first epoch on."""
+    """From the first epoch."""
     FIRST_PROXIES = auto()
-    """With the first epoch that trains on proxies."""
+    """From the first epoch that trains on proxies."""
     EARLIER_PROXIES = auto()
-    """With a proxy step that keeps, or builds on, the proxies of an earlier one."""
+    """From the first proxy step that keeps, or builds on, the proxies of an earlier step."""
     BY_VALUE_OF_STEP = auto()
-    """Not as itself: each proxy step enters what the field comes to there."""
+    """Not the field itself, but the value that each proxy step computes from it."""
     NEVER = auto()
-    """Not as itself: it changes no state, or something else stands for it."""
+    """Never: the field changes no state, or another part of the key covers it."""
 
 
 @dataclass(frozen=True)
 class FieldRule:
-    """What a field's value must be: a type, a test, and both in words."""
+    """The rule for a field's value: its types (``kinds``), a test (``holds``), and both in words (``text``)."""
 
     text: str
     kinds: tuple[type, ...]
     holds: Callable[[Any], bool]
 
     def check(self, field: str, value: Any) -> Any:
-        """Return the value, an int turned into a float where a float is meant.
+        """Return the value if it obeys the rule; convert an int to a float if the rule asks for a float.
 
         Raises: ConfigError if the value breaks the rule.
         """
         if self.kinds == (float,) and isinstance(value, int) and not isinstance(value, bool):
-            with suppress(OverflowError):  # a whole number beyond all floats breaks the rule as it stands
+            with suppress(OverflowError):  # an int too large for a float stays an int, which breaks the rule
                 value = float(value)
         wrong_bool = isinstance(value, bool) and bool not in self.kinds
         if wrong_bool or not isinstance(value, self.kinds) or not self.holds(value):
             raise ConfigError(f"{field} must be {self.text}; got {value!r}")
-        return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0, and must have its digest
+        return value + 0.0 if isinstance(value, float) else value  # -0.0 becomes 0.0, so that both have one digest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """Everything that the project asks about a field, but for its name, type and default.
+    """The declaration of a field, apart from its name, type and default.
 
     Args:
-        rule: what its value must be; None where the class itself parses the value.
-        meaning: one line for people, the field's row in the README: no capital, no full stop.
-        roles: what it takes part in.
-        used_if: whether it means something in this config; where not, ``canonical`` resets it to its default.
+        rule: the rule for its value; None if TrialConfig parses the value.
+        meaning: one line for the field's row in the README: no capital, no full stop.
+        roles: see ``Role``.
+        used_if: whether the field has an effect in a config; if not, ``canonical`` resets it to its default.
         enters: when it becomes part of the keys of shared states.
-        omitted_at: of a field that joined later, the value that older trials had without saying so: at this value it is
-            left out of the digest, so that they keep theirs. ``MISSING`` of any other field.
+        omitted_at: the value at which the field is left out of the digest. A field that was added later has the value
+            that older trials used, so that their digests stay the same; any other field has ``MISSING``.
     """
 
     rule: FieldRule | None
@@ -110,7 +110,7 @@ def field_of(
 ) -> Any:
     """Declare a field of TrialConfig; the arguments are those of ``Declaration``.
 
-    Returns: a dataclass field, typed as any value, because a class body assigns it to a field of any type.
+    Returns: a dataclass field; its type is Any, because the class assigns it to fields of any type.
     """
     declared = Declaration(
         rule=rule, meaning=meaning, roles=frozenset(roles), used_if=used_if, enters=enters, omitted_at=omitted_at
@@ -127,12 +127,12 @@ def proxy_field(
     enters: Enters = Enters.FIRST_PROXIES,
     omitted_at: Any = MISSING,
 ) -> Any:
-    """Declare a field that means something only where the schedule has a proxy step."""
+    """Declare a field that has an effect only if the schedule has a proxy step."""
     return field_of(default, rule, meaning, Role.PROXY, *roles, used_if=used_if, enters=enters, omitted_at=omitted_at)
 
 
 def declarations_of(config_class: type) -> dict[str, Declaration]:
-    """Collect the declarations of a dataclass whose fields are all made by ``field_of``, in order."""
+    """Return the declaration of each field of a dataclass, by name; ``field_of`` must have made all of them."""
     return {field.name: field.metadata["declaration"] for field in dataclasses.fields(config_class)}
 
 
@@ -148,12 +148,12 @@ NOT_NEGATIVE = FieldRule("a finite number >= 0", (float,), lambda value: math.is
 
 
 def count(low: int, high: int) -> FieldRule:
-    """Make the rule of a whole number in a range, both ends included."""
+    """Make the rule for a whole number in a range, both ends included."""
     return FieldRule(f"a whole number in [{low}, {high}]", (int,), lambda value: low <= value <= high)
 
 
 def count_or_text(low: int, high: int, text: str) -> FieldRule:
-    """Make the rule of a whole number in a range, or one text that stands for a number to be measured."""
+    """Make the rule for a whole number in a range, or a text such as ``auto`` for a number that is measured."""
     number = count(low, high)
     return FieldRule(
         f"{number.text} or {text!r}",
@@ -163,6 +163,6 @@ def count_or_text(low: int, high: int, text: str) -> FieldRule:
 
 
 def count_or_none(low: int, high: int) -> FieldRule:
-    """Make the rule of a whole number in a range that may be left unset; its words do not offer that."""
+    """Make the rule for a whole number in a range, or None; the rule's text does not mention None."""
     number = count(low, high)
     return FieldRule(number.text, (int, type(None)), lambda value: value is None or number.holds(value))

@@ -1,9 +1,10 @@
-"""The errors a user can cause, and the wording they share; knows no field of any configuration."""
+"""The errors that a user can cause, and the wording that they share; knows no configuration field."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 MOST_LISTED = 60
+"""The most names that an error lists."""
 
 
 class ProxyAttentionError(Exception):
@@ -11,7 +12,7 @@ class ProxyAttentionError(Exception):
 
 
 class ConfigError(ProxyAttentionError, ValueError):
-    """A configuration breaks a law: a range, a name, or two fields that contradict each other."""
+    """A configuration breaks a rule: a value out of range, an unknown name, or fields that contradict each other."""
 
 
 class DataError(ProxyAttentionError):
@@ -19,7 +20,7 @@ class DataError(ProxyAttentionError):
 
 
 class DivergedError(ProxyAttentionError, ArithmeticError):
-    """Training left the finite numbers."""
+    """A loss or a logit is no longer finite: it is NaN or infinity."""
 
 
 class CheckpointError(ProxyAttentionError):
@@ -27,7 +28,7 @@ class CheckpointError(ProxyAttentionError):
 
 
 def unknown(field: str, given: object, known: Iterable[str]) -> ConfigError:
-    """The error for a name that no table holds: it lists the names, the likeliest only if there are many."""
+    """Make the error for an unknown name: it lists all known names, or only the most similar if there are many."""
     names = sorted(known)
     near = get_close_matches(str(given), names, n=6, cutoff=0.4)
     if len(names) <= MOST_LISTED:

@@ -16,7 +16,7 @@ ECE_BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Metrics over a set of images.
+    """Metrics of a classifier on a set of images.
 
     Attributes:
         accuracy: percent.
@@ -24,7 +24,7 @@ class Evaluation:
         precision, recall, f1: macro averages over the classes that occur, in [0, 1].
         ece: expected calibration error, in [0, 1].
         confusion: (C, C) counts, ``[true, predicted]``.
-        calibration: the reliability diagram, as ``calibration_bins`` gives it.
+        calibration: the reliability diagram that ``calibration_bins`` returns.
     """
 
     accuracy: float
@@ -38,12 +38,12 @@ class Evaluation:
 
 
 def evaluate(model: Classifier, images: Pixels, labels: torch.Tensor, *, ids: np.ndarray, precision: str) -> Evaluation:
-    """Classify these images in eval mode and measure.
+    """Classify images in eval mode and compute the metrics.
 
     Args:
         images: (N, 3, H, W) uint8 of the whole data set, in memory or streamed.
-        labels: (N,) int64 of the whole data set, where the images are.
-        ids: numbers of the images to look at.
+        labels: (N,) int64 of the whole data set, on the device of the images.
+        ids: numbers of the images to classify.
         precision: a key of ``PRECISIONS``.
     Raises: DivergedError if a logit is not finite.
     """
@@ -74,11 +74,11 @@ def evaluate(model: Classifier, images: Pixels, labels: torch.Tensor, *, ids: np
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Compute the expected calibration error: the gap between confidence and accuracy, averaged over equal bins.
 
-    Each bin weighs as many as its images.
+    Each bin is weighted by its number of images.
 
     Args:
-        confidence: (N,) of the predicted class, in [0, 1].
-        correct: (N,) bool.
+        confidence: (N,) float of the predicted class, in [0, 1].
+        correct: (N,) bool, whether the predicted class is the true one.
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; 15 bins (a, b].
     """
     bins = _bins(confidence)
@@ -90,9 +90,9 @@ def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> tuple[tuple
     """Compute the reliability diagram: (images, mean confidence, accuracy) of each bin of ``calibration_error``.
 
     Args:
-        confidence: (N,) of the predicted class, in [0, 1].
-        correct: (N,) bool.
-    Returns: ``ECE_BINS`` bins by rising confidence; one without images is (0, 0.0, 0.0).
+        confidence: (N,) float of the predicted class, in [0, 1].
+        correct: (N,) bool, whether the predicted class is the true one.
+    Returns: ``ECE_BINS`` bins by rising confidence; a bin without images is (0, 0.0, 0.0).
     """
     bins = _bins(confidence)
     counts = np.bincount(bins, minlength=ECE_BINS)
@@ -102,5 +102,6 @@ def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> tuple[tuple
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the number of each confidence's bin, from 0: (N,) int."""
     bins: np.ndarray = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     return bins

@@ -19,7 +19,7 @@ from proxy_attention.saliency.registry import related
 from proxy_attention.seeds import derive_seed, stream
 
 BLUR = 1 / 16
-"""Sigma, as a part of the side, of the blurred image into which pixels are inserted."""
+"""Sigma of the blurred image into which pixels are inserted, as a fraction of the image's side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,12 @@ class ExplanationMetrics:
     """Metrics of a trained model's explanations: means over images, each in [0, 1].
 
     Attributes:
-        insertion_auc, deletion_auc, average_drop, average_increase, sparseness: see ``saliency.faithfulness``; of the
-            map of the predicted class.
-        pointing_game: of the map of the true class, over the images whose object's place is known; None without any.
-        judged_by: the method of explanation; None if the model was not judged, and all else is None or 0.
-        judged_images: how many images.
-        judge_seconds: what it took.
+        insertion_auc, deletion_auc, average_drop, average_increase, sparseness: of the maps of the predicted classes;
+            see ``saliency.faithfulness``.
+        pointing_game: of the maps of the true classes, over images whose object region is known; None without any.
+        judged_by: the saliency method; None if nothing was judged: then all other fields are None or 0.
+        judged_images: number of images.
+        judge_seconds: seconds that it took.
     """
 
     insertion_auc: float | None = None
@@ -47,27 +47,27 @@ class ExplanationMetrics:
 
 
 def trained_by(config: TrialConfig) -> frozenset[str]:
-    """List the saliency methods that a trial trains by, under all their names: its proxies' and its augmentation's."""
+    """Collect the saliency methods that a trial trains by, for proxies or augmentation, and all methods ``related``."""
     proxies = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_proxies else frozenset()
     return proxies.union(*map(related, augmentation_of(config.augment).saliency_methods))
 
 
 def judge_of(config: TrialConfig) -> str | None:
-    """Return the method that judges a trial's model; None if none does, or if the trial trains by it."""
+    """Return the saliency method that judges a trial's model; None if none does, or if the trial trains by it."""
     return config.judge if config.judge_images and not related(config.judge) & trained_by(config) else None
 
 
 def judged_ids(test: np.ndarray, config: TrialConfig) -> np.ndarray:
-    """Draw the test images that are judged, by the split seed: trials of one split are judged on the same images.
+    """Draw the test images on which explanations are judged; trials with the same split and split seed draw the same.
 
-    Returns: at most ``judge_images`` numbers, sorted; a smaller draw is a subset of a larger one.
+    Returns: at most ``judge_images`` numbers of images, sorted; a smaller draw is a subset of a larger one.
     """
     drawn = torch.randperm(len(test), generator=stream(config.effective_split_seed, "judge"))
     return np.sort(test[drawn[: config.judge_images].numpy()])
 
 
 def check_regions(images: ImageSet, ids: np.ndarray) -> None:
-    """Check that the regions of these images' objects can be read; no pixel is read.
+    """Check that the object regions of these images can be read, without reading pixels.
 
     Raises: DataError for an impossible box or mask.
     """
@@ -84,9 +84,9 @@ def judge_explanations(
     Args:
         images: the whole data set, on the model's device.
         ids: numbers of the images to explain; at least one.
-        saliency: a key of ``METHODS`` that ``check_method`` has nothing against.
+        saliency: a key of ``METHODS`` that ``check_method`` accepts for the model.
         precision: a key of ``PRECISIONS``.
-        seed: of the draws of a method that draws; an image's do not depend on the others.
+        seed: for methods that draw at random; the draws of an image do not depend on the other images.
     """
     started = time.perf_counter()
     model.module.eval()
@@ -113,7 +113,7 @@ def judge_explanations(
 
 @dataclass(frozen=True, eq=False)
 class _ExplainedBatch:
-    """A batch whose maps are measured: the images ``ids`` as ``pixels`` (N, 3, S, S) float in [0, 1]."""
+    """A batch of images to explain: their numbers ``ids`` (N,) and their ``pixels`` (N, 3, S, S) float in [0, 1]."""
 
     model: Classifier
     images: ImageSet
@@ -123,7 +123,7 @@ class _ExplainedBatch:
     seed: int
 
     def maps(self, pixels: torch.Tensor, ids: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Compute maps (N, S, S) in [0, 1] of these images for these classes."""
+        """Compute the maps of these images for these classes: (N, S, S) float in [0, 1]."""
         found = low_resolution_maps(
             self.model,
             pixels,
@@ -137,7 +137,7 @@ class _ExplainedBatch:
 
 
 def _measured(batch: _ExplainedBatch) -> torch.Tensor:
-    """Measure the maps of the predicted classes: (N, 5), in the order of ``ExplanationMetrics``."""
+    """Measure the maps of the predicted classes: (N, 5) float, in the order of ``ExplanationMetrics``."""
     model, pixels = batch.model, batch.pixels
     with torch.no_grad():
         whole, predicted = model(pixels).float().softmax(dim=1).max(dim=1)
@@ -161,7 +161,7 @@ def _measured(batch: _ExplainedBatch) -> torch.Tensor:
 
 
 def _pointed(batch: _ExplainedBatch) -> Iterator[torch.Tensor]:
-    """Yield (n,) bool, whether maps of the true classes point at the object, for images whose region is known."""
+    """Measure, for the images whose object region is known, whether their map points at the object: yield (n,) bool."""
     if batch.images.region is None:
         return
     regions = [batch.images.region(number) for number in batch.ids.tolist()]
@@ -178,7 +178,7 @@ def _pointed(batch: _ExplainedBatch) -> Iterator[torch.Tensor]:
 
 
 def _nearest(region: np.ndarray, size: int) -> np.ndarray:
-    """Resize a region (H, W) to (size, size) by nearest neighbours: each pixel takes the one at its centre."""
+    """Resize a region (H, W) bool to (size, size) by nearest neighbour."""
     rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in region.shape)
     found: np.ndarray = region[np.ix_(rows, columns)]
     return found

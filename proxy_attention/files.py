@@ -1,4 +1,4 @@
-"""Files of one trial, each written whole or not at all; knows no model and nothing of what it stores."""
+"""The names of a trial's files, and functions that write a file whole or not at all; knows no file's content."""
 
 import json
 import logging
@@ -14,11 +14,15 @@ log = logging.getLogger(__name__)
 EPOCHS_FILE, REPORT_FILE = "epochs.json", "report.json"
 WEIGHTS_FILE, RECIPES_FILE = "weights.safetensors", "recipes.safetensors"
 CHECKPOINTS_FOLDER = "checkpoints"
-"""What a trial writes into its folder; the report comes last."""
+"""The files and the folder that a trial writes into its own folder; the report is written last."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, flush it to the disk, and rename it into place."""
+    """Write a file whole or not at all: fill a temporary file beside it, flush that to disk, and rename it.
+
+    Args:
+        write: writes the content to the path that it is given.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -34,7 +38,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text, whole or not at all."""
+    """Write text to a file, whole or not at all."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
@@ -43,12 +47,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all; a NaN is refused, because other readers would refuse it."""
+    """Write a value to a JSON file, whole or not at all.
+
+    Raises: ValueError for NaN or infinity, which are no JSON.
+    """
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; None if there is no such file, or it is damaged."""
+    """Read a JSON file; return None if it does not exist or is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -56,9 +63,10 @@ def read_json(path: Path) -> Any:
 
 
 class BackgroundWriter:
-    """One thread that writes while training goes on; one job at a time, so that memory holds one state beside it.
+    """Runs write jobs in a thread while training goes on; one at a time, so that few copied states are in memory.
 
-    Leaving the ``with`` block waits for the job. An error of a job is raised by the next ``submit``, or on leaving.
+    The end of the ``with`` block waits for the last job. An error of a job is raised by the next ``submit`` or
+    ``wait``, or at the end of the block.
     """
 
     def __init__(self) -> None:
@@ -76,14 +84,14 @@ class BackgroundWriter:
             self._pool.shutdown(wait=True)
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Do this after the job before it, and meanwhile go on."""
+        """Wait for the previous job, start this one, and return while it runs."""
         self.wait()
         self._job = self._pool.submit(job)
 
     def wait(self) -> None:
-        """Wait for the job.
+        """Wait until the job is done.
 
-        Raises: its error.
+        Raises: the error of the job.
         """
         job, self._job = self._job, None
         if job is not None:

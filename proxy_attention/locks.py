@@ -1,6 +1,7 @@
-"""Locks on files: one holder at a time, on every host that mounts the folder; the system frees those of a dead process.
+"""Locks on files: one holder at a time among all hosts that mount the folder; knows no file's content.
 
-Knows no file's content. A lock file may be removed by its holder: whoever had opened the removed file holds nothing.
+The operating system releases the locks of a process that dies. The holder of a lock may remove its file: a process that
+had opened the removed file does not get the lock.
 """
 
 import errno
@@ -11,29 +12,30 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _REFUSALS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""Error numbers of a file system that has no locks."""
 
 
 class LocksRefusedError(OSError):
-    """The file system has no locks, as some network mounts."""
+    """The file system has no locks, like some network mounts."""
 
 
 def try_lock(path: Path) -> FileLock | None:
-    """Lock a file without waiting; the file and its folder are made if they are not there.
+    """Lock a file without waiting; create the file and its folder if they do not exist.
 
-    Returns: the lock, for any thread to release; None while another holds it.
-    Raises: LocksRefusedError; OSError if the file cannot be opened.
+    Returns: the lock, which any thread may release; None if another process or thread holds it.
+    Raises: LocksRefusedError if the file system has no locks; OSError if the file cannot be opened.
     """
     return _acquire(path, wait=False)
 
 
 @contextmanager
 def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock on a file; the file and its folder are made if they are not there.
+    """Hold the lock on a file during a ``with`` block; create the file and its folder if they do not exist.
 
     Args:
-        wait: until another holder is done.
-    Raises: BlockingIOError if another holds it and ``wait`` is false; LocksRefusedError; OSError if the file cannot be
-        opened.
+        wait: whether to wait until another holder releases it.
+    Raises: BlockingIOError if another holds it and ``wait`` is false; LocksRefusedError if the file system has no
+        locks; OSError if the file cannot be opened.
     """
     lock = _acquire(path, wait=wait)
     if lock is None:
@@ -45,7 +47,7 @@ def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def _acquire(path: Path, *, wait: bool) -> FileLock | None:
-    # a lock that is not the system's would outlive its process, so there is no fallback to one
+    # no fallback to filelock's soft locks: they would outlive a process that dies
     lock = FileLock(path, mode=0o644, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire(blocking=wait)

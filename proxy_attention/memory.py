@@ -1,4 +1,4 @@
-"""Memory between trials: give it back, count what stays, measure the peak; knows nothing of training."""
+"""Memory of this process: releases it between trials, counts tensors, measures the peak; knows nothing of training."""
 
 import ctypes
 import gc
@@ -13,9 +13,9 @@ _PROC = Path("/proc/self")
 
 
 def clear_caches(device: torch.device) -> None:
-    """Give cached memory back to the device and to the system.
+    """Release cached memory to the device and to the operating system.
 
-    Call it after the references are dropped: between the phases of a trial, and after every trial.
+    Call it once no reference to the tensors is left: between the phases of a trial, and after every trial.
     """
     gc.collect()
     if device.type == "cuda":
@@ -30,31 +30,31 @@ def clear_caches(device: torch.device) -> None:
 
 @cache
 def freeze_imports() -> None:
-    """Take what a worker has imported out of later collections, once: they cost a tenth of a second each with it."""
+    """Exclude imported objects from garbage collection, once per process: with them a collection takes 0.1 s."""
     gc.collect()
     gc.freeze()
 
 
 def live_tensors() -> int:
-    """How many tensors the process holds: flat over trials, unless something leaks."""
+    """Count the tensors that the process holds; a count that grows from trial to trial shows a leak."""
     gc.collect()
-    # type(), not isinstance(): lazily imported modules among the objects answer __class__ by importing
+    # type(), not isinstance(), which reads __class__: a lazily imported module would then be imported
     return sum(1 for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor))
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start a new measurement of the peak, so that a trial in a reused worker is not charged for an earlier one."""
+    """Restart the measurement of peak memory, so that a trial does not report the peak of an earlier one."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:
         (_PROC / "clear_refs").write_text("5")  # resets VmHWM; see proc(5)
     except OSError:
-        return  # no procfs, or a locked one: the peak of the process is the best there is
+        return  # no procfs, or not writable: ``peak_mb`` then gives the peak since the process started
 
 
 def peak_mb(device: torch.device) -> float:
-    """The peak since ``reset_peak``, in MiB: allocated on a GPU, resident on a CPU."""
+    """Return the peak memory since ``reset_peak`` in MiB: of tensors on a GPU, of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

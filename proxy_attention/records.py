@@ -1,4 +1,4 @@
-"""Records of a trial as frozen values that JSON holds: one an epoch, and the report at the end."""
+"""Records of a trial as frozen values that JSON can store: one per epoch, and a report at the end."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,16 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch. Accuracies are percentages; ``train_accuracy`` is of the augmented images as they were trained on.
+    """The record of one epoch. Accuracies are percentages; ``train_accuracy`` is that of augmented images in training.
 
     Attributes:
-        proxy_step: a proxy step followed this epoch.
-        step_skipped: the proxy step was skipped, because validation accuracy had not stalled (schedule item ``p?``).
-        step_subset: the part of the wrong images that the step chose; 0 without a step, and in older records.
-        train_images: how many images the epoch trained on (more than the split's with ``substitute = add``).
-        wrong_images, made_images, flat_maps: of this epoch's proxy step; 0 where there was none.
-        proxy_images: proxies in the training set after this epoch.
-        peak_memory_mb: of the trial so far.
+        epoch, item: number of the epoch in the trial, and of its item in the schedule, from 0.
+        proxy_step: whether a proxy step followed this epoch.
+        lr: learning rate at the start of the epoch.
+        step_skipped: whether the proxy step was skipped, because val accuracy had not stalled (schedule item ``p?``).
+        step_subset: the fraction of the wrong images that the step chose; 0 without a step, and in older records.
+        train_images: how many images the epoch trained on; with ``substitute = add`` more than the split has.
+        wrong_images, made_images, flat_maps: numbers of misclassified images, of proxies made, and of maps without
+            range, in this epoch's proxy step; 0 without a step.
+        proxy_images: number of proxies in the training set after this epoch.
+        peak_memory_mb: peak memory of the trial so far, in MiB.
     """
 
     epoch: int
@@ -42,22 +45,22 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReport:
-    """The end of a trial. ``val_*`` and ``test_*`` are of the last epoch: no epoch is chosen.
+    """The result of a trial. ``val_*`` and ``test_*`` are measured after the last epoch: no best epoch is chosen.
 
     Attributes:
         test_precision, test_recall, test_f1: macro averages over the classes, in [0, 1].
         test_ece: expected calibration error over 15 equal bins, in [0, 1].
-        confusion: test images, ``confusion[true][predicted]``.
-        calibration: (test images, mean confidence, accuracy) of 15 equal bins; empty in an old report.
-        proxy_images: proxies made over all proxy steps.
-        train_seconds, proxy_seconds: what the trial's epochs cost, wherever they were trained.
-        wall_seconds: what this trial took from its start, set-up and evaluation included.
-        image_digest: content digest of the images it really read.
-        skipped_images: unreadable images left out under ``on_bad_image = skip``.
-        insertion_auc, deletion_auc, average_drop, average_increase, sparseness, pointing_game: how well explanations of
-            the trained model say what it looks at, means over some test images, each in [0, 1]; see
-            ``explanation_metrics.ExplanationMetrics``. None in an old report, and where nothing was judged.
-        judged_by, judged_images, judge_seconds: by which method, on how many images, and what it took.
+        confusion: numbers of test images, ``confusion[true][predicted]``.
+        calibration: (test images, mean confidence, accuracy) for each of 15 equal bins; empty in an old report.
+        proxy_images, flat_maps: numbers of proxies made, and of maps without range, in all proxy steps together.
+        train_seconds, proxy_seconds: seconds of all epochs and proxy steps, including those that another trial ran.
+        wall_seconds: seconds that this trial took, including set-up and evaluation.
+        image_digest: content digest of the images that were read.
+        skipped_images: number of unreadable images left out under ``on_bad_image = skip``.
+        insertion_auc, deletion_auc, average_drop, average_increase, sparseness, pointing_game: metrics of the trained
+            model's explanations, means over some test images, each in [0, 1]; see
+            ``explanation_metrics.ExplanationMetrics``. None in an old report, and if nothing was judged.
+        judged_by, judged_images, judge_seconds: the method that judged, on how many images, and its seconds.
     """
 
     epochs_done: int
@@ -96,5 +99,5 @@ class TrialReport:
 
 
 def as_json(record: EpochRecord | TrialReport) -> dict[str, Any]:
-    """Plain values by field name."""
+    """Return the fields of a record by name, as values that JSON can store."""
     return dataclasses.asdict(record)

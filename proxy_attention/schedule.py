@@ -1,4 +1,4 @@
-"""What a schedule such as ``20,p,19`` means, epoch by epoch; knows nothing of training."""
+"""Parses a schedule such as ``20,p,19`` into epochs and proxy steps; knows nothing of training."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ MAX_EPOCHS = 100_000
 
 @dataclass(frozen=True)
 class PlannedEpoch:
-    """One epoch of the plan.
+    """One epoch of a schedule.
 
     Attributes:
-        index: position in the trial, from 0.
-        item: which item of the schedule it belongs to, from 0 (the audit split ``redrawn`` draws again at each).
-        step: number of the planned proxy step that follows the training of this epoch, from 0; None without one. A
-            step that is skipped keeps its number, which no other step takes.
-        only_if_stalled: whether that step is skipped unless validation accuracy ``has_stalled``.
+        index: number of the epoch in the trial, from 0.
+        item: number of the schedule's item that the epoch belongs to, from 0.
+        step: number of the proxy step that follows this epoch, from 0; None if none follows. Steps that are skipped
+            are counted.
+        only_if_stalled: whether the step is skipped unless val accuracy ``has_stalled``.
     """
 
     index: int
@@ -31,15 +31,15 @@ class PlannedEpoch:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A parsed schedule; ``items`` holds a count of epochs, ``p`` or ``p?``, as they are written."""
+    """A parsed schedule: each of ``items`` is a number of epochs, ``p`` or ``p?``, in the order of the text."""
 
     items: tuple[int | str, ...]
 
     @classmethod
     def parse(cls, text: str) -> "Schedule":
-        """Read ``20,p,19``: numbers are epochs of training, ``p`` one epoch that ends with a proxy step.
+        """Parse text such as ``20,p,19``: a number is that many epochs, ``p`` one epoch that ends with a proxy step.
 
-        ``p?`` is one epoch, too, and ends with a proxy step only if validation accuracy has stalled.
+        ``p?`` is one epoch that ends with a proxy step only if val accuracy has stalled.
 
         Raises: ConfigError for anything else, for an empty schedule and for one of more than 100,000 epochs.
         """
@@ -65,30 +65,30 @@ class Schedule:
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of training: a proxy item trains one epoch, too, whether its step is skipped or not."""
+        """The number of epochs; ``p`` and ``p?`` are one epoch each, whether or not the step is skipped."""
         return sum(map(_epochs_of, self.items))
 
     @property
     def proxy_steps(self) -> int:
-        """How many proxy steps the schedule asks for, those that may be skipped among them."""
+        """The number of proxy steps, including those that may be skipped."""
         return self.items.count(PROXY_ITEM) + self.items.count(STALLED_ITEM)
 
     @property
     def may_skip(self) -> bool:
-        """Whether there is a step that may be skipped."""
+        """Whether the schedule has a step that may be skipped (``p?``)."""
         return STALLED_ITEM in self.items
 
     def never_stalls(self, patience: int) -> bool:
-        """Whether there are steps that wait for a stall, and each comes too early for one: see ``has_stalled``."""
+        """Whether the schedule has ``p?`` steps, and all of them come too early to be taken: see ``has_stalled``."""
         return self.may_skip and all(epoch.index < patience for epoch in self.steps if epoch.only_if_stalled)
 
     @property
     def steps(self) -> tuple[PlannedEpoch, ...]:
-        """The epochs that end with a proxy step, in order, each at the place of its number."""
+        """The epochs that end with a proxy step: ``steps[n]`` ends with step number ``n``."""
         return tuple(epoch for epoch in self.epochs() if epoch.step is not None)
 
     def epochs(self) -> Iterator[PlannedEpoch]:
-        """Every epoch in order."""
+        """Yield every epoch in order."""
         index = steps = 0
         for number, item in enumerate(self.items):
             if isinstance(item, str):
@@ -104,12 +104,12 @@ def _epochs_of(item: int | str) -> int:
 
 
 def has_stalled(val_accuracies: Sequence[float], *, patience: int) -> bool:
-    """The law of ``p?``: none of the last ``patience`` epochs is above the best of the epochs before them.
+    """Whether a ``p?`` step is taken: none of the last ``patience`` epochs is better than the best epoch before them.
 
     Args:
-        val_accuracies: of every epoch so far, the one that has just ended last.
+        val_accuracies: of every epoch so far, in order.
         patience: >= 1.
-    Returns: False while there are ``patience`` epochs or fewer: then none is before them.
+    Returns: False if there are at most ``patience`` epochs, because no epoch is before them.
     """
     before, last = val_accuracies[:-patience], val_accuracies[-patience:]
     return bool(before) and max(last) <= max(before)

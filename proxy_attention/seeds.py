@@ -1,4 +1,4 @@
-"""Named random streams: adding a stream, or drawing more from one, never shifts another."""
+"""Named random streams: a new stream, or more draws from one, never change the draws of another."""
 
 import hashlib
 
@@ -6,11 +6,11 @@ import torch
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed for the stream with this name, the same on every machine.
+    """Return the seed of the stream with this name; it is the same on every machine.
 
     Args:
         seed: the trial's seed.
-        names: the stream's name, such as ``"order", 3``.
+        names: the parts of the stream's name, such as ``"order", 3``.
     Returns: an integer in [0, 2**63).
     """
     text = repr((int(seed), *names))
@@ -18,12 +18,12 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
-    """A CPU generator for the stream with this name."""
+    """Make a CPU generator for the stream with this name."""
     return torch.Generator().manual_seed(derive_seed(seed, *names))
 
 
 def table(rows: int, columns: int, seed: int, *names: str | int) -> torch.Tensor:
-    """Uniform draws in [0, 1), one row an image: which image is asked for, in which batch, changes nothing.
+    """Draw uniform numbers in [0, 1), one row per image, so that an image's draws do not depend on its batch.
 
     Returns: (rows, columns) float32 on the CPU.
     """

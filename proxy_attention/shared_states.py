@@ -1,6 +1,6 @@
-"""States that trials share: two trials with equal state keys train an epoch once; one writes the state, others read it.
+"""Shares states between trials: where state keys are equal, one trial trains the epoch and the others read its state.
 
-Knows no model and no image, and not how a state is made; ``state_keys`` says what a state depends on.
+Knows no model and no image; ``state_keys`` says what a state depends on.
 """
 
 import logging
@@ -21,7 +21,9 @@ from proxy_attention.locks import try_lock
 from proxy_attention.state_keys import environment, key_of, state_keys
 
 POLL_SECONDS = 0.05
+"""Seconds between two looks for a state that another trial is making."""
 STALE_SECONDS = 3600
+"""Age at which a temporary file counts as left behind by a process that died."""
 LIMIT_MB = 20 * 1024
 log = logging.getLogger(__name__)
 
@@ -31,10 +33,11 @@ class Sharing:
     """The states that the trials of a run share, and the folder that holds them.
 
     Attributes:
-        folder: may be shared by runs, and by hosts whose file system has locks.
-        names: keys of the states that several trials of the run pass (see ``state_keys.branch_points``).
-        epochs: counts of epochs after which trials that are not planned yet may differ, while no proxy is in use.
-        limit_mb: of the folder; the states that were not used for longest are removed first.
+        folder: where the states are; several runs may use it, and several hosts if its file system has locks.
+        names: keys of the states that several trials of the run need (see ``state_keys.branch_points``).
+        epochs: numbers of epochs whose states are shared, too, if no proxy is in use by then: after them, trials that
+            are not planned yet may differ.
+        limit_mb: limit of the folder's size in MiB; the least recently used states are removed first.
     """
 
     folder: Path
@@ -43,7 +46,12 @@ class Sharing:
     limit_mb: int = LIMIT_MB
 
     def path(self, name: str, *, device: str, part: str = "state") -> Path:
-        """Return the file of a state. Its name depends on the source code, the libraries and the machine, too."""
+        """Return the file of a state; its name depends also on the source code, the libraries and the processor.
+
+        Args:
+            name: the state's key.
+            part: ``state``, or the key of what is computed from the state.
+        """
         return self.folder / f"{key_of([name, environment(device), part])[:40]}-{part.split()[0]}.pt"
 
     def of(self, config: TrialConfig, *, data: str, weights: str | None, device: str) -> "SharedStates":
@@ -58,10 +66,13 @@ class Sharing:
 
 @dataclass
 class SharedStates:
-    """The shared states of one trial, and the locks that it holds on those that it is to make.
+    """The shared states of one trial, and its locks on those that it must make.
 
-    The holder of a state's lock makes the state; the other trials wait. The system releases the lock of a process that
-    dies, and the next trial makes the state.
+    The holder of a state's lock makes the state; the other trials wait. If its process dies, the operating system
+    releases the lock, and the next trial makes the state.
+
+    Attributes:
+        names: the key of each shared state, by the number of epochs after which it is shared.
     """
 
     sharing: Sharing
@@ -77,9 +88,11 @@ class SharedStates:
             self._release(path)
 
     def borrow(self, after: int) -> dict[str, Any] | None:
-        """Return the latest published state after this many epochs; wait where another trial is making the next one.
+        """Return the furthest published state beyond this many epochs; wait while another trial is making the next.
 
-        Returns: what was published; None if this trial must train on itself.
+        Args:
+            after: the number of epochs that this trial has done.
+        Returns: the published state; None if this trial must train the next epoch itself.
         """
         ahead = [n for n in self.names if n > after]
         for n in reversed(ahead):
@@ -91,15 +104,16 @@ class SharedStates:
         return self._claim(self._path(ahead[0])) if ahead else None
 
     def publish(self, epochs: int, state: dict[str, Any]) -> None:
-        """Write a state for the other trials. If it cannot be written, they train it themselves and nothing is lost."""
+        """Write a state for the other trials; if it cannot be written, they train it themselves."""
         if epochs in self.names:
             self._write(self._path(epochs), state)
 
     def compute_once(self, epochs: int, part: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what is computed from the state after ``epochs``: the first trial writes it, others read it.
+        """Compute something from the state after ``epochs`` once: the first trial writes it, the others read it.
 
         Args:
             part: the key of what is computed.
+            make: computes it.
         """
         if epochs not in self.names:
             return make()
@@ -118,7 +132,7 @@ class SharedStates:
         return self.sharing.path(self.names[epochs], device=self.device, part=part)
 
     def _claim(self, path: Path) -> dict[str, Any] | None:
-        """Wait for the file and read it; return None as soon as this trial holds its lock and must make it."""
+        """Wait for the file and read it; return None as soon as this trial holds its lock and so must make it."""
         while True:
             if path in self._locks:
                 return None
@@ -135,27 +149,30 @@ class SharedStates:
                 time.sleep(POLL_SECONDS)
                 continue
             self._locks[path] = lock
-            found = self._read(path)  # its maker may have finished between the look and the lock
+            found = self._read(path)  # another trial may have written it just before
             if found is not None:
                 self._release(path)
             return found
 
     def _release(self, path: Path) -> None:
+        """Release the lock on a file, if this trial holds it."""
         lock = self._locks.pop(path, None)
         if lock is not None:
             path.with_suffix(".lock").unlink(missing_ok=True)
             lock.release()
 
     def _read(self, path: Path) -> dict[str, Any] | None:
+        """Read a published state; return None if it does not exist, is damaged, or belongs to another file name."""
         found = read_state(path)
         if found is None or found.get("of") != path.name:
             return None
         with suppress(OSError):
-            os.utime(path)  # used now: the last to be removed
+            os.utime(path)  # used now, so removed last
         state: dict[str, Any] = found["state"]
         return state
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
+        """Write a state and release its lock; if it cannot be written, warn."""
         import torch
 
         try:
@@ -168,9 +185,9 @@ class SharedStates:
 
 
 def _keep_below(folder: Path, limit: int, *, newest: Path) -> None:
-    """Remove the files that were not used for longest until the folder is within its limit; the newest goes last."""
-    for path in folder.glob(".*"):  # half-written by a process that was killed
-        with suppress(OSError):  # just gone, or not ours to remove
+    """Remove the least recently used files until the folder holds at most ``limit`` bytes; remove ``newest`` last."""
+    for path in folder.glob(".*"):  # temporary files of processes that were killed
+        with suppress(OSError):  # another process has removed it, or this user may not
             if path.stat().st_mtime < time.time() - STALE_SECONDS:
                 path.unlink()
     found = []

@@ -1,4 +1,4 @@
-"""One epoch of training, and the state that carries from one to the next; knows no schedule and no proxy step."""
+"""Trains one epoch, and holds the state that passes from epoch to epoch; knows no proxy step."""
 
 import time
 from collections.abc import Callable
@@ -22,12 +22,12 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass
 class TrainState:
-    """The model, its optimizer and the learning rate: what an epoch of training changes.
+    """Everything that training changes: the model, its optimizer and the learning rate.
 
     Attributes:
-        steps_per_epoch: batches of an epoch over the originals; the learning rate is planned in these steps.
-        epochs_done: epochs trained so far.
-        compiled: the forward pass compiled by ``torch.compile``, for full batches; None without.
+        steps_per_epoch: number of batches in an epoch over the originals; the learning rate is planned in these steps.
+        epochs_done: number of epochs trained so far.
+        compiled: the forward pass compiled by ``torch.compile``, for full batches; None if ``compile`` is off.
     """
 
     model: Classifier
@@ -49,7 +49,7 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
+        """Restore a state that ``state_dict`` returned."""
         self.model.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
@@ -59,12 +59,14 @@ class TrainState:
 
 @dataclass(frozen=True, eq=False)
 class EpochTotals:
-    """Predictions and losses of one epoch of training, by slot, of the augmented images in train mode.
+    """Predictions and losses of one epoch, for each slot of the training set, on augmented images in train mode.
 
     Attributes:
         predicted: (slots,) int64 on the CPU.
         losses: (slots,) float32 on the CPU.
-        correct: (slots,) float32 on the CPU, the part of the label that is the predicted class: 1 or 0 without mixing.
+        correct: (slots,) float32 on the CPU, the fraction of the label that is the predicted class: 1 or 0 without
+            mixing.
+        lr: learning rate at the start of the epoch.
     """
 
     predicted: torch.Tensor
@@ -84,10 +86,13 @@ def check_precision(config: TrialConfig, device: str) -> None:
 
 
 def new_state(model: Classifier, config: TrialConfig, *, images: int, device: torch.device) -> TrainState:
-    """Build AdamW and OneCycle over the whole trial, for a model that is already on its device.
+    """Make a model's training state: AdamW, and a OneCycle learning rate over the whole trial.
 
-    Under ``freeze_trunk`` only the head has gradients from here on.
+    Under ``freeze_trunk`` only the head keeps gradients.
 
+    Args:
+        model: already on its device.
+        images: number of training images.
     Raises: ConfigError as ``check_precision``.
     """
     check_precision(config, device.type)
@@ -120,10 +125,10 @@ def new_state(model: Classifier, config: TrialConfig, *, images: int, device: to
 def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfig, *, epoch: int) -> EpochTotals:
     """Train one epoch over every slot, each image once, in the epoch's own order and with its own augmentation.
 
-    The learning rate advances by one planned step a batch; an epoch made longer by ``substitute = add`` spreads the
+    The learning rate advances by one planned step per batch; an epoch made longer by ``substitute = add`` spreads the
     same planned steps over its batches.
 
-    Raises: DivergedError if the loss leaves the finite numbers.
+    Raises: DivergedError if a loss is NaN or infinite.
     """
     started = time.perf_counter()
     device = training_set.device
@@ -131,8 +136,8 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     order = training_set.epoch_order(config.seed, epoch)
     table = training_set.augmentation_table(augmentation.columns, config.seed, epoch)
     draws = table[order].to(device).split(config.batch_size)
-    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # on the device: nothing waits for it
-    torch.manual_seed(derive_seed(config.seed, "layers", epoch))  # dropout and its kin draw from the global stream
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # stays on the device, so no batch waits
+    torch.manual_seed(derive_seed(config.seed, "layers", epoch))  # dropout and similar layers use the global stream
     state.model.module.train(not config.freeze_trunk)  # a frozen trunk keeps its batch statistics, too
     for head in state.model.heads:
         head.train()
@@ -154,7 +159,7 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
         guess = logits.detach().argmax(dim=1)
         seen.append((guess, loss.detach().float(), batch.right(guess)))
     state.epochs_done = epoch + 1
-    place = torch.argsort(order)  # of each slot in the epoch
+    place = torch.argsort(order)  # the position of each slot in the epoch
     predicted, losses, correct = (torch.cat(parts).cpu()[place] for parts in zip(*seen, strict=True))
     totals = EpochTotals(predicted, losses, correct, lr, time.perf_counter() - started)
     if not torch.isfinite(totals.losses).all():
@@ -164,18 +169,18 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
 
 @dataclass(frozen=True, eq=False)
 class ModelSaliency:
-    """What an augmentation may ask of the model that is trained (see ``augment.batch.SaliencySource``)."""
+    """Computes saliency of the model in training, for augmentations (see ``augment.batch.SaliencySource``)."""
 
     model: Classifier
     precision: str
 
     def class_maps(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """GradCAM of these classes (B,), as (B, h, w) float32 >= 0."""
+        """Compute the GradCAM maps of these classes (B,): (B, h, w) float32 >= 0."""
         with autocast(images.device, self.precision):
             return classify_and_explain(self.model, images, true=labels, saliency="gradcam", explain="true")[1]
 
     def gradients(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Size of the gradient of the loss at each pixel, (B, H, W) float32; in the precision of the weights."""
+        """Compute the norm of the loss gradient at each pixel, without mixed precision: (B, H, W) float32."""
         with in_eval_mode(self.model, images), torch.autocast(images.device.type, enabled=False), torch.enable_grad():
             asked = images.detach().requires_grad_()
             loss = Batch(asked, labels).loss(self.model(asked)).sum()
@@ -184,7 +189,7 @@ class ModelSaliency:
 
 
 def _advance(state: TrainState, *, done: int, target: int) -> int:
-    """Step the scheduler up to ``target`` steps of this epoch; the last step of the trial has none after it."""
+    """Step the scheduler to ``target`` steps of this epoch, but not past the trial's last; return the steps done."""
     while done < target and state.scheduler.last_epoch + 1 < state.scheduler.total_steps:
         state.scheduler.step()
         done += 1
@@ -194,11 +199,13 @@ def _advance(state: TrainState, *, done: int, target: int) -> int:
 def seconds_per_image(
     model: Classifier, config: TrialConfig, *, device: torch.device, batches: int = 4, budget_seconds: float = 4.0
 ) -> float:
-    """Measure training: the median seconds an image of a few real steps on random pixels, the first not counted.
+    """Measure the seconds that training takes per image: the median of a few real steps on random pixels.
+
+    The first step is not counted if there are more.
 
     Args:
-        model: is trained a little, and moved to the device.
-        budget_seconds: no further step is begun after it; a single step slower than that is the measurement.
+        model: is moved to the device and trained by these steps.
+        budget_seconds: no step is begun after this time.
     """
     started = time.perf_counter()
     state = new_state(model.to(device), config, images=config.batch_size, device=device)

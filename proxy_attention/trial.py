@@ -1,4 +1,4 @@
-"""One trial, read top to bottom: split, train, proxy step, evaluate, and once, at the end, test and judge."""
+"""Runs one trial: split, train, proxy step, evaluate, and once, at the end, test and judge."""
 
 import time
 from collections.abc import Generator
@@ -26,13 +26,14 @@ from proxy_attention.trial_store import TrialStore
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """What a trial yields: after every epoch its record, and one item more, at the end, with the report.
+    """The progress of a trial: one value after every epoch, and at the end one with the report.
 
     Attributes:
-        earlier: records of epochs before this one that another trial has trained, and that were not yielded.
-        borrowed: whether another trial has trained this epoch, too.
-        examples: of this epoch's proxy step; None where there was none.
-        report: in the last item only.
+        record: of the last epoch.
+        earlier: records of epochs before it that were taken over with it from another trial, and not yielded.
+        borrowed: whether the epoch was taken over from another trial.
+        examples: a few proxies of the epoch's proxy step; None without a step.
+        report: the result, in the last value only.
     """
 
     record: EpochRecord
@@ -50,17 +51,18 @@ def run_trial(
     directory: Path | None = None,
     sharing: Sharing | None = None,
 ) -> Generator[Progress, None, None]:
-    """Run a trial, epoch by epoch: a pure function of the config and the images, cut and resumed at any epoch.
+    """Run a trial, epoch by epoch; the result depends on config and images alone, even if the trial is resumed.
 
     Args:
         config: with no field left ``auto``.
-        images: the whole data set; never written to.
+        images: the whole data set; never modified.
         directory: where checkpoints, ``epochs.json``, ``weights.safetensors``, ``recipes.safetensors`` and
-            ``report.json`` go; a trial found there goes on after its newest readable checkpoint. None keeps nothing.
+            ``report.json`` are written; a trial that is found there resumes from its newest readable checkpoint. None
+            writes nothing.
         sharing: the states that trials share: an epoch that another trial has trained is not trained again.
             Close the generator if the trial is not run to its end: until then it holds the locks of states that it
-            is to make for others.
-    Yields: Progress after every epoch that was not done before, then one item with the report.
+            must make for others.
+    Yields: Progress after every epoch that was not done before, then one with the report.
     Raises: ConfigError, DataError, DivergedError, CheckpointError.
     """
     started = time.perf_counter()
@@ -69,12 +71,12 @@ def run_trial(
     store = TrialStore(directory, trial.identity, started=started)
     store.restore(state)
 
-    with _share(trial, sharing) as shared, BackgroundWriter() as writer:  # a state is written before its lock goes
+    with _share(trial, sharing) as shared, BackgroundWriter() as writer:  # writes end before locks go
         while state.epochs_done < len(trial.epochs):
             yielded = state.epochs_done
             saved = shared.borrow(after=yielded)
             borrowed = saved is not None
-            if saved is not None:  # another trial is further
+            if saved is not None:  # another trial has trained more epochs
                 totals = state.take_over(saved)
                 epoch = trial.epochs[state.epochs_done - 1]
                 state.begin_item(epoch.item)
@@ -111,7 +113,7 @@ def run_trial(
 
 
 def _share(trial: TrialSetup, sharing: Sharing | None) -> SharedStates:
-    """Return the states that this trial shares with others; none without ``sharing``."""
+    """Return the states that this trial shares with others; without ``sharing`` there are none."""
     sharing = sharing or Sharing(Path())
     return sharing.of(trial.config, data=trial.images.digest, weights=trial.weights, device=trial.device.type)
 
@@ -125,7 +127,7 @@ def _evaluate(trial: TrialSetup, state: TrialState, part: str, *, item: int = 0)
 def _make_proxies(
     trial: TrialSetup, state: TrialState, totals: EpochTotals, shared: SharedStates, *, step: int
 ) -> ProxyStep:
-    """Score the training images and make proxies of the wrong ones; what other trials have computed is read."""
+    """Score the training images and make proxies of the wrong ones; read what another trial has computed already."""
     clear_caches(trial.device)
     scores = _score_training_images(trial, state, totals, shared)
     compute_once = partial(shared.compute_once, state.epochs_done)
@@ -135,10 +137,11 @@ def _make_proxies(
 
 
 def _score_training_images(trial: TrialSetup, state: TrialState, totals: EpochTotals, shared: SharedStates) -> Scores:
+    """Find the wrong training images: by this epoch's predictions (``collect = online``), or by a pass of their own."""
     config, model, training_set = trial.config, state.training.model, state.training_set
     if config.collect == "online":
         own = training_set.labels_of(training_set.slot_ids).cpu()
-        # every class of a mixed label is right, and so is the image's own class where the label has none of it left
+        # right: any class of a mixed label, and the image's own class, even if mixing has left nothing of it
         right = (totals.correct > 0) | (totals.predicted == own)
         return online_scores(training_set, predicted=totals.predicted, losses=totals.losses, correct=right)
     key = scoring_key(config)
@@ -148,7 +151,7 @@ def _score_training_images(trial: TrialSetup, state: TrialState, totals: EpochTo
 
 
 def _judge(trial: TrialSetup, state: TrialState) -> ExplanationMetrics:
-    """Judge the trained model's explanations on test images; empty where no method judges."""
+    """Judge the trained model's explanations on test images; return empty metrics if no method judges."""
     if trial.judge is None:
         return ExplanationMetrics()
     return judge_explanations(
@@ -164,6 +167,7 @@ def _judge(trial: TrialSetup, state: TrialState) -> ExplanationMetrics:
 def _report(
     trial: TrialSetup, state: TrialState, test: Evaluation, explanations: ExplanationMetrics, *, wall_seconds: float
 ) -> TrialReport:
+    """Collect the results of a trial."""
     records, images, split = state.records, trial.images, trial.split
     return TrialReport(
         epochs_done=len(records),

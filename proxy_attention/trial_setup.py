@@ -1,4 +1,4 @@
-"""What is fixed during a trial: the config, the images, the split, the planned epochs, the judge; trains nothing."""
+"""The part of a trial that never changes: config, images, split, planned epochs and judge; trains nothing."""
 
 import logging
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class TrialSetup:
-    """A trial before its first epoch, checked. Nothing in it changes while the trial runs.
+    """A checked trial before its first epoch; nothing in it changes while the trial runs.
 
     Attributes:
         images: the whole data set, on the trial's device.
-        weights: content digest of a weights file; None where the weights are a name.
-        split: train, val and test as they were drawn at the start.
+        weights: content digest of a weights file; None if ``weights`` is a name, not a file.
+        split: train, val and test as they are drawn at the start.
     """
 
     config: TrialConfig
@@ -42,12 +42,12 @@ class TrialSetup:
 
     @classmethod
     def of(cls, config: TrialConfig, images: ImageSet, device: torch.device) -> "TrialSetup":
-        """Check the names of the config, fix the threads and kernels of this process, and draw the split.
+        """Check the names in the config, set the threads and kernels of this process, and draw the split.
 
         Raises: ConfigError, DataError.
         """
         weights = weights_digest(check(config).weights)
-        config.digest(data=images.digest, weights=weights)  # a field that is still ``auto`` ends here
+        config.digest(data=images.digest, weights=weights)  # raises if a field is still ``auto``
         _make_deterministic(int(config.threads))
         reset_peak(device)
         images = images.on(device)
@@ -56,26 +56,26 @@ class TrialSetup:
 
     @cached_property
     def identity(self) -> str:
-        """The digest of the config and of the contents that it names."""
+        """The trial's digest: of its config and of the contents of its images and weights."""
         return self.config.digest(data=self.images.digest, weights=self.weights)
 
     @cached_property
     def epochs(self) -> tuple[PlannedEpoch, ...]:
-        """The epochs of the schedule."""
+        """The epochs of the schedule, in order."""
         return tuple(self.config.planned.epochs())
 
     @cached_property
     def judge(self) -> str | None:
-        """The method that judges the trained model's explanations; None if none does."""
+        """The saliency method that judges the trained model's explanations; None if none does."""
         return judge_of(self.config)
 
     @cached_property
     def judged_ids(self) -> np.ndarray:
-        """The test images on which explanations are judged."""
+        """Numbers of the test images on which explanations are judged."""
         return judged_ids(self.split.test, self.config)
 
     def split_at(self, item: int) -> Split:
-        """Return the split at an item of the schedule, which the audit split ``redrawn`` draws again at each."""
+        """Return the split at an item of the schedule; ``split = redrawn`` (an audit) draws it again at each item."""
         if self.config.split != "redrawn":
             return self.split
         return redraw(self.split, self.images.labels.cpu().numpy(), self.config, item)
@@ -87,7 +87,7 @@ class TrialSetup:
         return TrainingSet(pixels, labels, train=self.split.train, proxies=none, substitute=substitute)
 
     def new_training(self) -> TrainState:
-        """Build the classifier and its optimizer, and check that the methods can explain it.
+        """Build the classifier and its optimizer, and check that the config's saliency methods can explain it.
 
         Raises: ConfigError, DataError.
         """
@@ -101,12 +101,13 @@ class TrialSetup:
             check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
         if self.judge is not None:
             check_method(self.judge, model, name=config.model, field="judge")
-            check_regions(self.images, self.judged_ids)  # the trial reads them at its end: too late for a bad one
+            check_regions(self.images, self.judged_ids)  # now, because the trial reads them only at its end
         log.info("%s at %d px: map %dx%d, %s", config.model, config.image_size, *model.grid, model.note)
         return model
 
 
 def _make_deterministic(threads: int) -> None:
+    """Set the threads and the deterministic kernels of this process."""
     torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = False  # it would choose kernels by the clock
+    torch.backends.cudnn.benchmark = False  # it would choose kernels by timing them
     torch.backends.cudnn.deterministic = True

@@ -1,4 +1,4 @@
-"""What changes while a trial runs: training, training set, records, recipes; how they are saved and restored."""
+"""The part of a trial that changes: training, training set, records, recipes; how they are saved and restored."""
 
 import dataclasses
 import json
@@ -21,17 +21,17 @@ from proxy_attention.training import EpochTotals
 from proxy_attention.trial_setup import TrialSetup
 
 FORMAT = 2
-"""Version of a saved state. A state of another version counts as absent."""
+"""Version of a saved state; a state of another version is ignored."""
 
 
 class TrialState:
-    """The state of a trial; its owner is the loop in ``trial.py``.
+    """The state of a trial; only the loop in ``trial.py`` changes it.
 
     Attributes:
-        training: model, optimizer, schedule of the learning rate.
+        training: model, optimizer and learning-rate schedule.
         training_set: the images of the next epoch, with the proxies in use.
-        records: one an epoch.
-        recipes: one a proxy step that was not skipped.
+        records: one per epoch.
+        recipes: one per proxy step that was not skipped; its proxies can be made again from it.
     """
 
     def __init__(self, trial: TrialSetup) -> None:
@@ -43,17 +43,17 @@ class TrialState:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs that are trained and evaluated, here or by another trial."""
+        """The number of epochs that were trained and evaluated, by this trial or by another."""
         return len(self.records)
 
     @property
     def has_stalled(self) -> bool:
-        """Whether validation accuracy has stalled, so that a step written ``p?`` is taken."""
+        """Whether val accuracy has stalled, so that a ``p?`` step is taken."""
         accuracies = [record.val_accuracy for record in self.records]
         return has_stalled(accuracies, patience=self._trial.config.patience)
 
     def begin_item(self, item: int) -> None:
-        """Train on the images of this item of the schedule: others only under ``split = redrawn``."""
+        """Set the training images of this item of the schedule; they change only under ``split = redrawn``."""
         if self._trial.config.split == "redrawn":
             self.training_set = self.training_set.with_train(self._trial.split_at(item).train)
 
@@ -88,7 +88,7 @@ class TrialState:
         self._amend(step_skipped=True)
 
     def apply(self, step: ProxyStep) -> None:
-        """Train on with the step's proxies, keep its recipe, and record it with the last epoch."""
+        """Use the proxies of a step from now on, keep its recipe, and add the step to the last epoch's record."""
         self.training_set = step.training_set
         self.recipes.append(step.recipe)
         self._amend(
@@ -103,9 +103,11 @@ class TrialState:
         )
 
     def _amend(self, **changes: Any) -> None:
+        """Change these fields of the last epoch's record."""
         self.records[-1] = dataclasses.replace(self.records[-1], **changes)
 
     def _peak_mb(self) -> float:
+        """Return the peak memory of the trial so far, in MiB."""
         return max([peak_mb(self._trial.device), *(record.peak_memory_mb for record in self.records[-1:])])
 
     # ---- saved states
@@ -114,7 +116,7 @@ class TrialState:
         """Copy everything that the rest of the trial depends on, so that training can go on while it is written.
 
         Args:
-            totals: of the last epoch, for a trial that takes the state over before its proxy step.
+            totals: of the last epoch; a trial that takes the state over needs them for the epoch's proxy step.
         """
         saved = {
             "format": FORMAT,
@@ -125,16 +127,16 @@ class TrialState:
         return saved if totals is None else {**saved, "totals": snapshot(dataclasses.asdict(totals))}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go to a state that was saved by ``snapshot``."""
+        """Replace this state by one that ``snapshot`` returned."""
         self.training.load_state_dict(saved["training"])
         self.records = [EpochRecord(**record) for record in json.loads(saved["records"])]
         self.recipes = [Recipe(**recipe) for recipe in saved["recipes"]]
         self.training_set = with_recipes(self.training_set, self.recipes, self._trial)
 
     def take_over(self, shared: dict[str, Any]) -> EpochTotals:
-        """Go to a state that another trial has trained, and return the totals of its last epoch.
+        """Replace this state by one that another trial has trained, and return the totals of its last epoch.
 
-        Records of this trial's own epochs stay; the others get this schedule's item numbers.
+        Records of epochs that this trial has done stay; the other trial's get the item numbers of this schedule.
         """
         own = self.records
         self.restore(shared)
@@ -145,17 +147,17 @@ class TrialState:
 
 
 def with_recipes(training_set: TrainingSet, recipes: Sequence[Recipe], trial: TrialSetup) -> TrainingSet:
-    """Return the training set with the proxies that are in use after these steps."""
+    """Return the training set with the proxies that are in use after the steps of these recipes."""
     config = trial.config
-    independent = config.clear_every_step and not config.compound  # then a step leaves nothing of those before it
-    training_set = training_set.with_proxies(training_set.proxies.emptied())  # the first recipe is of originals
+    independent = config.clear_every_step and not config.compound  # then only the last step's proxies are in use
+    training_set = training_set.with_proxies(training_set.proxies.emptied())  # the first recipe applies to originals
     for recipe in recipes[-1:] if independent else recipes:
         training_set = apply_recipe(recipe, _at_step(recipe, training_set, trial), config).training_set
     return training_set
 
 
 def _at_step(recipe: Recipe, training_set: TrainingSet, trial: TrialSetup) -> TrainingSet:
-    """Return the training images of a step, which ``split = redrawn`` draws again at every item of the schedule."""
+    """Return the training set with the images of a step; they differ from step to step under ``split = redrawn``."""
     if trial.config.split != "redrawn":
         return training_set
     item = trial.config.planned.steps[recipe.step].item
@@ -163,14 +165,14 @@ def _at_step(recipe: Recipe, training_set: TrainingSet, trial: TrialSetup) -> Tr
 
 
 def replay_steps(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -> Iterator[ProxyStep]:
-    """Take the proxy steps of a complete trial once more, from its recipes: the same proxies, bit for bit.
+    """Yield the proxy steps of a complete trial again, made from its recipes; the proxies are the same, bit for bit.
 
     Args:
         images: the whole data set, on the CPU.
-        recipes: as ``trial_store.read_recipes`` gives them.
+        recipes: what ``trial_store.read_recipes`` returns.
     """
     split = draw_split(images.labels.numpy(), images.own_test.numpy(), config)
-    trial = TrialSetup(config, images, torch.device("cpu"), weights=None, split=split)  # steps ask no model
+    trial = TrialSetup(config, images, torch.device("cpu"), weights=None, split=split)  # needs no model
     originals = trial.originals()
     for number, recipe in enumerate(recipes):
         before = with_recipes(originals, recipes[:number], trial)

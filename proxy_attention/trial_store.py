@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 
 class TrialStore:
-    """Write what a trial keeps, and read back where it was cut.
+    """Writes the files of a trial, and restores its state from the newest checkpoint.
 
     Args:
-        directory: the trial's own folder; None keeps nothing.
-        identity: the trial's digest. A checkpoint of another trial is refused.
-        started: ``time.perf_counter()`` at the start of this process' part of the trial.
+        directory: the trial's own folder; None writes nothing.
+        identity: the trial's digest; a checkpoint of another trial is refused.
+        started: ``time.perf_counter()`` when this process started or resumed the trial.
     """
 
     def __init__(self, directory: Path | None, identity: str, *, started: float) -> None:
@@ -45,11 +45,11 @@ class TrialStore:
 
     @property
     def wall_seconds(self) -> float:
-        """Seconds that the trial has taken so far, those before it was cut included."""
+        """Seconds that the trial has taken so far, including those before it was interrupted."""
         return self._earlier_seconds + time.perf_counter() - self._started
 
     def restore(self, state: TrialState) -> None:
-        """Bring the state to the newest checkpoint that can be read; leave it as it is where there is none.
+        """Restore the state from the newest checkpoint that can be read; leave it as it is if there is none.
 
         Raises: CheckpointError for a checkpoint of another trial.
         """
@@ -70,7 +70,7 @@ class TrialStore:
         writer.submit(partial(_write, saved, list(state.records), self._directory))
 
     def complete(self, state: TrialState, report: TrialReport) -> None:
-        """Write weights, recipes and, last of all, ``report.json``; then drop the checkpoints."""
+        """Write weights, recipes and, last of all, ``report.json``; then delete the checkpoints."""
         if self._directory is None:
             return
         weights = {name: tensor.contiguous() for name, tensor in state.training.model.module.state_dict().items()}
@@ -91,7 +91,7 @@ def _as_tensors(recipes: list[Recipe]) -> dict[str, torch.Tensor]:
 
 
 def read_recipes(directory: Path) -> list[Recipe]:
-    """Read the recipes of a complete trial, one a step that was not skipped; none if it made no proxy."""
+    """Read the recipes of a complete trial, one per proxy step that was not skipped; there may be none."""
     if not (directory / RECIPES_FILE).exists():
         return []
     tensors = load_file(directory / RECIPES_FILE)

@@ -34,13 +34,13 @@ CHOICES: dict[str, Collection[str]] = {
     "on_bad_image": ON_BAD_IMAGE,
     "label_function": LABEL_FUNCTIONS,
 }
-"""The table behind every field that is a name; ``model`` is checked by timm, ``augment`` joins several names."""
+"""The known values of every field that is a name, but for ``model`` (timm's names) and ``augment`` (joined names)."""
 
 
 def check(config: TrialConfig) -> TrialConfig:
-    """Return the config, if every name in it is known. Ranges were checked when it was made.
+    """Return the config if every name in it is known; its ranges were checked when it was made.
 
-    Raises: ConfigError that names the field and what is known.
+    Raises: ConfigError that names the field and the known names.
     """
     for field, known in CHOICES.items():
         if getattr(config, field) not in known:
