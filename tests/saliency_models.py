@@ -15,6 +15,7 @@ from proxy_attention.models.build import build
 from proxy_attention.models.classifier import Classifier, as_float
 from proxy_attention.saliency import attributions, gradients, perturbation
 from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
+from proxy_attention.saliency.registry import METHODS
 
 TINY = ("test_resnet", "test_efficientnet", "test_vit")
 """Convolutions with ReLU, without, and attention."""
@@ -134,6 +135,11 @@ def admitted(name: str, saliency: str, size: int = SIZE) -> bool:
 def smallest_for(saliency: str) -> tuple[str, int]:
     """Name a small model that the method explains, and its image size."""
     return next(model for model in SMALLEST if admitted(model[0], saliency, model[1]))
+
+
+def each_method() -> list[object]:
+    """Every method as a parameter of a test; those under noise are slow: they are made of the others."""
+    return [pytest.param(saliency, marks=pytest.mark.slow if "/" in saliency else ()) for saliency in METHODS]
 
 
 def state_of(model: Classifier, images: torch.Tensor) -> dict[str, object]:

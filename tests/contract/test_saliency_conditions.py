@@ -11,6 +11,7 @@ from saliency_models import (
     admitted,
     batch,
     changed,
+    each_method,
     explain,
     few_draws,
     forget,
@@ -25,12 +26,16 @@ from proxy_attention.saliency.registry import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting (forward|backward).*hooks:UserWarning")
 
+SLOW = pytest.mark.slow
 PAIRS = [
-    pytest.param(name, size, saliency, marks=() if (name, size) == smallest_for(saliency) else pytest.mark.slow)
-    for saliency in METHODS
-    for name, size in (*SMALLEST, ("test_efficientnet", 32))
-    if admitted(name, saliency, size)
+    pytest.param(
+        *model, saliency, marks=() if model == smallest_for(saliency) and not under_noise else pytest.mark.slow
+    )
+    for saliency, under_noise in ((name, "/" in name) for name in METHODS)
+    for model in (*SMALLEST, ("test_efficientnet", 32))
+    if admitted(model[0], saliency, model[1])
 ]
+"""In ``make test`` every method on its smallest model, but for those under noise: they are made of the others."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,8 +65,9 @@ def usual(name, size, saliency):
     return copy.deepcopy(model_of(name, size)), images, true, maps
 
 
-def test_every_method_is_asked_whenever_tests_run():
-    assert {pair.values[2] for pair in PAIRS if not pair.marks} == set(METHODS)
+def test_every_method_is_asked_and_those_not_under_noise_whenever_tests_run():
+    assert {pair.values[2] for pair in PAIRS} == set(METHODS)
+    assert {pair.values[2] for pair in PAIRS if not pair.marks} == {name for name in METHODS if "/" not in name}
 
 
 @pytest.mark.parametrize(("name", "size", "saliency"), PAIRS)
@@ -130,7 +136,7 @@ def test_a_head_that_says_nothing_gives_finite_maps(saliency, usual):
         assert (found == 0).all()
 
 
-@pytest.mark.parametrize("saliency", METHODS)
+@pytest.mark.parametrize("saliency", each_method())
 def test_two_classes_are_enough(saliency):
     model = copy.deepcopy(model_of(*smallest_for(saliency)))
     images, _ = batch(model.image_size, count=2)
@@ -143,7 +149,7 @@ def test_two_classes_are_enough(saliency):
     assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("saliency", METHODS)
+@pytest.mark.parametrize("saliency", each_method())
 def test_only_methods_that_draw_follow_the_seed_and_each_image_its_own(saliency):
     """Without a max pool, a deconvnet's map is the same for every image: noise on pixels does not reach it."""
     model = model_of(*smallest_for(saliency))

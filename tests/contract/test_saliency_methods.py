@@ -13,6 +13,7 @@ from saliency_models import (
     admitted,
     batch,
     changed,
+    each_method,
     explain,
     few_draws,
     forget,
@@ -204,7 +205,7 @@ def test_a_map_is_finite_and_an_images_own_the_same_again_and_explaining_leaves_
     assert found.changed == []
 
 
-@pytest.mark.parametrize("saliency", METHODS)
+@pytest.mark.parametrize("saliency", each_method())
 def test_a_map_follows_the_class_that_is_named_and_a_class_has_no_contrast_with_itself(saliency):
     """Two methods know no class; EigenCAM only its sign. ScoreCAM sees all channels alike where all scores are zero."""
     model = model_of(*smallest_for(saliency))

@@ -49,11 +49,10 @@ def cases():
             one_pass = METHODS[saliency].one_pass
             if not one_pass and model not in FEW_CHANNELS:
                 continue
-            slow = model not in ((RESNET, VIT) if one_pass else (VIT,))
-            yield pytest.param(*model, saliency, False, marks=pytest.mark.slow if slow else ())
-            in_turn = (number + place) % 2 == 0
-            if METHODS[saliency].can_eigen_smooth and (in_turn or not slow):
-                yield pytest.param(*model, saliency, True, marks=pytest.mark.slow if slow else ())
+            quick = model == VIT or (model == RESNET and one_pass)
+            yield pytest.param(*model, saliency, False, marks=() if quick else pytest.mark.slow)
+            if METHODS[saliency].can_eigen_smooth and (model == VIT or (number + place) % 2 == 0):
+                yield pytest.param(*model, saliency, True, marks=() if model == VIT else pytest.mark.slow)
 
 
 EPSILONS = {
