@@ -249,11 +249,16 @@ def test_what_cannot_be_fetched_says_where_to_get_it_and_exits_with_1(run, image
 
 def test_a_place_that_cannot_be_written_to_is_one_clear_line(run, known, tmp_path):
     (tmp_path / "file").touch()
+    sample = ("sample", "fashion-mnist-sample", "--train", 10, "--to", tmp_path / "file" / "part")
 
-    code, _, error = run("prepare", "two", "--root", tmp_path / "file" / "two")
-
-    assert code == 1
-    assert "--root must be writable and have room; got " in one_line(error)
+    for argv, expected, said in (
+        (("prepare", "two", "--root", tmp_path / "file" / "two"), 1, "--root must be writable and have room; got "),
+        (("prepare", "two", "--root", tmp_path / "file"), 2, "--root must be a folder; got the file "),
+        (sample, 2, "--to must be writable and have room; got "),
+    ):
+        code, out, error = run(*argv)
+        assert (code, out.count("fetching")) == (expected, 0)
+        assert said in one_line(error)
 
 
 def test_what_ships_inside_the_package_needs_no_preparing(run):

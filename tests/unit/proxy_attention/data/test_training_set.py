@@ -186,6 +186,7 @@ def test_of_no_images_nothing_is_handed_out():
 def test_no_proxies_have_the_shape_of_the_images_wherever_these_lie():
     for images in (IMAGES, stream_from_host(IMAGES, torch.device("cpu"))):
         assert Proxies.none(images).pixels.shape == (0, 3, 2, 2)
+    assert proxies(2, 3).emptied().pixels.shape == (0, 3, 2, 2)
 
 
 @pytest.mark.parametrize("batch_size", [5, 64])

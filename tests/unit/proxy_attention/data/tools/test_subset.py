@@ -86,6 +86,13 @@ def test_two_files_of_one_name_in_a_class_get_their_number_too():
     }
 
 
+def test_a_number_that_makes_a_name_twice_is_refused():
+    images = [("x_00002.jpg", 0, False), ("x.jpg", 0, False), ("b/x.png", 0, False), *[("y.jpg", 1, False)] * 3]
+
+    with pytest.raises(DataError, match="images must have different names in a class; some have not"):
+        choose(catalogue(*images), train=6, test=None)
+
+
 @pytest.mark.parametrize(
     ("counts", "said"),
     [
