@@ -211,3 +211,23 @@ def test_the_arrays_of_all_entries_share_the_limit(entry):
         write(CacheEntry(entry.folder.parent / str(number), limit_mb=1), large(number))
 
         assert [path.parent.name for path in entry.folder.parent.glob("*/*.u8")] == [str(number)]
+
+
+def test_room_is_made_before_an_array_is_written(entry):
+    old = CacheEntry(entry.folder.parent / "old", limit_mb=1)
+    write(old, large(1))
+
+    def parts():
+        assert names(old.folder) == ["lock"]
+        yield large(2)
+
+    with entry.locked():
+        entry.write_array(parts(), at_most=1, size=large(2).shape[-1])
+
+
+def test_an_array_that_alone_exceeds_the_limit_stays(entry):
+    small = CacheEntry(entry.folder, limit_mb=0)
+
+    write(small)
+
+    assert small.array(5, SIZE) is not None
