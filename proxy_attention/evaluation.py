@@ -1,17 +1,17 @@
 """Evaluates a classifier on images that it does not train on; knows no proxy and no saliency method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 
+from proxy_attention.classification_metrics import CLASSIFICATION_METRICS, Classification, calibration_bins
 from proxy_attention.data.pixels import Pixels, in_batches
 from proxy_attention.errors import DivergedError
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
-
-ECE_BINS = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,18 +21,14 @@ class Evaluation:
     Attributes:
         accuracy: percent.
         loss: mean cross entropy.
-        precision, recall, f1: macro averages over the classes that occur, in [0, 1].
-        ece: expected calibration error, in [0, 1].
+        metrics: by the names of ``CLASSIFICATION_METRICS``.
         confusion: (C, C) counts, ``[true, predicted]``.
         calibration: the reliability diagram that ``calibration_bins`` returns.
     """
 
     accuracy: float
     loss: float
-    precision: float
-    recall: float
-    f1: float
-    ece: float
+    metrics: Mapping[str, float]
     confusion: np.ndarray
     calibration: tuple[tuple[int, float, float], ...]
 
@@ -57,51 +53,11 @@ def evaluate(model: Classifier, images: Pixels, labels: torch.Tensor, *, ids: np
         raise DivergedError("the classifier must give finite logits; got nan or infinity (try a smaller lr)")
     probabilities = logits.softmax(dim=1)
     confidence, predicted = probabilities.max(dim=1)
-    y, y_hat = true.cpu().numpy(), predicted.cpu().numpy()
-    macro = precision_recall_fscore_support(y, y_hat, average="macro", zero_division=0.0)
+    found = Classification(true.cpu().numpy(), predicted.cpu().numpy(), confidence.cpu().numpy())
     return Evaluation(
-        accuracy=100 * float((y == y_hat).mean()),
+        accuracy=100 * float(found.correct.mean()),
         loss=float(F.cross_entropy(logits, true)),
-        precision=float(macro[0]),
-        recall=float(macro[1]),
-        f1=float(macro[2]),
-        ece=calibration_error(confidence.cpu().numpy(), y == y_hat),
-        confusion=confusion_matrix(y, y_hat, labels=range(logits.shape[1])),
-        calibration=calibration_bins(confidence.cpu().numpy(), y == y_hat),
+        metrics={name: metric.compute(found) for name, metric in CLASSIFICATION_METRICS.items()},
+        confusion=confusion_matrix(found.labels, found.predicted, labels=range(logits.shape[1])),
+        calibration=calibration_bins(found),
     )
-
-
-def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Compute the expected calibration error: the gap between confidence and accuracy, averaged over equal bins.
-
-    Each bin is weighted by its number of images.
-
-    Args:
-        confidence: (N,) float of the predicted class, in [0, 1].
-        correct: (N,) bool, whether the predicted class is the true one.
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; 15 bins (a, b].
-    """
-    bins = _bins(confidence)
-    gap = np.bincount(bins, weights=correct - confidence.astype(np.float64), minlength=ECE_BINS)
-    return float(np.abs(gap).sum() / len(confidence))
-
-
-def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> tuple[tuple[int, float, float], ...]:
-    """Compute the reliability diagram: (images, mean confidence, accuracy) of each bin of ``calibration_error``.
-
-    Args:
-        confidence: (N,) float of the predicted class, in [0, 1].
-        correct: (N,) bool, whether the predicted class is the true one.
-    Returns: ``ECE_BINS`` bins by rising confidence; a bin without images is (0, 0.0, 0.0).
-    """
-    bins = _bins(confidence)
-    counts = np.bincount(bins, minlength=ECE_BINS)
-    totals = (np.bincount(bins, weights=values, minlength=ECE_BINS) for values in (confidence.astype(float), correct))
-    means = [total / np.maximum(counts, 1) for total in totals]
-    return tuple((int(count), float(sure), float(right)) for count, sure, right in zip(counts, *means, strict=True))
-
-
-def _bins(confidence: np.ndarray) -> np.ndarray:
-    """Return the number of each confidence's bin, from 0: (N,) int."""
-    bins: np.ndarray = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-    return bins

@@ -12,6 +12,7 @@ from typing import Any
 import timm
 
 from proxy_attention.augment.registry import AUGMENTATIONS
+from proxy_attention.classification_metrics import CLASSIFICATION_METRICS
 from proxy_attention.config import DEFAULTS, FIELDS
 from proxy_attention.config_fields import NAME
 from proxy_attention.data.registry import SOURCES
@@ -120,6 +121,12 @@ def _fits(family: Family, model: str) -> list[str]:
     return [", else ".join(adaptation.note for adaptation in family(model, size, False)) for size in SIZES]
 
 
+def test_metrics() -> str:
+    """List the metrics of the test images beside accuracy and loss."""
+    rows = [(_code(f"test_{name}"), metric.what) for name, metric in CLASSIFICATION_METRICS.items()]
+    return _table(("column", "metric"), rows)
+
+
 def replacements() -> str:
     """What may stand in a pixel."""
     return _table(("`replacement`", "stands in the pixel"), [(_code(k), _meaning(f)) for k, f in REPLACEMENTS.items()])
@@ -186,6 +193,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "replacements": replacements,
         "scopes": scopes,
         "masks": masks,
+        "test metrics": test_metrics,
     },
     "study/README.md": {
         "run.py": lambda: options_of(run.parser()),

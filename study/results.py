@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from proxy_attention.classification_metrics import CLASSIFICATION_METRICS
 from proxy_attention.config import DEFAULTS, PROXY_FIELDS
 from proxy_attention.records import EpochRecord
 from study.plan import Plan, PlannedTrial
@@ -21,10 +22,7 @@ METRICS = (
     "epochs_done",
     "val_accuracy",
     "test_accuracy",
-    "test_precision",
-    "test_recall",
-    "test_f1",
-    "test_ece",
+    *(f"test_{name}" for name in CLASSIFICATION_METRICS),
     *JUDGED,
     "judged_by",
     "judged_images",

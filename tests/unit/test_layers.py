@@ -17,7 +17,7 @@ STUDY = sorted((ROOT / "study").rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"schedule", "seeds"},
+    {"schedule", "seeds", "classification_metrics"},
     {"config_fields"},
     {"config", "records", "memory", "files", "locks"},
     {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},

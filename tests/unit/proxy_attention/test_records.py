@@ -26,9 +26,15 @@ def test_a_record_from_before_steps_could_be_skipped_or_shrink_can_still_be_read
 
 def test_a_report_from_before_the_reliability_diagram_was_kept_can_still_be_read(config, tiny, finish):
     _, report = finish(config(), tiny)
-    plain = as_json(report)
-
-    del plain["calibration"]
+    kept = {name: value for name, value in vars(report).items() if name != "calibration"}
 
     assert len(report.calibration) == 15
-    assert TrialReport(**plain).calibration == ()
+    assert TrialReport(**kept).calibration == ()
+
+
+def test_each_test_metric_stands_in_json_under_a_name_of_its_own(config, tiny, finish):
+    _, report = finish(config(), tiny)
+    plain = as_json(report)
+
+    assert list(plain)[4:10] == ["test_loss", "test_precision", "test_recall", "test_f1", "test_ece", "train_seconds"]
+    assert (plain["test_f1"], plain["test_ece"]) == (report.test_metrics["f1"], report.test_metrics["ece"])

@@ -212,7 +212,7 @@ def test_the_blocks_are_rewritten_and_nothing_beside_them(root, capsys):
     text = (root / "proxy_attention/README.md").read_text(encoding="utf-8")
 
     assert text.startswith("before\n<!-- fields -->\n\n| field | default |")
-    assert text.endswith("\n\n<!-- end of masks -->\nafter\n")
+    assert text.endswith("\n\n<!-- end of test metrics -->\nafter\n")
     assert block("masks", text) == reference.masks()
     assert rewritten(text, BLOCKS) == text
     assert capsys.readouterr().out.splitlines() == [f"wrote the tables of {page}" for page in PAGES]

@@ -23,7 +23,7 @@ def report_of(run, number):
     """The report of a trial, as it was written."""
     values = json.loads((folder_of_trial(run, number) / "report.json").read_text())
     names = {field.name for field in dataclasses.fields(TrialReport)}
-    return TrialReport(**{name: value for name, value in values.items() if name in names})
+    return TrialReport(**{name: value for name, value in values.items() if name in names}, test_metrics={})
 
 
 @pytest.fixture(scope="module")
