@@ -1,4 +1,4 @@
-"""Statistics of each arm: its accuracy, how well its models are explained, and its differences to other arms."""
+"""Compute the statistics of each arm: its accuracy, its explanations, and its differences to other arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Claims of a study: differences in accuracy over pairs of trials, by seed, with what may be said of each."""
+"""Make the claims of a study: differences in accuracy over pairs of trials, by seed, each with its verdict."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Differences between arms, pair by pair of trials: another training, the same training without proxies, a control.
+"""Pair the trials of two arms: with another training, with the same training without proxies, with a control.
 
 The *counterpart* of a trial is the same training without proxies, which ``with_baselines`` finds. The *baseline* of an
 arm is another training: the one that the arm changes. Nothing is estimated here.

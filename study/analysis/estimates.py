@@ -1,4 +1,4 @@
-"""Means with their intervals and p-values, and Holm's adjustment of several; knows no trial."""
+"""Estimate means with their intervals and p-values, and adjust p-values by Holm; knows no trial."""
 
 import math
 from collections.abc import Iterable, Sequence

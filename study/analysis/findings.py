@@ -1,4 +1,4 @@
-"""Findings: the rows, pairs and claims of a run, computed once; the terminal and the report render the same object."""
+"""Read a run and compute its findings once, for the terminal and the report; prints and draws nothing."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from study.run_folder import COMPLETE, RunFolder
 
 @dataclass(frozen=True)
 class Findings:
-    """What the files of a run say, read and computed once.
+    """Rows, statistics and claims of a run, read and computed once.
 
     Attributes:
         results: the rows of ``load_results``.

@@ -1,4 +1,4 @@
-"""Importance of each searched field, from the trials in optuna.db; writes nothing, knows no Ray."""
+"""Compute the importance of each searched field from the trials in optuna.db; writes nothing, knows no Ray."""
 
 import logging
 import math

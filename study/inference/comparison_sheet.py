@@ -65,21 +65,21 @@ def is_sheet(file: Path) -> bool:
 
 def write_sheet(file: Path, pair: ModelPair, images: Sequence[ComparedImage]) -> None:
     """Draw the sheet and write it, whole or not at all."""
-    picture = Image.fromarray(draw_grid(_page(pair, images)))
+    picture = Image.fromarray(draw_grid(_grid(pair, images)))
     mark = PngInfo()
     mark.add_text(KEY, f"without={pair.plain.name} with={pair.proxied.name} saliency={pair.saliency}")
     write_atomic(file, lambda path: picture.save(path, format="PNG", pnginfo=mark))
 
 
-# ---- the page
+# ---- the grid
 
 
-def _page(pair: ModelPair, images: Sequence[ComparedImage]) -> ImageGrid:
+def _grid(pair: ModelPair, images: Sequence[ComparedImage]) -> ImageGrid:
     """Lay out a row for each image: the image, then what each model makes of it."""
     rows = [_row(image) for image in images]
     columns = 1 if len(rows) <= MOST_ROWS else 2
     height = -(-len(rows) // columns)
-    blocks = tuple(tuple(rows[first : first + height]) for first in range(0, len(rows), height))
+    columns_of_rows = tuple(tuple(rows[first : first + height]) for first in range(0, len(rows), height))
     any_true = any(image.predictions[0].true for image in images)
     title = (
         "Where two classifiers look: trained without proxies, and with\n"
@@ -88,7 +88,7 @@ def _page(pair: ModelPair, images: Sequence[ComparedImage]) -> ImageGrid:
         f"Maps of the predicted class by {pair.saliency}, bright where it speaks for the class."
         + ("  Blue frame and ✓: right.  Orange frame and ✗: wrong." if any_true else "")
     )
-    return ImageGrid(title, blocks, MAP_SIZE, MARGIN)
+    return ImageGrid(title, columns_of_rows, MAP_SIZE, MARGIN)
 
 
 def _describe_training(model: TrainedModel) -> str:
@@ -106,7 +106,7 @@ def _row(image: ComparedImage) -> GridRow:
     name = _shorten(PurePosixPath(image.name).name, LONGEST_NAME)
     label = f"{name}\n{f'true: {_shorten(true, LONGEST_CLASS)}' if true else 'true class unknown'}"
     maps = [
-        _map_cell(picture, prediction, saliency_map, heading)
+        _labelled_map(picture, prediction, saliency_map, heading)
         for heading, prediction, saliency_map in zip(
             ("without proxies", "with proxies"), image.predictions, image.maps, strict=True
         )
@@ -114,7 +114,7 @@ def _row(image: ComparedImage) -> GridRow:
     return GridRow("", (LabelledImage(picture, label), *maps))
 
 
-def _map_cell(picture: np.ndarray, prediction: Prediction, saliency_map: np.ndarray, heading: str) -> LabelledImage:
+def _labelled_map(picture: np.ndarray, prediction: Prediction, saliency_map: np.ndarray, heading: str) -> LabelledImage:
     """Lay the map over the darkened picture (S, S, 3), framed as right or wrong, with the prediction below it."""
     pixels = np.maximum(0.4 * picture, heatmap(saliency_map)).round().astype(np.uint8)
     if prediction.correct is not None:

@@ -1,1 +1,1 @@
-"""What a person reads of a run: terminal tables, report.html, pictures, exported proxies."""
+"""Render a run for people: terminal tables, report.html, figures, exported proxies."""

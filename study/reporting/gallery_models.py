@@ -1,4 +1,4 @@
-"""The networks of the gallery: train them on images of this package, and make proxies of their training images."""
+"""Train the networks of the gallery on images of this package, and make proxies of their training images."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Grids of small images with labels, as PNG files: the same bytes for the same grid; knows no model."""
+"""Draw grids of small images with labels as PNG files, the same bytes for the same grid; knows no model."""
 
 import io
 from collections.abc import Sequence

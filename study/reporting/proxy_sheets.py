@@ -1,4 +1,4 @@
-"""Images, maps and proxies for a report, cut out of the sheets (proxies.png) that trials kept; runs no model."""
+"""Cut images, maps and proxies for a report out of the sheets (proxies.png) that trials kept; runs no model."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""Findings in the terminal, as CSV or as LaTeX; computes no statistic of its own."""
+"""Print findings in the terminal, as CSV or as LaTeX; computes no statistic of its own."""
 
 from collections.abc import Container, Mapping, Sequence
 
