@@ -46,28 +46,28 @@ def compared(prediction):
 def test_a_row_names_the_image_its_true_class_and_both_predictions(compared):
     row = comparison_sheet._row(compared("photos/a.png", true="dog"))
 
-    assert [cell.label for cell in row.cells] == [
+    assert [image.label for image in row.images] == [
         "a.png\ntrue: dog",
         "without proxies (flat map)\n✗ cat 75.0 %",
         "with proxies\n✗ cat 75.0 %",
     ]
-    assert comparison_sheet._row(compared()).cells[0].label == "a.png\ntrue class unknown"
+    assert comparison_sheet._row(compared()).images[0].label == "a.png\ntrue class unknown"
 
 
 @pytest.mark.parametrize(("true", "colour", "sign"), [("cat", RIGHT, "✓ "), ("dog", WRONG, "✗ "), ("", None, "")])
 def test_right_and_wrong_differ_in_colour_and_in_sign(prediction, true, colour, sign):
     picture = np.full((MAP_SIZE, MAP_SIZE, 3), 200, dtype=np.uint8)
 
-    cell = comparison_sheet._map_cell(picture, prediction(true=true), np.zeros(picture.shape[:2]), "with proxies")
+    image = comparison_sheet._labelled_map(picture, prediction(true=true), np.zeros(picture.shape[:2]), "with proxies")
 
-    assert cell.label == f"with proxies (flat map)\n{sign}cat 75.0 %"
-    assert tuple(cell.pixels[0, 0]) == (colour or (80, 80, 80))
-    assert tuple(cell.pixels[80, 80]) == (80, 80, 80)
+    assert image.label == f"with proxies (flat map)\n{sign}cat 75.0 %"
+    assert tuple(image.pixels[0, 0]) == (colour or (80, 80, 80))
+    assert tuple(image.pixels[80, 80]) == (80, 80, 80)
     assert (picture == 200).all()
 
 
 def test_the_title_tells_the_trials_their_proxies_and_the_method(pair, compared):
-    _, plain, proxied, method = comparison_sheet._page(pair, [compared(true="cat")]).title.splitlines()
+    _, plain, proxied, method = comparison_sheet._grid(pair, [compared(true="cat")]).title.splitlines()
 
     assert plain == f"without: {pair.plain.name} · test_resnet · schedule 2"
     assert proxied == (
@@ -77,14 +77,14 @@ def test_the_title_tells_the_trials_their_proxies_and_the_method(pair, compared)
         "Maps of the predicted class by gradcam, bright where it speaks for the class."
         "  Blue frame and ✓: right.  Orange frame and ✗: wrong."
     )
-    assert "frame" not in comparison_sheet._page(pair, [compared()]).title
+    assert "frame" not in comparison_sheet._grid(pair, [compared()]).title
 
 
-@pytest.mark.parametrize(("images", "blocks"), [(1, [1]), (MOST_ROWS, [MOST_ROWS]), (MOST_ROWS + 1, [4, 3])])
-def test_many_images_stand_in_two_columns(pair, compared, images, blocks):
-    page = comparison_sheet._page(pair, [compared()] * images)
+@pytest.mark.parametrize(("images", "columns"), [(1, [1]), (MOST_ROWS, [MOST_ROWS]), (MOST_ROWS + 1, [4, 3])])
+def test_many_images_stand_in_two_columns(pair, compared, images, columns):
+    grid = comparison_sheet._grid(pair, [compared()] * images)
 
-    assert [len(block) for block in page.blocks] == blocks
+    assert [len(column) for column in grid.columns] == columns
 
 
 def test_what_the_font_of_a_sheet_lacks_is_a_question_mark():
