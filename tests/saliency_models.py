@@ -137,9 +137,14 @@ def smallest_for(saliency: str) -> tuple[str, int]:
     return next(model for model in SMALLEST if admitted(model[0], saliency, model[1]))
 
 
+def slow_unless(quick: bool, *values: object) -> object:
+    """Make the parameters of one case of a test, which is slow unless it is quick."""
+    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
+
+
 def each_method() -> list[object]:
-    """Every method as a parameter of a test; those under noise are slow: they are made of the others."""
-    return [pytest.param(saliency, marks=pytest.mark.slow if "/" in saliency else ()) for saliency in METHODS]
+    """List every method as a parameter of a test; those under noise are slow: they are made of the others."""
+    return [slow_unless("/" not in saliency, saliency) for saliency in METHODS]
 
 
 def state_of(model: Classifier, images: torch.Tensor) -> dict[str, object]:

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from saliency_models import slow_unless
 from torch import nn
 
 from proxy_attention.models.build import build
@@ -40,10 +41,6 @@ LINEAR = {
 MODELS = [*LAYERS, *sorted(set(timm.list_models("test_*")) - set(LAYERS))]
 QUICK = ("resnet18", "mobilenetv3_small_050", "convnext_atto")
 """Tried in ``make test`` beside timm's tiny models; the others are slow to build."""
-
-
-def slow_unless(quick, *values):
-    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
 def is_quick(name):

@@ -16,6 +16,7 @@ from saliency_models import (
     few_draws,
     forget,
     model_of,
+    slow_unless,
     smallest_for,
     state_of,
 )
@@ -26,12 +27,9 @@ from proxy_attention.saliency.registry import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting (forward|backward).*hooks:UserWarning")
 
-SLOW = pytest.mark.slow
 PAIRS = [
-    pytest.param(
-        *model, saliency, marks=() if model == smallest_for(saliency) and not under_noise else pytest.mark.slow
-    )
-    for saliency, under_noise in ((name, "/" in name) for name in METHODS)
+    slow_unless(model == smallest_for(saliency) and "/" not in saliency, *model, saliency)
+    for saliency in METHODS
     for model in (*SMALLEST, ("test_efficientnet", 32))
     if admitted(model[0], saliency, model[1])
 ]

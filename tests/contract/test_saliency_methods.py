@@ -19,6 +19,7 @@ from saliency_models import (
     forget,
     in_float64,
     model_of,
+    slow_unless,
     smallest_for,
     state_of,
 )
@@ -31,10 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Setting (forward|backward).*hook
 
 CLASS_FREE = ("eigencam", "attention-rollout")
 """Methods that do not know the class that is explained."""
-
-
-def slow_unless(quick, *values):
-    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
 MODELS = [slow_unless(model in SMALLEST, *model) for model in REFUSED]

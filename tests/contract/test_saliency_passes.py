@@ -3,7 +3,18 @@
 from contextlib import nullcontext
 
 import pytest
-from saliency_models import SEEDS, SMALLEST, admitted, batch, explain, few_draws, forget, model_of, smallest_for
+from saliency_models import (
+    SEEDS,
+    SMALLEST,
+    admitted,
+    batch,
+    explain,
+    few_draws,
+    forget,
+    model_of,
+    slow_unless,
+    smallest_for,
+)
 from torch import nn
 
 from proxy_attention.saliency.registry import METHODS
@@ -14,7 +25,7 @@ IN_FULL = ("test_efficientnet", 32)
 """The fastest model: on it all steps, samples and masks are counted. On the others, methods take a few."""
 
 PAIRS = [
-    pytest.param(*model, saliency, marks=() if model == smallest_for(saliency) else pytest.mark.slow)
+    slow_unless(model == smallest_for(saliency), *model, saliency)
     for saliency in METHODS
     for model in (*SMALLEST, IN_FULL)
     if admitted(model[0], saliency, model[1])

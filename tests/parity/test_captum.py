@@ -6,7 +6,7 @@ import torch
 from captum import attr
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from captum.attr._utils.lrp_rules import GammaRule
-from saliency_models import admitted, explain, few_draws, forget, in_float64, model_of
+from saliency_models import admitted, explain, few_draws, forget, in_float64, model_of, slow_unless
 from saliency_models import batch as images_of
 from saliency_toys import chain, one_hot, signed
 from torch import nn
@@ -157,7 +157,7 @@ def pairs():
         if saliency == "lime" or saliency.endswith("lrp"):
             continue
         for place, name in enumerate(name for name in NETWORKS if admitted(name, saliency)):
-            yield pytest.param(name, saliency, marks=pytest.mark.slow if place else ())
+            yield slow_unless(place == 0, name, saliency)
 
 
 @pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients:UserWarning")

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from saliency_models import COUNT, REFUSED, explain, forget, in_float64, model_of
+from saliency_models import COUNT, REFUSED, explain, forget, in_float64, model_of, slow_unless
 from saliency_oracles import Whole, features_and_gradients, images_and_classes
 from torch import nn
 
@@ -50,9 +50,9 @@ def cases():
             if not one_pass and model not in FEW_CHANNELS:
                 continue
             quick = model == VIT or (model == RESNET and one_pass)
-            yield pytest.param(*model, saliency, False, marks=() if quick else pytest.mark.slow)
+            yield slow_unless(quick, *model, saliency, False)
             if METHODS[saliency].can_eigen_smooth and (model == VIT or (number + place) % 2 == 0):
-                yield pytest.param(*model, saliency, True, marks=() if model == VIT else pytest.mark.slow)
+                yield slow_unless(model == VIT, *model, saliency, True)
 
 
 EPSILONS = {
