@@ -1,4 +1,4 @@
-# Everything that a newcomer needs: `make study` and `make test`. Both install first what is not installed.
+# `make study` runs the quick study, `make test` runs the tests; both first install what is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 SEARCH ?= grid
@@ -22,7 +22,7 @@ study: .venv
 test: .venv lint
 	$(PYTEST) tests -m "not slow" $(SIDE_BY_SIDE) --cov --cov-fail-under=80
 
-# The slow tests that start Ray run alone: they kill a study at instants of its life.
+# The slow tests that start Ray run one at a time: they kill a running study at several moments.
 test-all: test
 	$(PYTEST) tests -m "slow and not ray" $(SIDE_BY_SIDE)
 	$(PYTEST) tests -m "slow and ray"
@@ -35,7 +35,7 @@ lint: .venv
 # Stamp file: reinstall when pyproject.toml or constraints.txt changes, or an install was interrupted.
 .venv: .venv/.installed
 
-# Compile once, on all cores: where Python may not write bytecode, every process would compile torch again.
+# Compile once, on all cores: if Python may not write bytecode later, every process would compile torch again.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f'Python must be >= 3.11; got {v} (make PYTHON=python3.12 ...)')"
 	$(PYTHON) -m venv .venv

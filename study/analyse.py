@@ -22,7 +22,7 @@ FORMATS = ("table", "csv", "latex")
 
 
 def parser() -> Parser:
-    """Return the options."""
+    """Build the parser of the options."""
     options = Parser(
         prog="analyse.py",
         description="Tables of a run: n, mean, sample standard deviation, paired difference to the baseline.",
@@ -48,7 +48,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     try:
         args = parser().read(argv)
         if args.format not in FORMATS:
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ProxyAttentionError as error:
         fail("analyse.py", error)
         return BAD_INPUT
-    except BrokenPipeError:  # | head
+    except BrokenPipeError:  # the reader has ended, such as ``| head``
         return DONE
     return SOME_FAILED if incomplete else DONE
 
@@ -96,7 +96,7 @@ def _publish(findings: Findings, *, with_images: bool) -> None:
 
 
 def _export(findings: Findings, folder: Path) -> None:
-    from study.reporting.export import export_proxies  # here: tables need no torch
+    from study.reporting.export import export_proxies  # imported here: tables need no torch
 
     count = export_proxies(findings.run.path, list(findings.selected["trial_id"]), folder)
     print(f"wrote {count} proxies below {folder}")
@@ -105,7 +105,7 @@ def _export(findings: Findings, folder: Path) -> None:
 def _draw_gallery(path: str | None, folder: Path) -> None:
     if path is not None:
         raise ConfigError(f"--gallery must stand without a PATH, which it does not read; got {path!r}")
-    from study.reporting.gallery import draw_gallery  # here: tables need no torch
+    from study.reporting.gallery import draw_gallery  # imported here: tables need no torch
 
     out = console()
     with out.status("the first image") as line:

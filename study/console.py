@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: one-line errors and the tables; decides nothing."""
+"""Reads command lines, and prints errors as one line; knows no command."""
 
 import argparse
 import math
@@ -16,31 +16,38 @@ DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class UsageError(ProxyAttentionError):
-    """A command line that breaks a law. No ValueError: argparse would put its own words in place of ours."""
+    """An argument breaks a rule. It is no ValueError, because argparse would replace the text of one."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that answers bad input with one line, without usage text."""
+    """A parser of command lines that answers bad input with a one-line error, without usage text."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises: ConfigError with argparse's message."""
+        """Raise an error of argparse as one of this project.
+
+        Raises: ConfigError with argparse's message.
+        """
         raise ConfigError(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raises: ConfigError for a word that is none of the choices."""
+        """Check that a value is one of the argument's choices.
+
+        Raises: ConfigError that lists the choices.
+        """
         if action.choices is not None and value not in action.choices:
             raise unknown("/".join(action.option_strings) or f"the {action.dest}", value, action.choices)
 
     def read(self, argv: Sequence[str] | None, *, intermixed: bool = False) -> argparse.Namespace:
-        """Parse.
+        """Parse a command line.
 
         Args:
-            intermixed: whether words may stand before and after options, where the last argument takes several.
-        Raises: ConfigError, for an unknown option with the likeliest known ones.
+            argv: its words; None takes those of this process.
+            intermixed: whether the values of one positional argument may stand before and after options.
+        Raises: ConfigError for bad input; for an unknown option it names the most similar ones.
         """
         args, rest = (self.parse_known_intermixed_args if intermixed else self.parse_known_args)(argv)
         if rest:
-            options = getattr(args, "parser", self)._actions  # of the sub-command, where there is one
+            options = getattr(args, "parser", self)._actions  # of the sub-command, if there is one
             known = sorted(option for action in options for option in action.option_strings if option[:2] == "--")
             word = rest[0].split("=")[0]
             near = get_close_matches(word, known, n=2)
@@ -49,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def table(self) -> list[tuple[str, str]]:
-        """Return every argument with its value, and its help."""
+        """Return a row for each argument: its name with that of its value, and its help text."""
         rows = []
         for action in self._actions:
             name = action.option_strings[-1] if action.option_strings else ""
@@ -59,13 +66,13 @@ class Parser(argparse.ArgumentParser):
         return rows
 
     def sub_commands(self) -> "dict[str, Parser]":
-        """Return the parser of every sub-command, by its word."""
+        """Return the parser of every sub-command, by name."""
         groups = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         return {word: command for group in groups for word, command in group.items()}
 
 
 def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:
-    """An argparse type: a whole number in [low, high]."""
+    """Make an argparse type for whole numbers in [low, high]."""
 
     def convert(text: str) -> int:
         try:
@@ -80,7 +87,7 @@ def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:
 
 
 def share(option: str) -> Any:
-    """An argparse type: a fraction of a GPU, or a whole number of them."""
+    """Make an argparse type for a fraction of a GPU, or a whole number of GPUs."""
 
     def convert(text: str) -> float:
         try:
@@ -95,18 +102,18 @@ def share(option: str) -> Any:
 
 
 def console() -> Console:
-    """The terminal: colours where there is one; the machine's width, or wide enough for a table in a log."""
+    """Make the console of standard output: 120 columns wide if it is not a terminal, so that tables fit."""
     wide = None if sys.stdout.isatty() else 120
     return Console(highlight=False, width=wide, soft_wrap=False)
 
 
 def fail(program: str, error: Exception) -> None:
-    """One line on the error stream."""
+    """Print an error as one line on the error stream."""
     print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 0:42, 3:05 or 2:10:00."""
+    """Format seconds as 0:42, 3:05 or 2:10:00; NaN and infinity as ``?``."""
     if not math.isfinite(seconds):
         return "?"
     text = str(timedelta(seconds=round(seconds)))

@@ -32,7 +32,7 @@ PROGRAM = "data.py"
 FORMATS = ("table", "csv")
 COMMANDS = ("check", "list", "prepare", "sample")
 OPTIONS = {"dataset": "--dataset", "target": "--to", "test": "--test", "train": "--train"}
-"""The option for each argument of the library that its errors name."""
+"""The option that sets each argument which errors of the library name."""
 
 MB = 2**20
 
@@ -124,7 +124,7 @@ def _check(args: Namespace, out: Console) -> int:
     else:
         try:
             catalogue = list_folder(root)
-        except DataError as error:  # no study may train on it, but every image can be looked at
+        except DataError as error:  # no study can train on it, but every image can be checked
             (catalogue, splits), refused = list_all(root), str(error)
     straight = any("/" not in name for name in catalogue.names)
     stray = stray_files(root, names, straight=straight, shipped=shipped)
@@ -167,7 +167,7 @@ def _sample(args: Namespace, out: Console) -> int:
 
 @contextmanager
 def _options_named() -> Iterator[None]:
-    """Name the option where an error of the library begins with the name of its argument."""
+    """Put the option in place of the argument that an error of the library begins with."""
     try:
         yield
     except ConfigError as error:
@@ -191,7 +191,7 @@ def _no_root(args: Namespace) -> None:
 
 
 def _short(path: Path) -> str:
-    """Shorten a path below the working directory to its relative form."""
+    """Return the path, relative to the working directory if it lies below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -240,7 +240,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     out = console()
     try:
@@ -260,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = f"interrupted; nothing half done is in use. To go on{how}:"
         out.print(f"\n{said}\n  {again}", markup=False, soft_wrap=True)
         return INTERRUPTED
-    except BrokenPipeError:  # | head
+    except BrokenPipeError:  # the reader has ended, such as ``| head``
         return DONE
     except OSError as error:
         fail(PROGRAM, error)

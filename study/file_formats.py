@@ -1,6 +1,6 @@
-"""What each JSON file of a run must hold to be read: the keys that are used, no more; knows no path.
+"""The form of each JSON file of a run: the keys that are read, with their types; knows no path.
 
-A key that nothing reads may be there, of any shape: older and newer versions wrote others.
+Except where a form forbids it, a file may hold further keys, because older and newer versions write others.
 """
 
 import json
@@ -14,15 +14,15 @@ from proxy_attention.records import EpochRecord
 
 T = TypeVar("T")
 FORMAT = 1
-"""Of plan.json; a plan of another format is refused."""
+"""Version of plan.json; a plan of another version is refused."""
 
 Text = InstanceOf[str]
-"""Any text: names of files may hold bytes that are no UTF-8, which pydantic's own check refuses."""
+"""Any text. Names of files may hold bytes that are not UTF-8; pydantic's own type for text refuses them."""
 
 
 @with_config(ConfigDict(extra="forbid"))
 class PlannedTrialValues(TypedDict):
-    """``PlannedTrial.as_dict``; what the config must be, TrialConfig checks."""
+    """The values of ``PlannedTrial.as_dict``; TrialConfig checks the config."""
 
     trial_id: Text
     arm: Text
@@ -34,7 +34,7 @@ class PlannedTrialValues(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class PlanFile(TypedDict):
-    """plan.json: ``Plan.as_dict`` and the format."""
+    """plan.json: the values of ``Plan.as_dict``, and the version of the format."""
 
     format: Literal[1]
     search: Text
@@ -52,7 +52,7 @@ class PlanFile(TypedDict):
 
 
 class TrialFile(TypedDict):
-    """trial.json: what was planned, and the commit that ran it."""
+    """trial.json: the planned trial, and the commit that ran it."""
 
     planned: PlannedTrialValues
     commit: NotRequired[Text]
@@ -60,7 +60,7 @@ class TrialFile(TypedDict):
 
 @with_config(ConfigDict(extra="allow"))
 class ReportFile(TypedDict, total=False):
-    """report.json: ``TrialReport``, of which an older one lacks fields."""
+    """report.json: the fields of ``TrialReport``; an older report lacks some."""
 
     epochs_done: int
     val_accuracy: float
@@ -76,7 +76,7 @@ class ErrorFile(TypedDict):
 
 
 class ProxyRow(TypedDict):
-    """An image: its name, its class and what it was taken for."""
+    """A row of proxies.png: the image's name, its class and the predicted class."""
 
     image: Text
     true: Text
@@ -84,7 +84,7 @@ class ProxyRow(TypedDict):
 
 
 class ProxiesFile(TypedDict):
-    """proxies.json: what the rows of proxies.png show, the epoch of the step, and the pixels between pictures."""
+    """proxies.json: the rows of proxies.png, the epoch of their proxy step, and the pixels between two pictures."""
 
     epoch: int
     padding: int
@@ -100,7 +100,7 @@ PROXIES = TypeAdapter(ProxiesFile)
 
 
 def read(file: Path, form: TypeAdapter[T]) -> T | None:
-    """Read a JSON file of this form; None if it is absent, damaged or of another form."""
+    """Read a JSON file of this form; return None if it does not exist, is damaged, or has another form."""
     try:
         return form.validate_python(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
@@ -108,7 +108,7 @@ def read(file: Path, form: TypeAdapter[T]) -> T | None:
 
 
 def reason(error: Exception) -> str:
-    """Say in one line why a file cannot be read, with the first key that is wrong."""
+    """Say in one line why a file cannot be read, and name the first wrong key."""
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
     first = error.errors(include_url=False, include_input=False)[0]

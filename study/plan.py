@@ -1,4 +1,4 @@
-"""A run as a value: what was asked, and every trial of it; reads and writes no file."""
+"""A run as a value: what was asked for, and every trial; reads and writes no file."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SEARCHES = ("grid", "optuna", "random")
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One trial: its identity and everything that it needs to be run again."""
+    """One trial: its name, its config, and the digests of the config, the data and the split."""
 
     trial_id: str
     arm: str
@@ -23,11 +23,11 @@ class PlannedTrial:
 
     @property
     def number(self) -> int:
-        """Its place in the run, with which its trial_id begins."""
+        """The number of the trial in its run, with which its trial_id begins."""
         return int(self.trial_id.split("-", 1)[0])
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, as they stand in plan.json and in the trial's own trial.json."""
+        """Return plain values, as they are written to plan.json and to the trial's own trial.json."""
         return {**dataclasses.asdict(self), "config": self.config.as_dict()}
 
     @classmethod
@@ -38,18 +38,18 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run: what was asked, and every trial of it that can be known in advance.
+    """A run: what was asked for, and every trial that is known in advance.
 
     Attributes:
         search: grid, optuna or random.
-        trials: all of a grid; of random, the suggestions; of optuna, none until they are suggested.
+        trials: of a grid, all trials; of random, those on the first seed; of optuna, none: they are suggested later.
         confirmed: trials on the other seeds, once the best settings are known (optuna and random).
         suggestions: how many settings are tried on the first seed (optuna and random).
-        confirm: how many of the best are confirmed on the other seeds.
-        measured: what ``auto`` became here, by the name of the field.
-        options: data root and resources as they were asked for, for a restore.
-        fingerprint: digest of everything that was asked; another fingerprint is another plan.
-        about: when, where and with what the run was made; changes nothing.
+        confirm: how many of the best settings are confirmed on the other seeds.
+        measured: the measured values that replace ``auto``, by name.
+        options: data root and resources as they were asked for; a restore needs them.
+        fingerprint: digest of everything that was asked for; two plans with the same fingerprint are the same plan.
+        about: when, where and with what the run was made; not part of the fingerprint.
     """
 
     search: str
@@ -67,11 +67,11 @@ class Plan:
 
     @property
     def everything(self) -> tuple[PlannedTrial, ...]:
-        """Every trial known so far."""
+        """All trials of the plan: those of ``trials`` and then those of ``confirmed``."""
         return (*self.trials, *self.confirmed)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, as they stand in plan.json."""
+        """Return plain values, as they are written to plan.json."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for group in ("trials", "confirmed"):
             values[group] = [trial.as_dict() for trial in values[group]]

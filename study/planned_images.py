@@ -15,7 +15,11 @@ def images_of(
 ) -> ImageSet:
     """Load the images that the trial was planned for.
 
-    Raises: DataError if they are not what they were then.
+    Args:
+        data_root: where the data set lies, or None.
+        cache: a folder of decoded images, for all processes of a host; None decodes them here.
+        cache_mb: disk space that they may take, in MiB.
+    Raises: DataError if the images have changed since.
     """
     config = planned.config
     about = (config.dataset, config.image_size, config.on_bad_image, config.label_function)
@@ -37,5 +41,5 @@ def _images(
     cache: Path | None,
     cache_mb: int,
 ) -> ImageSet:
-    """Load images, and keep them for the next trial of a reused worker; no trial writes to them."""
+    """Load images, and keep them for the next trial of a reused worker; no trial modifies them."""
     return load(open_source(dataset, root, label_function), size, on_bad_image, cache=cache, limit_mb=cache_mb)

@@ -1,4 +1,4 @@
-"""Progress of long work in one line: rewritten in place on a terminal, a plain line now and then in a log."""
+"""Shows the progress of long work in one line: on a terminal rewritten in place, in a log written now and then."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,22 +11,22 @@ from rich.text import Text
 from study.console import duration
 
 LOG_SECONDS = 10.0
-"""The least time between two lines of a log."""
+"""The fewest seconds between two lines of a log."""
 DAY_SECONDS = 86_400.0
-"""The window in which rich measures the speed; an epoch may take hours."""
+"""Seconds over which rich measures the speed: an epoch may take hours."""
 FEWEST_REPORTS = 8
-"""Reports that do not yet tell a run's speed: they come late, while workers start."""
+"""The number of first reports that do not count for a run's speed: they are late, because workers start."""
 
 
 class ItemProgress:
-    """Show on the error stream how many items are done, how fast, and how long the rest takes.
+    """Shows on the error stream how many items are done, how fast, and how long the rest takes.
 
-    Call it with (items done, items in all). Fewer items than before mean that other work has begun.
+    Call it with (items done, items in all). If fewer items are done than before, other work has begun.
 
     Args:
         what: the work, such as ``reading``.
-        unit: what is counted, such as ``images``.
-        scale: items in one unit: bytes in a MB.
+        unit: the unit of the numbers shown, such as ``images``.
+        scale: number of items in one unit, such as the bytes in a MB.
     """
 
     def __init__(self, what: str, unit: str, *, scale: int = 1, console: Console | None = None) -> None:
@@ -54,7 +54,7 @@ class ItemProgress:
             self._console.print(self._words(self._progress.tasks[0]), markup=False, soft_wrap=True)
 
     def pause(self) -> None:
-        """Clear the line, so that others may print; the next call begins anew."""
+        """Clear the line, so that other text can be printed; the next call begins a new line."""
         if self._console.is_interactive:
             self._progress.stop()
         self._progress.reset(self._task)
@@ -68,16 +68,17 @@ class ItemProgress:
 
 
 class RunProgress:
-    """Show how far a run is: trials, epochs, the time left, and each arm's mean val accuracy so far.
+    """Shows how far a run is: trials, epochs, the time left, and each arm's mean val accuracy so far.
 
-    A log has a line for each trial that ends.
+    In a log it writes one line for each trial that ends.
 
     Args:
-        trials: how many there are in all; those done before count as done.
-        epochs: how many are left to train.
+        trials: number of trials of the run, including those done before.
+        epochs: number of epochs left to train.
+        trials_done: number of trials done before.
         seconds_per_epoch: the expected time of an epoch, used until enough epochs were timed.
-        beside: what each trial that is left takes beside its epochs, in epochs, by trial_id: explanations may take
-            longer than the training. A trial that is not named is taken to need the mean of the others.
+        beside: the time that each remaining trial takes beside its epochs, counted in epochs, by trial_id; explanations
+            may take longer than training. A trial that is not listed is assumed to take the mean of the others.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class RunProgress:
         self.out.print(f"[red]{trial_id} failed[/red]")
 
     def text(self, *, short: bool = False) -> str:
-        """Compose the line; the short one leaves out the val accuracies, which a log tells trial by trial."""
+        """Compose the line; the short one leaves out the val accuracies, which a log shows for each trial."""
         val = ", ".join(f"{arm} {sum(v) / len(v):.1f} %" for arm, v in sorted(self._val.items()))
         parts = [f"{self.trials_done}/{self.trials} trials", f"{self.epochs_done}/{self.epochs} epochs"]
         parts += [f"{duration(self._seconds_left())} left"]
@@ -149,7 +150,7 @@ class RunProgress:
 
 
 class _Words(ProgressColumn):
-    """A column of text that may wrap, as an arm's accuracies do."""
+    """A column of text that may wrap, such as the accuracies of many arms."""
 
     def __init__(self, text: Callable[[Task], Text]) -> None:
         super().__init__(table_column=Column(ratio=1))
@@ -160,7 +161,7 @@ class _Words(ProgressColumn):
 
 
 def _one_line(console: Console, text: Callable[[Task], Text]) -> Progress:
-    """Make a display that vanishes at its end and leaves the standard output alone, which may be piped."""
+    """Make a one-line display that is erased at its end; on the error stream it leaves standard output alone."""
     return Progress(
         SpinnerColumn(),
         _Words(text),

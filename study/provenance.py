@@ -1,4 +1,4 @@
-"""Where a run comes from: its command, the commit of the code, the versions and the machine; knows no plan."""
+"""Describes where a run comes from: command, commit of the code, versions and machine; knows no plan."""
 
 import os
 import platform
@@ -12,11 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent
 """The project's folder, which holds both packages."""
 PACKAGES = ("torch", "torchvision", "timm", "captum", "ray", "optuna", "pandas", "numpy", "scikit-learn")
 CODE = ("proxy_attention", "study", "pyproject.toml")
-"""What a change must touch to mark the commit."""
+"""The paths whose uncommitted changes mark a commit with ``+changes``."""
 
 
 def about(command: str, device: str) -> dict[str, Any]:
-    """Describe when, where and with what a run is made, for its plan."""
+    """Describe when, where and with what a run is made, as values for its plan.
+
+    Args:
+        command: the command line that made the run.
+        device: ``cpu`` or ``cuda``.
+    """
     return {
         "command": command,
         "commit": commit(),

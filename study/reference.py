@@ -1,4 +1,4 @@
-"""Command line: the generated tables of proxy_attention/README.md and study/README.md, from the tables in the code.
+"""Command line: write the tables of proxy_attention/README.md and study/README.md from the tables in the code.
 
 python study/reference.py [--check] [--root DIR]
 """
@@ -35,36 +35,36 @@ KINDS = {
     "ConvNeXt": "test_convnext",
     "ViT": "test_vit",
 }
-"""Small models, one of each kind that methods tell apart: whether a method can explain it is seen by asking."""
+"""A small model of each kind that saliency methods treat differently; each method is tried on all of them."""
 EXAMPLES = {
     "resnet": "resnet18",
     "efficientnet": "efficientnet_b0",
     "vgg": "vgg16",
     "vision_transformer": "vit_small_patch16_224",
 }
-"""A well-known model of a family; of another family it is the first that timm lists."""
+"""A well-known model of some families; of any other family, the first that timm lists is shown."""
 OTHER = "convnext_tiny"
 SIZES = (32, 64, 224)
 ANY_MODEL = "any"
 FEW_CHOICES = 6
-"""Names of which a field's row lists all; of more there is a table."""
+"""The most known names that a field's row lists; more names have a table of their own."""
 
 
 def fields() -> str:
-    """List every field of TrialConfig as it is declared: default, rule, meaning."""
+    """Make the table of the fields of TrialConfig: default, rule, meaning."""
     rows = [(_code(name), _default(DEFAULTS[name]), _rule(name), FIELDS[name].meaning) for name in FIELDS]
     return _table(("field", "default", "must be", "meaning"), rows)
 
 
 def _default(value: Any) -> str:
-    """Write a default as study.toml has it, where a field is unset by leaving it out."""
+    """Format a default as in study.toml; a field whose default is None is left out there, so it is ``unset``."""
     if value is None:
         return "unset"
     return _code(value) if isinstance(value, str) else str(value).lower()
 
 
 def _rule(name: str) -> str:
-    """Say what a field must be; of a few known names each."""
+    """Return the rule of a field in words, or its known names if there are few."""
     known, rule = CHOICES.get(name, ()), FIELDS[name].rule
     if 0 < len(known) <= FEW_CHOICES:
         return ", ".join(map(_code, known))
@@ -74,7 +74,7 @@ def _rule(name: str) -> str:
 
 
 def methods() -> str:
-    """Every explanation method; those over others in one row by the name before the slash."""
+    """Make the table of saliency methods; methods that build on another, such as ``a/b``, share one row."""
     rows = []
     for name, method in METHODS.items():
         head, slash, other = name.partition("/")
@@ -93,13 +93,14 @@ def methods() -> str:
 
 
 def _explains(name: str) -> str:
-    """The kinds of models that a method can explain."""
+    """List the kinds of models that a method can explain."""
     able = [kind for kind, model in _models().items() if METHODS[name].lacks(model) is None]
     return ANY_MODEL if len(able) == len(KINDS) else ", ".join(able) or "none of these kinds"
 
 
 @cache
 def _models() -> dict[str, Classifier]:
+    """Build the models of ``KINDS``, once."""
     found = {kind: build(name, classes=10, image_size=64, weights="none", seed=0) for kind, name in KINDS.items()}
     for model in found.values():
         model.module.eval()
@@ -107,7 +108,7 @@ def _models() -> dict[str, Classifier]:
 
 
 def models() -> str:
-    """How each family fits images of a few sizes, as it says itself; what is tried with every other, in order."""
+    """Make the table of model families: how each is adapted to images of a few sizes, tried in this order."""
     rows = [(_code(family), _code(_example(family)), *_fits(row, _example(family))) for family, row in FAMILIES.items()]
     rows.append(("any other of timm's", _code(OTHER), *_fits(ANY, OTHER)))
     return _table(("family", "such as", *(f"at {size} px" for size in SIZES)), rows)
@@ -128,22 +129,22 @@ def test_metrics() -> str:
 
 
 def replacements() -> str:
-    """What may stand in a pixel."""
+    """Make the table of replacements."""
     return _table(("`replacement`", "stands in the pixel"), [(_code(k), _meaning(f)) for k, f in REPLACEMENTS.items()])
 
 
 def scopes() -> str:
-    """What statistics are taken over."""
+    """Make the table of what the statistics of a replacement are taken over."""
     return _table(("`scope`", "statistics are of"), [(_code(name), what) for name, what in SCOPES.items()])
 
 
 def masks() -> str:
-    """Which map decides."""
+    """Make the table of masks."""
     return _table(("`mask`", "what decides is"), [(_code(name), _meaning(mask)) for name, mask in MASKS.items()])
 
 
 def augmentations() -> str:
-    """What may be done to images while they are trained on."""
+    """Make the table of augmentations."""
     rows = [
         (_code(name), row.what, "yes" if row.mixes else "no", str(row.passes or "none"), row.source)
         for name, row in AUGMENTATIONS.items()
@@ -152,7 +153,7 @@ def augmentations() -> str:
 
 
 def data_sets() -> str:
-    """Which data sets are known by name, and what must lie where."""
+    """Make the table of the data sets that are known by name."""
     rows = [
         (
             f"[{name}]({source.home})" if "://" in source.home else name,
@@ -170,12 +171,12 @@ def data_sets() -> str:
 
 
 def options_of(parser: Parser) -> str:
-    """Every argument of a command, and what it does."""
+    """Make the table of a command's arguments and their meanings."""
     return _table(("argument", "meaning"), [(_code(name), meaning) for name, meaning in parser.table()])
 
 
 def sub_commands_of(parser: Parser) -> str:
-    """List every sub-command of a command with its arguments, and what they do."""
+    """Make the table of a command's sub-commands with their arguments and meanings."""
     rows = []
     for word, command in parser.sub_commands().items():
         rows.append((_code(word), command.description or ""))
@@ -202,13 +203,15 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "data.py": lambda: sub_commands_of(data.parser()),
     },
 }
-"""The tables of each page, by the name between their markers."""
+"""The functions that make the tables of each page, by the name in the markers around the table."""
 
 
 def rewritten(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
-    """Return a page with every block as the code has it.
+    """Return the text of a page with every table made anew.
 
-    Raises: ConfigError if a marker is missing, twice there, or after its end.
+    Args:
+        blocks: the functions that make its tables, by the name in the markers.
+    Raises: ConfigError if a marker is missing, repeated, or after its end marker.
     """
     for name, make in blocks.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -226,7 +229,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end its cell, its row or its table: one line, pipes escaped, no HTML."""
+    """Make text safe for a cell of a table: one line, pipes and HTML escaped."""
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
@@ -235,13 +238,13 @@ def _code(name: str) -> str:
 
 
 def _meaning(function: Any) -> str:
-    """The first line of what a function says of itself, as part of a row: no capital, no full stop."""
+    """Return the first line of a function's docstring as part of a row: no capital, no full stop."""
     line = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", "`")
     return line[:1].lower() + line[1:]
 
 
 def parser() -> Parser:
-    """The options."""
+    """Build the parser of the options."""
     options = Parser(
         prog="reference.py",
         description="Write the generated tables of proxy_attention/README.md and study/README.md.",
@@ -253,7 +256,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     code = DONE
     try:
         args = parser().read(argv)

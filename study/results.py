@@ -1,4 +1,4 @@
-"""A run's folder as data frames: plan.json and the trials' own files are the truth; starts nothing."""
+"""Reads runs as data frames, from plan.json and the trials' own files; starts nothing."""
 
 import dataclasses
 from collections import Counter
@@ -16,7 +16,7 @@ from study.provenance import ROOT
 from study.run_folder import COMPLETE, MISSING, RunFolder, TrialFolder, find_runs
 
 JUDGED = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness", "pointing_game")
-"""How well explanations say what the trained model looks at, in [0, 1]; missing where that was not judged."""
+"""The metrics of the trained model's explanations, each in [0, 1]; missing where nothing was judged."""
 
 METRICS = (
     "epochs_done",
@@ -50,12 +50,12 @@ COLUMNS = (
 
 
 def load_results(path: str | Path) -> pd.DataFrame:
-    """One row a planned trial, of a run or of all runs of a study folder; columns as ``COLUMNS``.
+    """Load a run, or all runs of a study folder: one row per planned trial, with the columns ``COLUMNS``.
 
-    Proxy fields are missing where the schedule has no proxy step. Accuracies are percentages; what ``JUDGED`` names and
-    the other metrics are in [0, 1].
+    Proxy fields are missing where the schedule has no proxy step. Accuracies are percentages; precision, recall, F1,
+    ECE and the columns ``JUDGED`` are in [0, 1].
 
-    Raises: ConfigError if there is no run.
+    Raises: ConfigError if there is no run at the path.
     """
     rows = [row for run in find_runs(Path(path)) for row in _rows(run)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -64,45 +64,49 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
 
 def with_weights_named(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows with weights files as they may be told elsewhere, which this machine's folders say nothing to.
+    """Return the rows with short names in place of the paths of weights files, for readers on other machines.
 
-    A file below the project or the current directory is told from there, any other by its name. Of two that would be
-    told alike, as many of the folders above them are told as it takes.
+    A file below the project or the current directory is shown relative to it, any other by its file name. Files that
+    would have the same short name show as many parent folders as are needed to tell them apart.
     """
-    names = _told(str(value) for value in results["weights"].dropna().unique())
+    names = _short_names(str(value) for value in results["weights"].dropna().unique())
     return results.assign(weights=results["weights"].map(lambda value: names.get(value, value)))
 
 
-def _told(texts: Iterable[str]) -> dict[str, str]:
-    """What each of these is told as, unlike the others: what is no absolute path as it is."""
+def _short_names(texts: Iterable[str]) -> dict[str, str]:
+    """Shorten absolute paths so that no two have the same short name; text that is no absolute path stays as it is."""
     paths = {text: Path(text) for text in texts}
-    counts = {text: _parts_told(path) for text, path in paths.items()}
+    counts = {text: _parts_shown(path) for text, path in paths.items()}
     while True:
         names = {text: "/".join(paths[text].parts[-count:]) if count else text for text, count in counts.items()}
-        every = Counter(names.values())
-        alike = [text for text, name in names.items() if every[name] > 1 and 0 < counts[text] < len(paths[text].parts)]
+        uses = Counter(names.values())
+        alike = [text for text, name in names.items() if uses[name] > 1 and 0 < counts[text] < len(paths[text].parts)]
         if not alike:
             return names
         for text in alike:
             counts[text] += 1
 
 
-def _parts_told(path: Path) -> int:
-    """How many of an absolute path's last parts are below the project or the current directory; elsewhere its name."""
+def _parts_shown(path: Path) -> int:
+    """Count the last parts of a path to show: those below the project or the current directory, else the file name.
+
+    Returns: 0 for text that is no absolute path.
+    """
     if not path.is_absolute():
         return 0
     for above in (ROOT, Path.cwd()):
-        if path.is_relative_to(above) and len(above.parts) > 1:  # below the root of the file system is no place
+        if path.is_relative_to(above) and len(above.parts) > 1:  # not /, which is above every path
             return max(len(path.parts) - len(above.parts), 1)
     return 1
 
 
 def load_epochs(path: str | Path) -> pd.DataFrame:
-    """One row an epoch of every trial that has begun: ``trial_id``, ``arm``, ``seed`` and every EpochRecord field.
+    """Load the epochs of a run, or of all runs of a study folder: one row per epoch of every trial that has begun.
 
-    What an older record lacks is at its default.
+    The columns are ``trial_id``, ``arm``, ``seed`` and the fields of EpochRecord, at their defaults where an older
+    record lacks them.
 
-    Raises: ConfigError if there is no run.
+    Raises: ConfigError if there is no run at the path.
     """
     rows = []
     for run in find_runs(Path(path)):
@@ -131,7 +135,7 @@ def _row(plan: Plan, trial: PlannedTrial, folder: TrialFolder) -> dict[str, Any]
         fields |= dict.fromkeys(PROXY_FIELDS)
     report = folder.report()
     status, error = folder.status() if report is None else (COMPLETE, "")
-    # a trial that is not complete shows how far it is, and no accuracy that could pass for a result
+    # an incomplete trial shows how many epochs are done, and no accuracy that could be taken for its result
     measured: Mapping[str, Any] = {"epochs_done": len(folder.epochs())} if report is None else report
     return {
         "trial_id": trial.trial_id,

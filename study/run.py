@@ -32,7 +32,7 @@ from study.run_folder import COMPLETE, find_runs
 
 
 def parser() -> Parser:
-    """Declare the options; one that is left out is None, unlike one that is given its default."""
+    """Build the parser of the options; an option that is not given is None, so that its default can be told apart."""
     options = Parser(
         prog="run.py",
         description="Run a study of Proxy Attention: every trial once, its results in a folder that pandas reads.",
@@ -86,7 +86,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     out = console()
     with sigterm_as_ctrl_c():
         try:
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = DONE
             for request in requests(args):
                 code = max(code, _Run(request, machine, args, out).execute())
-                if code == INTERRUPTED:  # Ctrl-C means all the runs of a restore
+                if code == INTERRUPTED:  # Ctrl-C stops all runs of a restore
                     break
             return code
         except ProxyAttentionError as error:
@@ -117,7 +117,7 @@ def _show_status(path: Path, out: Console) -> int:
 
 
 class _Run:
-    """One run of the command: its request is planned, shown, run and reported."""
+    """Plans, shows, runs and reports one run of the command."""
 
     def __init__(self, request: Request, machine: Machine, args: Namespace, out: Console) -> None:
         self.machine, self.args, self.out = machine, args, out
@@ -142,7 +142,7 @@ class _Run:
         return self.trials_done < self.prepared.trial_count
 
     def execute(self) -> int:
-        """Show the plan, run what is missing, show the results; returns the exit code."""
+        """Show the plan, run what is missing, show the results; return the exit code."""
         for line in plan_lines(self.prepared, self.trials_done):
             self.out.print(line, soft_wrap=True)
         if self.args.dry_run:
@@ -170,7 +170,7 @@ class _Run:
         return INTERRUPTED if interrupted else SOME_FAILED
 
     def _run_missing(self) -> bool:
-        """Run the missing trials under Ray; returns whether that was interrupted."""
+        """Run the missing trials under Ray; return whether that was interrupted."""
         if not self.is_incomplete:
             return False
         return run_in_session(
@@ -183,6 +183,7 @@ class _Run:
         )
 
     def _print_way_on(self, complete: int, planned: int) -> None:
+        """Print how many trials are complete, and the command that runs the others."""
         script, run = shown_path(ROOT / "study" / "run.py"), shown_path(self.prepared.run.path)
         restore = shlex.join(["python", script, "--restore", run])
         self.out.print(f"\n{complete} of {planned} trials are complete. To go on:\n  {restore}", soft_wrap=True)

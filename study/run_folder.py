@@ -1,4 +1,4 @@
-"""A run on disk: every path, status and JSON file of it; plan.json and the trials' own files are the truth."""
+"""A run on disk: its paths, JSON files and statuses; plan.json and the trials' own files are the truth."""
 
 import json
 from collections.abc import Sequence
@@ -27,94 +27,94 @@ from study.plan import SEARCHES, Plan, PlannedTrial
 
 STUDY_FILE = "study.toml"
 RESULTS_CSV, REPORT_HTML, ARMS_SVG = PUBLISHED = ("results.csv", "report.html", "arms.svg")
-"""What a run shows; ``--publish`` copies it up to the study's folder."""
+"""The files of a run that ``--publish`` copies up to the study's folder."""
 COMPLETE, FAILED, INTERRUPTED, MISSING = "complete", "failed", "interrupted", "missing"
 
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """A trial on disk. A file that is absent or damaged reads as None, or as empty."""
+    """The folder of a trial. A file that does not exist or is damaged is read as None, or as empty."""
 
     path: Path
 
     @property
     def trial_id(self) -> str:
-        """The trial's name, which is its folder's."""
+        """The trial's id, which is the name of its folder."""
         return self.path.name
 
     @property
     def trial_file(self) -> Path:
-        """What was planned, and the commit that ran it; written first."""
+        """The file with the planned trial and the commit that ran it; written first."""
         return self.path / "trial.json"
 
     @property
     def epochs_file(self) -> Path:
-        """One record an epoch, written after each."""
+        """The file with one record per epoch; written after every epoch."""
         return self.path / EPOCHS_FILE
 
     @property
     def report_file(self) -> Path:
-        """The result; written last."""
+        """The file with the result; written last."""
         return self.path / REPORT_FILE
 
     @property
     def error_file(self) -> Path:
-        """Why the trial failed."""
+        """The file that says why the trial failed."""
         return self.path / "error.json"
 
     @property
     def weights_file(self) -> Path:
-        """The weights after the last epoch."""
+        """The file with the weights after the last epoch."""
         return self.path / WEIGHTS_FILE
 
     @property
     def proxies_png(self) -> Path:
-        """A few proxies of the newest step beside their originals and maps, an image a row."""
+        """The picture of a few proxies of the newest step, one image per row: original, map and proxy."""
         return self.path / "proxies.png"
 
     @property
     def proxies_file(self) -> Path:
-        """What the rows of ``proxies_png`` show."""
+        """The file that says what the rows of ``proxies_png`` show."""
         return self.path / "proxies.json"
 
     def report(self) -> dict[str, Any] | None:
-        """Read the result, with all that it holds; None before the trial is complete."""
+        """Read the result, with all its keys; return None if the trial is not complete."""
         values = read(self.report_file, REPORT)
         return None if values is None else dict(values)
 
     def epochs(self) -> list[EpochRecord]:
-        """Read the records of the epochs so far; what an older record lacks is at its default."""
+        """Read the records of the epochs so far; fields that an older record lacks have their defaults."""
         return read(self.epochs_file, EPOCHS) or []
 
     def planned(self) -> PlannedTrial | None:
-        """Read what was planned; None if the trial has not begun.
+        """Read the planned trial; return None if it has not begun.
 
-        Raises: ConfigError if its config breaks a law.
+        Raises: ConfigError if its config breaks a rule.
         """
         values = read(self.trial_file, TRIAL)
         return None if values is None else PlannedTrial.of(dict(values["planned"]))
 
     def commit(self) -> str:
-        """Read which commit ran the trial; empty if it has not begun."""
+        """Read which commit ran the trial; return an empty text if it has not begun."""
         values = read(self.trial_file, TRIAL)
         return "" if values is None else values.get("commit", "")
 
     def error(self) -> str | None:
-        """Read why the trial failed; None if it did not."""
+        """Read why the trial failed; return None if it did not."""
         values = read(self.error_file, ERROR)
         return None if values is None else values["error"]
 
     def proxies(self) -> ProxiesFile | None:
-        """Read what the rows of ``proxies_png`` show; None if there is none."""
+        """Read what the rows of ``proxies_png`` show; return None if there is no such file."""
         return read(self.proxies_file, PROXIES)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the report is there and can be read; it is written last."""
+        """Whether the trial has a report that can be read; it is written last."""
         return self.report() is not None
 
     def status(self) -> tuple[str, str]:
-        """Return the status of the trial and, if it failed, its error, from its own files."""
+        """Read the status of the trial and, if it failed, its error, from its own files."""
         if self.is_complete:
             return COMPLETE, ""
         error = self.error()
@@ -124,35 +124,35 @@ class TrialFolder:
         return (INTERRUPTED if begun else MISSING), ""
 
     def begin(self, planned: PlannedTrial, commit: str) -> None:
-        """Write what is planned, and forget how an earlier attempt failed."""
+        """Write the planned trial, and delete the error of an earlier attempt."""
         write_json(self.trial_file, {"planned": planned.as_dict(), "commit": commit})
         self.error_file.unlink(missing_ok=True)
 
     def write_error(self, planned: PlannedTrial, error: str, trace: str = "") -> None:
-        """Write why the trial failed."""
+        """Write why the trial failed, with its config."""
         values = {"error": " ".join(error.split()), "traceback": trace, "config": planned.config.as_dict()}
         write_json(self.error_file, values)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk, at ``<storage>/<name>/<search>/``."""
+    """The folder of a run, ``<storage>/<name>/<search>/``."""
 
     path: Path
 
     @property
     def plan_file(self) -> Path:
-        """Every trial, what was asked, versions."""
+        """The file with the plan: every trial, what was asked for, and the versions."""
         return self.path / "plan.json"
 
     @property
     def study_file(self) -> Path:
-        """The study as it is run: what the command line changed is in it."""
+        """The file with the study as it is run, including what the command line changed."""
         return self.path / STUDY_FILE
 
     @property
     def results_csv(self) -> Path:
-        """One row a trial."""
+        """The table of results, one row per trial."""
         return self.path / RESULTS_CSV
 
     @property
@@ -162,37 +162,37 @@ class RunFolder:
 
     @property
     def lock_file(self) -> Path:
-        """Held by the process that runs the run, whose pid and host stand in it."""
+        """The lock file; the process that drives the run holds it, and writes its pid and host into it."""
         return self.path / ".lock"
 
     @property
     def optuna_db(self) -> Path:
-        """What Optuna suggested, and how it went."""
+        """Optuna's database: the settings that it suggested, and their val accuracies."""
         return self.path / "optuna.db"
 
     @property
     def ray(self) -> Path:
-        """Ray's own files, which may be lost."""
+        """The folder of Ray's own files; the run can be restored without them."""
         return self.path / "ray"
 
     @property
     def trials(self) -> Path:
-        """The folder that holds a folder a trial."""
+        """The folder that holds one folder per trial."""
         return self.path / "trials"
 
     @property
     def caches(self) -> Path:
-        """What the runs of one storage share; always safe to delete."""
+        """The folder of the caches that all runs of one storage share; always safe to delete."""
         return self.path.parent.parent / ".cache"
 
     @property
     def shared_states(self) -> Path:
-        """Epochs that one trial trained for others."""
+        """The folder of the states that trials share."""
         return self.caches / "prefixes"
 
     @property
     def batch_sizes(self) -> Path:
-        """Batch sizes that were found on this machine."""
+        """The file of the batch sizes that were found on this machine."""
         return self.caches / "batch_sizes.json"
 
     def trial(self, trial_id: str) -> TrialFolder:
@@ -200,12 +200,12 @@ class RunFolder:
         return TrialFolder(self.trials / trial_id)
 
     def trial_folders(self, pattern: str = "*") -> list[TrialFolder]:
-        """Return the folders of trials that exist, by name."""
+        """Return the folders of trials that exist and match the pattern, sorted by name."""
         return [TrialFolder(path) for path in sorted(self.trials.glob(pattern))]
 
     @property
     def has_plan(self) -> bool:
-        """Whether the run is planned."""
+        """Whether the run has a plan.json."""
         return self.plan_file.exists()
 
     def write_plan(self, plan: Plan) -> None:
@@ -232,7 +232,7 @@ class RunFolder:
         return Plan.of(values)
 
     def known_trials(self, plan: Plan) -> list[PlannedTrial]:
-        """Return every trial that is known by now: those planned, and those that the search has suggested."""
+        """Return all trials known so far, by number: those of the plan, and those that the search has suggested."""
         known = {trial.trial_id: trial for trial in plan.trials}
         if plan.search == "optuna":
             known |= {trial.trial_id: trial for trial in self.suggested_trials(plan.seeds[0])}
@@ -245,7 +245,7 @@ class RunFolder:
         return [trial for trial in planned if trial is not None and trial.config.seed == seed]
 
     def missing_trials(self, trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
-        """Return those of the trials that are not complete."""
+        """Return the trials that are not complete."""
         return [trial for trial in trials if not self.trial(trial.trial_id).is_complete]
 
     def count_complete(self) -> int:

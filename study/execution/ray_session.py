@@ -14,7 +14,7 @@ from proxy_attention.errors import ConfigError
 from study.planning.resources import Machine
 
 ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the newer printer boxes its configuration even when it is told to be quiet
+    "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints its configuration even at verbose=0
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # a trial's error is in its folder, and named at the end
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,7 +29,7 @@ TOKEN = Path("~/.ray/auth_token")
 
 @contextmanager
 def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbose: bool) -> Iterator[dict[str, Any]]:
-    """Start Ray on this machine, or join the cluster at the address; leave nothing running.
+    """Start Ray on this machine, or join the cluster at the address, during a ``with`` block.
 
     Yields: ``dashboard``: its address or None; ``joined``: the cluster's address or None.
     Raises: ConfigError if the cluster cannot be joined.
@@ -37,9 +37,9 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
     joined = address or os.environ.get("RAY_ADDRESS") or None
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if not joined:  # a cluster that is joined has its own rule
+    if not joined:  # a joined cluster has set how it authenticates
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # the dashboard and the job server ask for ~/.ray/auth_token
-    import ray  # after its environment is set: it is read at import
+    import ray  # imported here, because ray reads the environment at import
 
     if not verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -78,9 +78,9 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
 
 
 def _probe(address: str) -> None:
-    """Fail in seconds where nobody listens; Ray itself would try for minutes.
+    """Check that something listens at the address; Ray itself would try for minutes.
 
-    Raises: ConfigError.
+    Raises: ConfigError if nothing does.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
@@ -92,7 +92,7 @@ def _probe(address: str) -> None:
 
 
 def _ensure_token() -> None:
-    """Write a token that only this user can read, where none is set: Ray would make one that everyone can."""
+    """Write a token that only this user can read, if there is none; Ray would write one that every user can read."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     token = TOKEN.expanduser()

@@ -1,4 +1,4 @@
-"""The lock of a run: one process drives a run at a time; tells who, and whether the disk takes another file."""
+"""The lock of a run, which one process at a time may drive; tells which process, and whether the disk is full."""
 
 import json
 import os
@@ -14,12 +14,14 @@ from proxy_attention.locks import LocksRefusedError, hold_lock
 from study.run_folder import RunFolder
 
 ROOM_MIB = 64
-"""A trial that fails with less free than this has failed for want of it: a checkpoint is tens of MiB."""
+"""Free disk space in MiB below which the disk counts as full: a checkpoint takes tens of MiB."""
 
 
 @contextmanager
 def sole_driver(run: Path) -> Iterator[None]:
-    """Hold the run's lock, with this process' pid and host in it; it goes with the process, however that ends.
+    """Hold the run's lock during a ``with`` block, with the pid and host of this process in the lock file.
+
+    The operating system releases the lock when the process ends, however it ends.
 
     Raises: ConfigError if another process holds it, or the folder cannot be written or locked.
     """
@@ -27,7 +29,8 @@ def sole_driver(run: Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(hold_lock(file, wait=False))
-            file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))  # in place: this file is locked
+            # written in place: a file that is replaced loses its lock
+            file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         except BlockingIOError as error:
             driver = driver_of(run)
             who = f"another process (pid {driver})" if driver else "another process"
@@ -43,30 +46,31 @@ def sole_driver(run: Path) -> Iterator[None]:
 
 
 def driver_of(run: Path) -> str:
-    """Read which process drives the run, such as ``4711 on host-a``; empty if none does. Takes no lock.
+    """Read which process drives the run, such as ``4711 on host-a``, without taking the lock.
 
-    A process of another host is believed to live.
+    Returns: an empty text if no process does. A process of another host is assumed to be alive.
     """
     try:
         values = read_json(RunFolder(run).lock_file)
         pid, host = int(values["pid"]), str(values["host"])
     except (ValueError, KeyError, TypeError):
         return ""
-    return f"{pid} on {host}" if host != platform.node() or _lives(pid) else ""
+    return f"{pid} on {host}" if host != platform.node() or _is_alive(pid) else ""
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
+    """Whether this host runs a process with this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it lives, under another user
+        pass  # it is alive, and another user's
     return True
 
 
 def storage_trouble(run: Path) -> str:
-    """Return why a trial cannot be written here, in words; empty if it can."""
+    """Say why no trial can be written to the run's folder; return an empty text if one can."""
     try:
         write_text(run / ".room", "?")
         (run / ".room").unlink()

@@ -20,14 +20,14 @@ from study.run_folder import COMPLETE, RunFolder
 
 
 def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
-    """Run what is missing, phase by phase; Ray must be there and the run locked.
+    """Run the missing trials, phase by phase; Ray must be running and this process must hold the run's lock.
 
     Args:
         watcher: told of epochs, trials and failures (``tuner.Watcher``).
-    Returns: whether it was interrupted.
+    Returns: whether the run was interrupted.
     Raises: ConfigError if the folder holds another plan.
     """
-    # here, since ray reads its environment, which ray_session.py sets, at import
+    # imported here, because ray reads its environment at import, and ray_session.py sets that first
     from study.execution.tuner import Outcome, run_optuna, run_trials
 
     planner, run = prepared.planner, prepared.run
@@ -55,7 +55,7 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
         )
 
     if prepared.settings.may_pack and resources.device == "cuda":
-        outcome = search(1, resources)  # alone: its peak tells how many fit a GPU
+        outcome = search(1, resources)  # one trial alone: its peak memory tells how many fit a GPU
         if outcome.interrupted:
             return True
         _, memory_mb = gpu_name_and_memory_mb()
@@ -77,7 +77,7 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
     """Make the settings of workers, with the states that trials may share.
 
     Args:
-        known: the trials that will run; empty where a search suggests them, which share by their schedules.
+        known: the trials that will run; empty if a search suggests them: their schedules decide what they share.
     """
     settings, sharing = prepared.settings, prepared.settings.sharing
     if sharing is not None:
@@ -97,7 +97,7 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
 
 
 def _with_confirmed(prepared: Prepared, plan: Plan) -> Plan:
-    """Plan the best settings, the baseline and the arms on the other seeds."""
+    """Return the plan, with the best settings, the baseline and the arms planned on the other seeds."""
     rows = load_results(prepared.run.path)
     done = rows[rows["status"] == COMPLETE]
     accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
@@ -107,13 +107,13 @@ def _with_confirmed(prepared: Prepared, plan: Plan) -> Plan:
 
 
 def _peak_mb(run: RunFolder) -> float:
-    """Return the highest peak of the run's complete trials; 0 if there is none."""
+    """Return the highest peak memory of the run's complete trials, in MiB; 0 if there is none."""
     peaks = load_results(run.path)["peak_memory_mb"].dropna()
     return float(peaks.max()) if len(peaks) else 0.0
 
 
 def _write_down_errors(errors: dict[str, str], trials: list[PlannedTrial], run: RunFolder) -> None:
-    """Write what Ray says of trials whose worker was killed: it could not write why."""
+    """Write Ray's error into the folders of trials whose worker was killed before it could write one."""
     for trial in trials:
         folder = run.trial(trial.trial_id)
         if trial.trial_id in errors and not folder.error_file.exists() and not folder.is_complete:

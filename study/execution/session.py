@@ -1,4 +1,4 @@
-"""One run under Ray, from its session to its progress line; plans nothing."""
+"""Runs a prepared run under Ray, with a progress line; plans nothing."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ from study.progress import RunProgress
 
 
 def machine_at(address: str | None, *, gpus_per_trial: float | None, verbose: bool) -> Machine:
-    """Return what there is to share among trials: this machine, or the nodes of the cluster at the address.
+    """Return the machine that trials share: this one, or the cluster at the address as one machine.
 
     Args:
-        gpus_per_trial: as the user asked; 0 insists on the CPU.
-    Raises: ConfigError if trials without a GPU would run beside one, and the user did not insist.
+        gpus_per_trial: what the user asked for; None if nothing.
+    Raises: ConfigError if this machine has a GPU and the cluster has none, unless the user asked for 0 GPUs.
     """
     here = this_machine()
     if not address:
@@ -38,12 +38,12 @@ def machine_at(address: str | None, *, gpus_per_trial: float | None, verbose: bo
 def run_in_session(
     prepared: Prepared, machine: Machine, *, address: str | None, dashboard: bool, verbose: bool, out: Console
 ) -> bool:
-    """Start or join Ray and run what is missing; returns whether it was interrupted."""
+    """Start or join Ray and run the missing trials; return whether the run was interrupted."""
     expected = progress_of(prepared)
     try:
         with (
             ray_session(machine, address=address, dashboard=dashboard, verbose=verbose) as session,
-            sigterm_as_ctrl_c(),  # again: Ray has just put a handler of its own in its place
+            sigterm_as_ctrl_c(),  # again, because Ray has just set a handler of its own
             RunProgress(
                 out,
                 trials=prepared.trial_count,
@@ -64,7 +64,7 @@ def run_in_session(
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: it would lose what Ray has not yet written."""
+    """Treat SIGTERM as Ctrl-C during a ``with`` block; by itself it would lose what Ray has not yet written."""
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         yield

@@ -14,7 +14,7 @@ from study.run_folder import COMPLETE, FAILED, INTERRUPTED, RunFolder
 
 @dataclass(frozen=True)
 class Running:
-    """A trial under way: epochs done, and the val accuracy after the last of them (NaN before the first)."""
+    """A trial that has begun and not ended, with its val accuracy after the last epoch (NaN before the first)."""
 
     trial_id: str
     epochs_done: int
@@ -24,14 +24,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """A run at one instant.
+    """The state of a run at one moment.
 
     Attributes:
-        driver: the process that runs it, such as ``4711 on host``; empty if none does.
-        planned: trials of the whole run, those of a search that are not yet known counted in.
-        running: trials that have begun and not ended; under way only while there is a driver.
-        failed: trial_id and error.
-        seconds_left: from the seconds that epochs took so far; NaN if there is nothing to go by.
+        driver: the process that drives the run, such as ``4711 on host``; empty if none does.
+        planned: number of trials of the whole run, including those that a search has not suggested yet.
+        running: trials that have begun and not ended; without a driver they are interrupted.
+        failed: (trial_id, error) of each failed trial.
+        seconds_left: an estimate from the seconds of the epochs so far; NaN before the first.
     """
 
     name: str
@@ -60,7 +60,7 @@ def status(run: Path) -> Status:
         for trial_id, rows in epochs.items()
         if states[trial_id][0] == INTERRUPTED
     )
-    # of a search, what is not yet suggested is counted; which trials will confirm it is known once it has ended
+    # suggestions that are still to come are counted; confirmations are not, because they are planned after the search
     planned = max(len(known), plan.suggestions)
     seconds = [row.train_seconds + row.proxy_seconds + row.eval_seconds for rows in epochs.values() for row in rows]
     done = {trial_id: len(rows) for trial_id, rows in epochs.items()}
@@ -81,7 +81,7 @@ def status(run: Path) -> Status:
 
 
 def status_lines(found: Status) -> list[str]:
-    """Tell a status: a line for the run, and one for each trial that is under way or has failed."""
+    """Format a status: a line for the run, and one for each trial that is under way or has failed."""
     driver = f"run by process {found.driver}" if found.driver else "nobody runs it now"
     left = f", {duration(found.seconds_left)} left" if found.driver and found.complete < found.planned else ""
     lines = [f"{found.name} · {found.search} · {found.complete} of {found.planned} trials complete{left} · {driver}"]
@@ -93,7 +93,7 @@ def status_lines(found: Status) -> list[str]:
 
 
 def _epochs_left(trials: Sequence[PlannedTrial], done: dict[str, int], *, unknown: int, sharing: bool) -> float:
-    """Count the epochs to train, each once where trials share it; a trial that is not known yet counts as the mean."""
+    """Count the epochs to train; a shared epoch counts once, and a trial that is not known yet as the mean."""
     keys = {trial.trial_id: state_keys(trial.config, data=trial.data_digest, weights=None) for trial in trials}
     if not sharing:
         keys = {trial_id: tuple(f"{trial_id} {name}" for name in names) for trial_id, names in keys.items()}

@@ -18,7 +18,7 @@ PADDING = 4
 
 
 class TensorBoardLog:
-    """Writes the event file in a trial's folder; one a trial."""
+    """Writes the event file of one trial into its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._writer = SummaryWriter(str(folder))
@@ -74,7 +74,7 @@ def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
 
 
 def confusion_figure(report: TrialReport) -> Figure:
-    """Draw the confusion matrix of the test images, each true class scaled to its size, with counts where they fit."""
+    """Draw the confusion matrix of the test images, each true class scaled to 1; up to 20 classes with their counts."""
     counts = np.array(report.confusion)
     names = [name if len(name) <= 16 else f"{name[:15]}…" for name in report.classes]
     few = len(names) <= 20

@@ -42,8 +42,8 @@ class Outcome:
     """How a phase of a run ended.
 
     Attributes:
-        interrupted: it was stopped before every trial had its turn.
-        errors: what Ray says of trials that failed, by trial_id; a killed worker writes no error of its own.
+        interrupted: whether it was stopped before every trial had ended.
+        errors: Ray's error for each failed trial, by trial_id; a worker that is killed writes no error of its own.
     """
 
     interrupted: bool
@@ -51,10 +51,10 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """Is told how far a run is; the terminal's progress line is one."""
+    """Receives the progress of a run, such as the terminal's progress line."""
 
     def epoch(self) -> None:
-        """Note an epoch that a trial has trained; one that it took over from another does not count."""
+        """Note an epoch that a trial has trained itself, not taken over from another."""
 
     def trial(self, trial_id: str, arm: str, val_accuracy: float) -> None:
         """Note a complete trial."""
@@ -64,13 +64,13 @@ class Watcher(Protocol):
 
 
 class _Watch(tune.Callback):
-    """Pass what Tune calls back on to a watcher."""
+    """Passes the callbacks of Tune on to a watcher."""
 
     def __init__(self, watcher: Watcher, run: RunFolder) -> None:
         self._watcher, self._run = watcher, run
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles itself for a restore of its own, which we never ask for; a terminal cannot be pickled
+        return {}  # Tune pickles it for a restore of its own, which is never used; a terminal cannot be pickled
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -84,26 +84,26 @@ class _Watch(tune.Callback):
             self._watcher.trial(result["trial"], result["arm"], result[METRIC])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._stop_if_starved()
+        self._stop_if_disk_is_full()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._watcher.failure(trial.config["trial"]["trial_id"])
-        self._stop_if_starved()
+        self._stop_if_disk_is_full()
 
-    def _stop_if_starved(self) -> None:
-        """Stop as for Ctrl-C where the disk takes no more: every other trial would fail of it, too."""
+    def _stop_if_disk_is_full(self) -> None:
+        """Stop the run as Ctrl-C does if the disk cannot be written: every other trial would fail, too."""
         if storage_trouble(self._run.path):
-            signal.raise_signal(signal.SIGUSR1)  # Tune winds up on it while it runs trials
+            signal.raise_signal(signal.SIGUSR1)  # on this signal Tune stops its trials in good order
 
 
 class _Space:
-    """Suggest a trial's fields to OptunaSearch: proxy fields only where the schedule has a proxy step."""
+    """Lets Optuna suggest a trial's fields: proxy fields only if the schedule has a proxy step."""
 
     def __init__(self, study: Study, planner: Planner) -> None:
         self._study, self._planner = study, planner
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # as _Watch: never restored by Tune, and the planner may hold a large catalogue
+        return {}  # as in _Watch, Tune never restores it; and the planner may hold a large catalogue
 
     def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
         values = {"schedule": trial.suggest_categorical("schedule", _schedule_choices(self._study))}
@@ -116,11 +116,11 @@ class _Space:
 
 
 class _Sampler(optuna.samplers.TPESampler):
-    """TPE that spends no suggestion on a schedule without proxies: the first trial is the baseline, one is enough."""
+    """TPE that never suggests a schedule without proxies: the first trial is the baseline, and one is enough."""
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
         space = super().infer_relative_search_space(study, trial)
-        return {name: value for name, value in space.items() if name != "schedule"}  # it is for sample_independent
+        return {name: value for name, value in space.items() if name != "schedule"}  # sample_independent draws it
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         value = super().sample_independent(study, trial, param_name, param_distribution)
@@ -137,7 +137,7 @@ class _Sampler(optuna.samplers.TPESampler):
 def run_trials(
     trials: Iterable[PlannedTrial], settings: WorkerSettings, resources: Resources, watcher: Watcher
 ) -> Outcome:
-    """Run planned trials, each once, as one grid dimension of whole configurations."""
+    """Run planned trials, each once, as a grid search over one dimension whose choices are the trials."""
     specs = [trial.as_dict() for trial in trials]
     if not specs:
         return Outcome(interrupted=False, errors={})
@@ -152,7 +152,7 @@ def run_trials(
 
 
 def storage_of(run: RunFolder) -> optuna.storages.RDBStorage:
-    """Open the run's optuna.db, which optuna-dashboard opens, too."""
+    """Open the run's optuna.db, which optuna-dashboard can show, too."""
     return optuna.storages.RDBStorage(f"sqlite:///{run.optuna_db}", engine_kwargs={"connect_args": {"timeout": 60}})
 
 
@@ -166,10 +166,10 @@ def run_optuna(
     name: str,
     suggestions: int,
 ) -> Outcome:
-    """Let TPE suggest settings on the first seed, the baseline first, until there are as many as asked.
+    """Run trials that TPE suggests on the first seed, the baseline first, until there are ``suggestions`` of them.
 
-    A run that was interrupted goes on: suggestions that were cut are finished and told, those that never began are
-    told failed, and only what is missing is suggested.
+    An interrupted run is continued: suggested trials that have begun are finished and reported to Optuna, those that
+    never began are reported as failed, and only as many as are missing are suggested.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = _Sampler(seed=derive_seed(study.seeds[0], "optuna") % 2**32)
@@ -207,7 +207,7 @@ def run_optuna(
 
 
 def _settle(known: optuna.Study, run: RunFolder, seed: int) -> None:
-    """Tell Optuna how trials ended that it still believes running: their value, or that they failed."""
+    """Report to Optuna how the trials ended that it still lists as running: val accuracy, or failure."""
     numbers = {trial.number: trial.trial_id for trial in run.suggested_trials(seed)}
     for trial in known.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         trial_id = numbers.get(trial.number)
@@ -219,6 +219,10 @@ def _settle(known: optuna.Study, run: RunFolder, seed: int) -> None:
 
 
 def _schedule_choices(study: Study) -> list[str]:
+    """List the schedules that may be suggested, the baseline's among them.
+
+    Raises: ConfigError if the schedule is searched over a range.
+    """
     dimension = study.search.get("schedule")
     if isinstance(dimension, Range):
         raise ConfigError("schedule must be a list of schedules in [search]; got a range")
@@ -227,6 +231,7 @@ def _schedule_choices(study: Study) -> list[str]:
 
 
 def _suggest(trial: optuna.Trial, field: str, dimension: Any) -> Any:
+    """Let Optuna suggest a value of a dimension."""
     if not isinstance(dimension, Range):
         return trial.suggest_categorical(field, list(dimension))
     if dimension.whole:
@@ -244,7 +249,14 @@ def _fit(
     search_alg: OptunaSearch | None = None,
     num_samples: int = 1,
 ) -> Outcome:
-    def proxy_attention_trial(space: dict[str, Any], *, settings: WorkerSettings) -> None:  # so the dashboard calls it
+    """Run trials with Tune until all have ended or the run is interrupted.
+
+    Args:
+        label: first part of the name of Tune's own folder.
+        param_space: the planned trials; empty if ``search_alg`` suggests ``num_samples`` trials.
+    """
+
+    def proxy_attention_trial(space: dict[str, Any], *, settings: WorkerSettings) -> None:  # a name for the dashboard
         freeze_imports()
         run_planned(PlannedTrial.of(space["trial"]), settings, tune.report)
         if settings.reuse and not memory_came_back(settings.device):
@@ -275,13 +287,13 @@ def _fit(
     )
     try:
         results = tuner.fit()
-    except (EOFError, pickle.UnpicklingError):  # a full disk truncated what Tune wrote of a failure and reads back
+    except (EOFError, pickle.UnpicklingError):  # on a full disk, Tune cannot read what it wrote of a failure
         return Outcome(interrupted=True, errors={})
     errors: dict[str, str] = {}
     asked = num_samples * len(param_space.get("trial", {}).get("grid_search", [None]))
-    interrupted = len(results) < asked  # Tune makes a trial when there is room for it: after Ctrl-C some never were
+    interrupted = len(results) < asked  # after Ctrl-C Tune has not created all: it waits for room
     for result in (results[number] for number in range(len(results))):
-        trial_id = Path(result.path).name  # its config is missing where it was cut before its first report
+        trial_id = Path(result.path).name  # not from its config, which is missing before the first report
         if result.error is not None:
             errors[trial_id] = " ".join(str(result.error).split())[-300:]
         elif not settings.run.trial(trial_id).is_complete:

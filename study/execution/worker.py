@@ -1,4 +1,4 @@
-"""One Tune trial: run the library's trial in this worker, report every epoch, give the memory back."""
+"""Runs one planned trial in a worker of Tune: reports every epoch, and releases the memory at the end."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ from study.planned_images import images_of
 from study.run_folder import RunFolder, TrialFolder
 
 SLACK_TENSORS, SLACK_MB = 64, 64.0
-"""What a worker may hold beyond what it held after its first trial: other images, another method's tables."""
+"""Number of tensors and MiB of GPU memory that a worker may gain after its first trial, such as for other images."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -44,10 +44,10 @@ class WorkerSettings:
         run: the run's folder.
         data_root: where the data set lies, or None.
         device: ``cuda`` or ``cpu``.
-        commit: of the code, for the record.
-        sharing: what the trials share of their epochs; None for nothing.
+        commit: commit of the code, which trial.json records.
+        sharing: the states that trials share; None if they share none.
         cache: where decoded images lie for all processes of a host; None to decode in each.
-        cache_mb: disk that they may take.
+        cache_mb: disk space that they may take, in MiB.
         reuse: whether a worker trains one trial after another.
     """
 
@@ -62,7 +62,7 @@ class WorkerSettings:
 
 
 def metrics(planned: PlannedTrial, record: EpochRecord, *, trained: bool = True) -> dict[str, Any]:
-    """Return what Tune is told after every epoch: always the same keys, nothing of the test split.
+    """Return the values that Tune is told after every epoch: always the same keys, nothing of the test split.
 
     Args:
         trained: whether this trial has trained the epoch itself.
@@ -83,7 +83,7 @@ def metrics(planned: PlannedTrial, record: EpochRecord, *, trained: bool = True)
 
 
 def memory_came_back(device: str) -> bool:
-    """Whether this worker holds no more than it did after its first trial; else it must not train another."""
+    """Whether this worker holds about as much memory as after its first trial; if not, it must not train another."""
     tensors, allocated_mb = _held(device)
     tensors_first, allocated_first_mb = _held_at_first(device)
     return tensors <= tensors_first + SLACK_TENSORS and allocated_mb <= allocated_first_mb + SLACK_MB
@@ -91,20 +91,22 @@ def memory_came_back(device: str) -> bool:
 
 @cache
 def _held_at_first(device: str) -> tuple[int, float]:
+    """Return what the first call of ``_held`` returned, after the worker's first trial."""
     return _held(device)
 
 
 def _held(device: str) -> tuple[int, float]:
+    """Return the number of live tensors, and the allocated GPU memory in MiB."""
     return live_tensors(), torch.cuda.memory_allocated() / 2**20 if device == "cuda" else 0.0
 
 
 def run_planned(planned: PlannedTrial, settings: WorkerSettings, report: Report) -> None:
-    """Run one planned trial to its end, from its newest checkpoint; everything about it goes into its folder.
+    """Run one planned trial to its end, from its newest checkpoint; write everything about it into its folder.
 
-    Where another trial of the run with the same digest is complete, its report is taken over and nothing is trained.
-    A trial that is complete itself (its worker died after it) is only reported.
+    If another trial of the run with the same digest is complete, its result is copied and nothing is trained.
+    A trial that is complete itself (its worker died afterwards) is only reported.
 
-    Raises: whatever stopped the trial, after it is written down in ``error.json``.
+    Raises: the error that stopped the trial, after it is written to ``error.json``.
     """
     started = time.perf_counter()
     folder = settings.run.trial(planned.trial_id)
@@ -118,8 +120,8 @@ def run_planned(planned: PlannedTrial, settings: WorkerSettings, report: Report)
             _take_over(twin, folder, planned, report, started)
         else:
             _train(planned, settings, folder, report)
-    except Exception as error:  # an interruption is no failure: the trial goes on later
-        with suppress(OSError):  # a full disk is the error itself, and must not hide behind one of writing it down
+    except Exception as error:  # not KeyboardInterrupt: an interrupted trial goes on later
+        with suppress(OSError):  # on a full disk this fails, too, and must not hide the error itself
             folder.write_error(planned, f"{type(error).__name__}: {error}", traceback.format_exc())
         traceback.clear_frames(error.__traceback__)  # else the traceback keeps the model alive in a reused worker
         raise
@@ -128,10 +130,12 @@ def run_planned(planned: PlannedTrial, settings: WorkerSettings, report: Report)
 
 
 def _train(planned: PlannedTrial, settings: WorkerSettings, folder: TrialFolder, report: Report) -> None:
+    """Train the trial to its end; report every epoch, and write its curves and examples."""
     config = planned.config
     images = images_of(planned, settings.data_root, cache=settings.cache, cache_mb=settings.cache_mb)
     reported = False
-    if config.compile and settings.cache is not None:  # else it writes to the system's temporary folder
+    if config.compile and settings.cache is not None:
+        # compiled code is kept here, not in the system's temporary folder
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.cache / "compiled"))
     trial = run_trial(config, images, device=settings.device, directory=folder.path, sharing=settings.sharing)
     # closed even if interrupted: the traceback would keep the trial alive, and with it the locks that others wait for
@@ -146,14 +150,15 @@ def _train(planned: PlannedTrial, settings: WorkerSettings, folder: TrialFolder,
             else:
                 _make_missing_examples(planned, folder, images, board)
                 board.end(progress.record, progress.report)
-            if progress.report is None or not reported:  # a trial cut after its last epoch still tells its accuracy
+            # a trial that is resumed after its last epoch yields no epoch, but Tune must know its accuracy
+            if progress.report is None or not reported:
                 trained = progress.report is None and not progress.borrowed
                 report(metrics(planned, progress.record, trained=trained))
                 reported = True
 
 
 def _keep_examples(folder: TrialFolder, record: EpochRecord, examples: Examples, images: ImageSet) -> None:
-    """Write the examples of a proxy step as a picture, and what its rows show; a step without any keeps the last."""
+    """Write the examples of a proxy step as a picture, and what its rows show; without examples, keep the last ones."""
     if not len(examples.ids):
         return
     rows = [
@@ -168,7 +173,7 @@ def _keep_examples(folder: TrialFolder, record: EpochRecord, examples: Examples,
 
 
 def _make_missing_examples(planned: PlannedTrial, folder: TrialFolder, images: ImageSet, board: TensorBoardLog) -> None:
-    """Write the newest examples of a complete trial that lacks them: it took over an epoch beyond that step."""
+    """Write the newest examples of a complete trial if it lacks them, because it took over a later epoch."""
     made = [record for record in folder.epochs() if record.made_images]
     kept = folder.proxies()
     if not made or (kept is not None and kept["epoch"] == made[-1].epoch):
@@ -181,7 +186,7 @@ def _make_missing_examples(planned: PlannedTrial, folder: TrialFolder, images: I
 
 
 def _complete_twin(planned: PlannedTrial, run: RunFolder) -> TrialFolder | None:
-    """Find another complete trial with the same digest: a search may suggest a setting twice."""
+    """Find another complete trial with the same digest; a search may suggest a setting twice."""
     for folder in run.trial_folders(f"*-{planned.config_digest[:8]}"):
         if folder.trial_id == planned.trial_id:
             continue
@@ -192,7 +197,7 @@ def _complete_twin(planned: PlannedTrial, run: RunFolder) -> TrialFolder | None:
 
 
 def _take_over(twin: TrialFolder, folder: TrialFolder, planned: PlannedTrial, report: Report, started: float) -> None:
-    """Write the twin's epochs and examples, and its result with the little time that this took."""
+    """Copy the epochs, examples and result of another trial with the same digest; the wall time is that of copying."""
     epochs = twin.epochs()
     write_json(folder.epochs_file, [as_json(epoch) for epoch in epochs])
     for source, target in ((twin.proxies_png, folder.proxies_png), (twin.proxies_file, folder.proxies_file)):

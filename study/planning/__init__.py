@@ -1,1 +1,1 @@
-"""What a run will do, before it does it: the request, every trial, what auto becomes, the cost; starts nothing."""
+"""Plans a run: the request, every trial, the values that replace auto, the cost; starts nothing."""

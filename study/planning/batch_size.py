@@ -1,4 +1,4 @@
-"""Finds the largest batch that trains here, once for all trials of a study, and keeps it; knows no trial and no Ray."""
+"""Finds the largest batch size that this machine can train with, once per study, and stores it; knows no Ray."""
 
 import platform
 from collections.abc import Callable, Sequence
@@ -21,21 +21,21 @@ from study.planning.study_data import StudyData
 LARGEST = 65_536
 """The largest ``batch_size`` that a config allows."""
 STEPS = 10
-"""Steps that an epoch keeps, whatever would fit: with fewer a trial learns so little that its arms cannot differ."""
+"""The fewest steps per epoch that a batch size leaves: with fewer, trials learn so little that arms cannot differ."""
 CPU_PART, MOST_OF_CPU = 0.5, 0.25
 """Fractions of the machine's memory for all trials at once, and for one trial at most.
 
-The first batch that is too large takes up to twice as much.
+While it is tried, the first batch that is too large may take up to twice as much.
 """
 GPU_PART = 0.9
-"""Fraction of a GPU's memory for a trial's tensors and images; the CUDA context and its kernels have the rest."""
+"""Fraction of a GPU's memory for a trial's tensors and images; the rest is for the CUDA context and its kernels."""
 DATA_FIELDS = frozenset(fields_with(Role.CATALOGUE, Role.SPLIT)) - {*fields_with(Role.REPEAT)}
 """The fields that decide how many training images there are."""
 
 
 @dataclass(frozen=True)
 class BatchSize:
-    """The batch size of all trials of a study that leave it ``auto``, and the reason in words."""
+    """The batch size of all trials of a study that leave it ``auto``, and the reason for it in words."""
 
     size: int
     reason: str
@@ -50,14 +50,14 @@ def find_batch_size(
     keep: bool = True,
     tell: Callable[[str], None] | None = None,
 ) -> BatchSize | None:
-    """Find one size for every config that leaves it ``auto``: the smallest of what their training steps allow.
+    """Find one batch size for all configs that leave it ``auto``: the largest at which each of them can train.
 
     Args:
-        configs: one for each way to train that the study may have.
-        file: where sizes that were found are kept.
-        keep: whether what is found now may be written there.
+        configs: one for each way in which the study may train.
+        file: the JSON file of the sizes that were found before.
+        keep: whether to write a size that is found now to the file.
         tell: called with what is tried, in words.
-    Returns: None if every config names its own.
+    Returns: the size; None if every config names its own.
     Raises: ConfigError if a model does not train with a single image; ConfigError, DataError for bad input.
     """
     automatic = [config for config in configs if config.batch_size == AUTO]
@@ -67,7 +67,7 @@ def find_batch_size(
     bound = min(LARGEST, *(max(data.train_and_val_images(config)[0] // STEPS, 1) for config in automatic))
     size, when = bound, "found before"
     for step in dict.fromkeys(_training_step(config, data, resources, memory_mb) for config in automatic):
-        at_most, key = size, step.key(machine)  # more than fits another step is of no use
+        at_most, key = size, step.key(machine)  # a larger one would not fit an earlier step
         known = _read_size(file, key, at_most)
         if known is None:
             known, when = _largest_of(step, at_most, tell), "found now"
@@ -79,10 +79,10 @@ def find_batch_size(
 
 
 def largest_that_fits(fits: Callable[[int], bool], *, at_most: int) -> int:
-    """Return the largest number that fits: doubled from 1 while it does, then bisected; none is tried twice.
+    """Find the largest number that fits: double from 1 while it fits, then bisect; try no number twice.
 
     Args:
-        fits: true up to some number and for none above it.
+        fits: returns True up to some number, and False for all above it.
         at_most: the largest to try, >= 1.
     Returns: 0 if not even 1 fits.
     """
@@ -99,10 +99,11 @@ def largest_that_fits(fits: Callable[[int], bool], *, at_most: int) -> int:
 
 
 def _training_step(config: TrialConfig, data: StudyData, resources: Resources, memory_mb: float) -> TrainingStep:
+    """Make the training step of a config, with the memory that it may take."""
     inspection = data.inspection(config)
     changes: dict[str, Any] = {name: getattr(config, name) for name in STEP_FIELDS}
     if config.precision == AUTO:
-        changes["precision"] = "fp32"  # which needs the most
+        changes["precision"] = "fp32"  # it needs the most memory
     if config.threads == AUTO:
         changes["threads"] = resources.cpus
     plain = TrialConfig(**changes)
@@ -115,12 +116,13 @@ def _training_step(config: TrialConfig, data: StudyData, resources: Resources, m
 def step_budget_mb(resources: Resources, memory_mb: float, images_mb: float) -> float:
     """Return the memory that a step of one trial may take, in MiB.
 
-    On a CPU trials share half of the memory, and none has more than a quarter of it; images have the rest. On a GPU a
-    trial has nine tenths of its share, less the images there and as many proxies, but no less than a quarter of it.
+    On a CPU, all trials together get half of the memory, and one trial at most a quarter; the rest is for images. On a
+    GPU, a trial gets nine tenths of its share, minus the images and as many proxies, but at least a quarter of its
+    share.
 
     Args:
-        memory_mb: of the machine, or of the GPU.
-        images_mb: of the decoded images.
+        memory_mb: memory of the machine, or of the GPU, in MiB.
+        images_mb: size of the decoded images, in MiB.
     """
     if resources.device == "cpu":
         return memory_mb * min(CPU_PART / resources.concurrency, MOST_OF_CPU)
@@ -129,6 +131,10 @@ def step_budget_mb(resources: Resources, memory_mb: float, images_mb: float) -> 
 
 
 def _largest_of(step: TrainingStep, at_most: int, tell: Callable[[str], None] | None) -> int:
+    """Find the largest batch size at which a step stays within its budget.
+
+    Raises: ConfigError if a single image takes more.
+    """
     config = step.config
     with StepProcess() as process:
 
@@ -147,7 +153,7 @@ def _largest_of(step: TrainingStep, at_most: int, tell: Callable[[str], None] | 
 
 
 def _machine(resources: Resources) -> tuple[str, float]:
-    """Return a name for what a size holds for, and the memory there is, in MiB."""
+    """Return the name of the hardware for which a batch size is valid, and its memory in MiB."""
     if resources.device == "cuda":
         return gpu_name_and_memory_mb()
     kind = torch.backends.cpu.get_cpu_capability()
@@ -155,9 +161,9 @@ def _machine(resources: Resources) -> tuple[str, float]:
 
 
 def _read_size(file: Path, key: str, at_most: int) -> int | None:
-    """Return the size that was found under the key; None if none was, or larger ones were not tried.
+    """Read the size that is stored under a key; return None if there is none, or if larger ones must be tried.
 
-    An entry is [size, the largest that was tried]; anything else counts as no entry.
+    An entry is [size, the largest that was tried]; anything else is ignored.
     """
     kept = read_json(file)
     entry = kept.get(key) if isinstance(kept, dict) else None
@@ -170,6 +176,7 @@ def _read_size(file: Path, key: str, at_most: int) -> int | None:
 
 
 def _write_size(file: Path, key: str, size: int, tried: int) -> None:
+    """Store a size under a key, with the largest that was tried."""
     kept = read_json(file)
-    with suppress(OSError):  # a study does not fail for want of a cache
+    with suppress(OSError):  # a cache that cannot be written must not stop a study
         write_json(file, {**(kept if isinstance(kept, dict) else {}), key: [size, tried]})

@@ -1,4 +1,4 @@
-"""Measures speed here and now, and with it the plain values of fields that are ``auto``; plans nothing."""
+"""Measures the speed of training on this machine, and with it chooses values for ``auto``; plans nothing."""
 
 import dataclasses
 import multiprocessing
@@ -22,13 +22,13 @@ from study.planning.device_memory import MB
 
 @dataclass(frozen=True)
 class Speed:
-    """The speed and the size of training, as measured.
+    """The measured speed and memory of training.
 
     Attributes:
-        train_seconds: an image, of training.
-        pass_seconds: an image, of a pass that scores and explains; an evaluation costs the same.
-        weights_mb: of the trained weights on disk.
-        peak_mb: of the GPU's memory meanwhile; 0 on a CPU.
+        train_seconds: seconds per image of training.
+        pass_seconds: seconds per image of a pass that scores and explains; an evaluation is taken to cost the same.
+        weights_mb: size of the trained weights on disk, in MiB.
+        peak_mb: peak of the GPU's memory meanwhile, in MiB; 0 on a CPU.
     """
 
     train_seconds: float
@@ -38,7 +38,7 @@ class Speed:
 
 
 def measure_speed(config: TrialConfig, classes: int, device: str) -> Speed:
-    """Measure a few real steps on random pixels; on a GPU in a process of its own, whose memory goes with it."""
+    """Measure a few real steps on random pixels; on a GPU in a process of its own, which releases its memory."""
     if device != "cuda":
         return _measure(config, classes, device)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -62,7 +62,7 @@ def _measure(config: TrialConfig, classes: int, device: str) -> Speed:
 
 
 def _pass_seconds(model: Classifier, config: TrialConfig, *, device: torch.device, images: int = 64) -> float:
-    """Return the median seconds an image of three passes that score and explain."""
+    """Measure the seconds per image of a pass that scores and explains: the median of the fastest three of four."""
     pixels = torch.randint(0, 256, (images, 3, config.image_size, config.image_size), dtype=torch.uint8)
     given = TrainingSet(
         pixels.to(device),
@@ -75,7 +75,7 @@ def _pass_seconds(model: Classifier, config: TrialConfig, *, device: torch.devic
 
 
 def fastest_precision(config: TrialConfig, device: str) -> str:
-    """Return fp32, or the half precision of the device where it is at least a twentieth faster."""
+    """Return ``fp32``, or the half precision of the device if a step with it takes at least 5 % less time."""
     half = "bf16" if device != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
     seconds = {
         name: measure_speed(dataclasses.replace(config, precision=name), 10, device).train_seconds
@@ -85,11 +85,11 @@ def fastest_precision(config: TrialConfig, device: str) -> str:
 
 
 def fastest_threads(config: TrialConfig, cpus: int) -> int:
-    """Return the threads a trial with which trials train fastest: 1, a trial a core, or ``cpus``, one trial at a time.
+    """Return the number of threads per trial with which trials train fastest: 1 or ``cpus``.
 
-    Both are measured as they would run: ``cpus`` processes of one thread at once against one of ``cpus`` threads.
+    Both are measured as they would run: ``cpus`` processes with one thread each, and one process with ``cpus`` threads.
     """
-    usual = {"precision": "fp32", "batch_size": DEFAULTS["batch_size"]}  # both are measured later, with these threads
+    usual = {"precision": "fp32", "batch_size": DEFAULTS["batch_size"]}  # measured later, with the threads found here
     config = dataclasses.replace(config, **{name: usual[name] for name in usual if getattr(config, name) == AUTO})
     together = _images_per_second([dataclasses.replace(config, threads=cpus)])
     apart = _images_per_second([dataclasses.replace(config, threads=1)] * cpus)
@@ -97,7 +97,7 @@ def fastest_threads(config: TrialConfig, cpus: int) -> int:
 
 
 def _images_per_second(configs: Sequence[TrialConfig]) -> float:
-    """Measure the images a second that these trials train, all at once, each in a process of its own."""
+    """Measure how many images per second these trials train together, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(configs))
     with ProcessPoolExecutor(len(configs), context, initializer=_meet_at, initargs=(barrier,)) as pool:
@@ -108,11 +108,13 @@ _barrier: Any = None
 
 
 def _meet_at(barrier: Any) -> None:
+    """Keep the barrier at which this process waits for the others."""
     global _barrier  # a barrier can only be handed to a process as it starts
     _barrier = barrier
 
 
 def _train_together(config: TrialConfig) -> float:
+    """Train at the same time as the other processes; return the median seconds per image."""
     torch.set_num_threads(int(config.threads))
     model = build(config.model, classes=10, image_size=config.image_size, weights="none", seed=config.seed)
     seconds_per_image(model, config, device=torch.device("cpu"), batches=1)
@@ -120,17 +122,17 @@ def _train_together(config: TrialConfig) -> float:
         _barrier.wait()
     ends = time.perf_counter() + 2.0
     found: list[float] = []
-    while time.perf_counter() < ends or not found:  # all of them train all the while that any is measured
+    while time.perf_counter() < ends or not found:  # every process trains while any is measured
         found.append(seconds_per_image(model, config, device=torch.device("cpu"), batches=2))
     return sorted(found)[len(found) // 2]
 
 
 def plain_values(config: TrialConfig, *, measured: dict[str, Any], cpus: int, device: str) -> dict[str, Any]:
-    """Return plain values for the fields that are still ``auto``.
+    """Return values for the fields that are still ``auto``; measure those that were not measured before.
 
     Args:
-        measured: what was measured before, by name; what is measured now is added.
-        cpus: of a trial, which are its threads where none were measured.
+        measured: the values measured before, by name; new ones are added to it.
+        cpus: CPUs of a trial, and its number of threads if none was measured.
     """
     found: dict[str, Any] = {}
     if config.threads == AUTO:

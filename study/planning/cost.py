@@ -1,4 +1,4 @@
-"""What a run will cost: wall time and disk of the work that is left, at a measured speed; measures nothing."""
+"""Estimates the cost of a run: wall time and disk of the work that is left, at a measured speed; measures nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ START_SECONDS = 12.0
 """Seconds until Ray and its first workers, which import torch and timm, are ready."""
 
 TRIAL_SECONDS = 1.0
-"""Seconds of a trial beside its epochs, for the model, the files and the reports."""
+"""Seconds that a trial takes beside its epochs, for the model, the files and the reports."""
 
 WRONG_FRACTION = 0.3
 """Assumed fraction of the training images that a step finds wrong; the real one is known only at the step."""
@@ -21,9 +21,9 @@ class RunCost:
     """The time and disk of the work that is left of a run, at a measured speed.
 
     Attributes:
-        train_images, val_images, test_images: of each part of the first trial's split.
-        concurrency: trials at once on this machine.
-        images_mb: decoded images in the cache.
+        train_images, val_images, test_images: sizes of the first trial's split.
+        concurrency: number of trials at once on this machine.
+        images_mb: size of the decoded images in the cache, in MiB.
     """
 
     work: WorkLeft
@@ -41,18 +41,18 @@ class RunCost:
 
     @property
     def explanation_seconds(self) -> float:
-        """Seconds of all explanations on one worker, if every pass is a plain one."""
+        """Seconds of all explanations on one worker, if each of their passes takes ``speed.pass_seconds``."""
         passes = sum(each.passes * each.subset * each.images for each in self.work.explanations)
         return WRONG_FRACTION * self.train_images * passes * self.speed.pass_seconds
 
     def extra_epochs(self, trial: TrialCost) -> float:
-        """Return what a trial takes beside its epochs, counted in epochs, if it shares no explanation."""
+        """Return the time that a trial takes beside its epochs, counted in epochs, if it shares no explanation."""
         explained = WRONG_FRACTION * self.train_images * own_explanation_passes(trial)
         seconds = TRIAL_SECONDS + (explained + trial.judge_passes) * self.speed.pass_seconds
         return seconds / self.seconds_per_epoch
 
     def seconds(self, machines: int = 1) -> float:
-        """Return the expected wall time on so many machines like this one, Ray's start included."""
+        """Return the expected wall time in seconds on so many machines like this one, including Ray's start."""
         work = self.work
         if not work.trials:
             return 0.0
@@ -68,7 +68,7 @@ class RunCost:
 
     @property
     def states_mb(self) -> float:
-        """Disk of the trials' weights and the shared states; a state holds AdamW's two moments, too."""
+        """Disk space of weights and shared states, in MiB; a state is three times as large: AdamW has two moments."""
         return (self.work.trials + 3 * self.work.states + 6 * self.concurrency) * self.speed.weights_mb
 
 
@@ -77,9 +77,9 @@ class ExpectedProgress:
     """The expected work and time of a run, for its progress line.
 
     Attributes:
-        epochs: to train.
-        extra_epochs: what each trial takes beside its epochs, counted in epochs, by trial_id.
-        seconds_per_epoch: wall time an epoch, while trials run side by side; NaN if it is not known.
+        epochs: number of epochs to train.
+        extra_epochs: the time that each trial takes beside its epochs, counted in epochs, by trial_id.
+        seconds_per_epoch: wall time per epoch, while trials run side by side; NaN if it is not known.
     """
 
     epochs: int = 0
@@ -88,7 +88,7 @@ class ExpectedProgress:
 
 
 def expected_progress(cost: RunCost, trials: Sequence[TrialCost]) -> ExpectedProgress:
-    """Spread the expected wall time over the epochs that are left, and what these trials take beside them."""
+    """Spread the expected wall time over the epochs that are left and the time that trials take beside them."""
     extra = {trial.trial_id: cost.extra_epochs(trial) for trial in trials if not trial.complete}
     epochs = cost.work.epochs
     return ExpectedProgress(epochs, extra, cost.seconds() / max(epochs + sum(extra.values()), 1))

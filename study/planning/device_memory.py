@@ -1,4 +1,4 @@
-"""The memory of this machine and of its GPU; allocates none."""
+"""Reads how much memory this machine and its GPU have; allocates none."""
 
 import multiprocessing
 import os
@@ -10,23 +10,23 @@ import torch
 
 MB = 2**20
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Files with a container's limit: of cgroups version 2, and 1."""
+"""The files that hold a container's memory limit, under cgroups version 2 and version 1."""
 
 
 def machine_memory_mb(limits: tuple[Path, ...] = LIMITS) -> float:
     """Return the memory of the machine, or of the container in it, in MiB.
 
-    Not what is free of it now: the same study must find the same batch size tomorrow.
+    All of the memory, not the free part: the same study must find the same batch size tomorrow.
     """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MB
     for path in limits:
-        with suppress(OSError, ValueError):  # no container of this kind, or the word max
+        with suppress(OSError, ValueError):  # no such file, or no limit (``max``)
             memory = min(memory, int(path.read_text()) / MB)
     return memory
 
 
 def gpu_name_and_memory_mb() -> tuple[str, float]:
-    """Ask for the name and the memory of the first GPU, in a process of its own: asking claims some."""
+    """Return name and memory (MiB) of the first GPU; ask in a process of its own, because asking takes GPU memory."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_gpu_name_and_memory_mb).result()
 

@@ -1,4 +1,4 @@
-"""The fingerprint of a plan: another one is another plan."""
+"""Computes the fingerprint of a plan: two plans are the same if their fingerprints are equal."""
 
 import dataclasses
 import hashlib
@@ -11,19 +11,20 @@ from study.planning.study_spec import Study
 
 
 def fingerprint(study: Study, search: str, trials: Iterable[PlannedTrial], **asked: Any) -> str:
-    """Hash everything that was asked of a run, by content.
+    """Hash everything that was asked for in a run, by content.
 
     Args:
-        asked: what else was asked, such as the number of suggestions.
+        asked: further values that were asked for, such as the number of suggestions.
     Returns: a SHA-256 digest.
     """
     values: dict[str, Any] = {"search": search, "trials": [[t.arm, t.config_digest] for t in trials], **asked}
-    if search != "grid":  # a grid is its trials; of the others the space decides what will be suggested
+    if search != "grid":  # a grid is its trials; in other searches the space decides what is suggested
         values["space"] = _space(study)
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _space(study: Study) -> dict[str, Any]:
+    """Return everything in a study that decides its trials, as values that JSON can store."""
     return {
         "seeds": study.seeds,
         "fixed": dict(study.fixed),

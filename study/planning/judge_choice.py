@@ -55,6 +55,7 @@ class JudgeChoice:
 
 
 def _training_methods(study: Study) -> frozenset[str]:
+    """Collect the saliency methods by which trials of the study may train, under all their names."""
     smooth = any(study.values_of("eigen_smooth"))
     configs = [
         TrialConfig(schedule="p", saliency=saliency, eigen_smooth=smooth, augment=augment)

@@ -1,4 +1,4 @@
-"""The cost of a prepared run: what is left of every trial, read from its files, at a speed measured here and now."""
+"""Computes the cost of a prepared run: what its files leave to do for every trial, at a speed that is measured now."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from study.run_folder import TrialFolder
 
 
 def with_cost(prepared: Prepared) -> Prepared:
-    """Add the cost of what is left to do, at a speed that is measured here and now."""
+    """Return the prepared run with the cost of the work that is left, at a speed that is measured now."""
     example, data, device = prepared.example, prepared.planner.data, prepared.resources.device
     inspection = data.inspection(example)
     train, val = data.train_and_val_images(example)
@@ -30,7 +30,7 @@ def with_cost(prepared: Prepared) -> Prepared:
 
 
 def trial_costs(prepared: Prepared) -> list[TrialCost]:
-    """Return the cost of every trial; what a search has not suggested yet is drawn at random."""
+    """Return the cost of every trial; settings that a search has not suggested yet are drawn at random."""
     plan, run, planner = prepared.plan, prepared.run, prepared.planner
     known = run.known_trials(run.read_plan()) if run.has_plan else list(plan.trials)
     costs = [_cost_of(trial, run.trial(trial.trial_id), planner) for trial in known]
@@ -50,6 +50,7 @@ def trial_costs(prepared: Prepared) -> list[TrialCost]:
 
 
 def _cost_of(trial: PlannedTrial, folder: TrialFolder, planner: Planner) -> TrialCost:
+    """Return the cost of a planned trial, with what its files say is done."""
     return TrialCost.of(
         trial.config,
         data=trial.data_digest,

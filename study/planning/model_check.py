@@ -1,4 +1,4 @@
-"""Checks the models of a study: each is built once, asked about every method, and not kept; trains nothing."""
+"""Checks the models of a study: builds each once and checks every saliency method against it; trains nothing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ ModelKey: TypeAlias = tuple[str, int, str, str]
 
 @dataclass(frozen=True)
 class ModelReport:
-    """Findings about a model, made while it was built.
+    """What a model can be used for, as found when it was built.
 
     Attributes:
         note: the shape of its maps and what was adapted, for people.
-        refusals: why a method cannot explain it, without and with eigen smoothing; None if it can.
-        judge_refusals: why a method cannot judge it; None if it can.
-        passes: forward passes an image, by method.
-        equal_methods: groups of methods whose maps of it are equal.
+        refusals: why a method cannot explain the model, by (method, eigen smoothing); None if it can.
+        judge_refusals: why a method cannot judge the model, by method; None if it can.
+        passes: forward passes per image, by method.
+        equal_methods: groups of methods that give equal maps of the model.
     """
 
     note: str
@@ -35,7 +35,7 @@ class ModelReport:
 
 
 def inspect_model(config: TrialConfig, classes: int, methods: Iterable[str]) -> ModelReport:
-    """Build the config's model and find out what these methods can do with it.
+    """Build the config's model and find out which of these saliency methods can explain it.
 
     Raises: ConfigError if it cannot be built.
     """
@@ -86,11 +86,11 @@ class ModelChecks:
         self._explained_by.setdefault(_model_key(config), set()).add(config.saliency)
 
     def passes(self, config: TrialConfig, method: str) -> int:
-        """Return the forward passes an image that the method takes of the config's model."""
+        """Return the number of forward passes per image that the method takes for the config's model."""
         return self._report(config).passes[method]
 
     def explanation_passes(self, config: TrialConfig) -> int:
-        """Return the forward passes an image that the config's own method takes; 1 where it explains nothing."""
+        """Return the number of forward passes per image that the config's own method takes; 1 without proxies."""
         if METHODS[config.saliency].one_pass or not config.has_proxies:
             return 1
         return self.passes(config, config.saliency)
@@ -102,7 +102,7 @@ class ModelChecks:
 
     @property
     def equal_methods(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Pairs of a model's name and methods that are planned for it and give equal maps there, so equal rows."""
+        """(model, methods) where several planned methods give equal maps of a model, and so equal rows of results."""
         groups = {
             (key[0], tuple(name for name in group if name in self._explained_by.get(key, ()))): None
             for key, report in self._reports.items()
@@ -111,6 +111,7 @@ class ModelChecks:
         return [(model, group) for model, group in groups if len(group) > 1]
 
     def _report(self, config: TrialConfig) -> ModelReport:
+        """Return the report of the config's model; build the model if it, or a method of the config, is new."""
         key = _model_key(config)
         known = self._reports.get(key)
         if known is None or not {config.saliency, config.judge} <= known.passes.keys():

@@ -1,4 +1,4 @@
-"""Keeps one plan a folder: writes the first, refuses another, tells what has changed since; trains nothing."""
+"""Keeps one plan per run folder: writes the first, refuses another, lists what has changed since; trains nothing."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from study.run_folder import RunFolder
 
 
 def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
-    """Return the plan to follow: the folder's own, which must have the same fingerprint, else this one, once written.
+    """Return the plan to follow: the folder's own, which must have the same fingerprint; without one, write this plan.
 
     Raises: ConfigError if the folder holds another plan.
     """
@@ -26,7 +26,7 @@ def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
 
 
 def check_plan(run: Path, plan: Plan) -> None:
-    """Check that the folder holds no other plan; write nothing.
+    """Check that the folder holds no other plan, without writing anything.
 
     Raises: ConfigError if it does, or if it holds trials whose plan is gone.
     """
@@ -34,7 +34,7 @@ def check_plan(run: Path, plan: Plan) -> None:
     if not folder.has_plan:
         planned = {trial.trial_id for trial in plan.trials}
         orphans = [trial.trial_id for trial in folder.trial_folders() if trial.trial_id not in planned]
-        if orphans:  # trials of this very plan are taken up again: their names hold their digests
+        if orphans:  # this plan's own trials are resumed: their names contain their digests
             raise ConfigError(
                 f"{str(run)!r} must hold the plan.json of its trials; it is gone, and this plan does not know "
                 f"{orphans[0]} (take another --name)"
@@ -49,7 +49,7 @@ def check_plan(run: Path, plan: Plan) -> None:
 
 
 def changes_since(kept: Plan, now: Plan) -> list[str]:
-    """Tell what has changed since the plan was made and may change numbers: a line each, for a person."""
+    """List what has changed since the plan was made and may change numbers, one line each."""
     found = []
     for what in ("folder", "commit", "machine", "device", "python"):
         before, here = kept.about.get(what, ""), now.about.get(what, "")

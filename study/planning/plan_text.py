@@ -1,4 +1,4 @@
-"""A run in words: the lines that tell its plan, its cost, and where its results lie; prints nothing."""
+"""Formats a run as lines of text: its plan, its cost, and where its results lie; prints nothing."""
 
 import shlex
 from collections import Counter
@@ -18,11 +18,11 @@ from study.provenance import ROOT
 from study.run_folder import RunFolder
 
 MOST_METHODS = 6
-"""Methods whose passes are told one by one; of more the range is told."""
+"""The most methods whose passes are listed one by one; of more methods the range is given."""
 
 
 def plan_lines(prepared: Prepared, trials_done: int) -> list[Text]:
-    """Tell what will be run, on what, and what a person should know beforehand."""
+    """Format the plan: what will be run, on what, and what a person should know beforehand."""
     plan = prepared.plan
     lines = [Text.assemble((plan.name, "bold"), f" · {plan.search} · seeds {', '.join(map(str, plan.seeds))}")]
     if plan.question:
@@ -40,7 +40,7 @@ def plan_lines(prepared: Prepared, trials_done: int) -> list[Text]:
 
 
 def cost_lines(cost: RunCost | None) -> list[str]:
-    """Tell what the run will take, beyond what its plan says; nothing where nothing is left."""
+    """Format what the run will take, beyond what its plan says; return no line if no work is left."""
     if cost is None:
         return []
     work, speed = cost.work, cost.speed
@@ -60,7 +60,7 @@ def cost_lines(cost: RunCost | None) -> list[str]:
 
 
 def result_lines(run: RunFolder, search: str) -> list[str]:
-    """Tell where the results of a run lie, and the commands that show them."""
+    """Format where the results of a run lie, and the commands that show them."""
     analyse = shown_path(ROOT / "study" / "analyse.py")
     lines = [f"report       {shown_path(run.report_html)}"] if run.report_html.is_file() else []
     lines += [
@@ -74,7 +74,7 @@ def result_lines(run: RunFolder, search: str) -> list[str]:
 
 
 def shown_path(path: Path) -> str:
-    """Return the path relative to the working directory where it lies below it."""
+    """Return the path, relative to the working directory if it lies below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -118,7 +118,7 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
 def _model_lines(prepared: Prepared) -> Iterator[str]:
     models, trials = prepared.planner.models, prepared.plan.trials
     for text in dict.fromkeys(f"{model} at {size} px: {note}" for (model, size, *_), note in models.notes.items()):
-        yield f"model        {text}"  # once, whatever the weights are
+        yield f"model        {text}"  # one line, whatever the weights are
     for schedule, patience in sorted({(trial.config.schedule, trial.config.patience) for trial in trials}):
         if Schedule.parse(schedule).never_stalls(patience):
             yield f"never        p? of {schedule}: with patience = {patience} no epoch is left to compare with"
@@ -144,7 +144,7 @@ def _history_lines(prepared: Prepared, trials_done: int) -> Iterator[str]:
 
 
 def _explanation_lines(cost: RunCost) -> Iterator[str]:
-    """Tell the passes of methods whose maps come with no pass that scores."""
+    """Format the passes of methods that make their maps in passes of their own, not in the scoring pass."""
     costs = dict.fromkeys((each.saliency, each.passes) for each in cost.work.explanations)
     if not costs:
         return

@@ -96,7 +96,7 @@ class Planner:
         return state_keys(trial.config, data=trial.data_digest, weights=self.weights.digest(trial.config))
 
     def judge_passes(self, config: TrialConfig) -> int:
-        """Count the forward passes, of all images together, that judging the trained model takes; 0 if nobody does."""
+        """Count the forward passes, of all images together, that judging the trained model takes; 0 without a judge."""
         by = judge_of(config)
         if by is None:
             return 0
@@ -106,5 +106,5 @@ class Planner:
 
     def _with_weights_and_judge(self, config: TrialConfig) -> TrialConfig:
         config = with_absolute_weights(config)
-        self.weights.digest(config)  # a file that is not there ends here
+        self.weights.digest(config)  # raises if the file does not exist
         return self.judge.apply(config)

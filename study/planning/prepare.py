@@ -1,4 +1,4 @@
-"""From a request to a plan: every trial built and checked, what is auto made plain; starts nothing."""
+"""Turns a request into a plan: plans and checks every trial, replaces auto by measured values; starts nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,12 +34,12 @@ from study.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Settings of a run's workers; no number depends on them.
+    """Settings of a run's workers; no result depends on them.
 
     Attributes:
-        sharing: where the run's shared states lie; None if nothing is to be shared.
+        sharing: where the run's shared states lie; None if trials share none.
         cache: where decoded images lie; None to decode in each worker.
-        cache_mb: disk that they may take.
+        cache_mb: disk space that they may take, in MiB.
         reuse: whether a worker trains one trial after another.
         may_pack: whether several trials may share a GPU.
         node_cpus: CPUs of the largest node.
@@ -60,7 +60,7 @@ class Prepared:
 
     Attributes:
         example: a typical config: of the first planned trial, or the baseline of a search.
-        trial_count: trials of the whole run, those of a search that are not yet known counted in.
+        trial_count: number of trials of the whole run, including those that a search has not suggested yet.
         batch_size: the size found for ``batch_size = auto``; None if every trial names its own.
         cost: of what is left to do; None until ``with_cost`` has measured it.
     """
@@ -86,14 +86,14 @@ class Prepared:
         tell: Callable[[str], None] | None = None,
         caching: bool = True,
     ) -> "Prepared":
-        """Build and check every trial; all bad input ends here.
+        """Plan and check every trial; all bad input is refused here.
 
-        What ``auto`` became in an existing plan of this run is taken from it, so that a restore never measures again.
+        If the run has a plan, its values for ``auto`` are used again, so that a restore never measures anew.
 
         Args:
             progress: called with (what is being done, images read, images in all) while a data set is read.
             tell: called with what is tried, in words, while the batch size is found.
-            caching: whether the images that are decoded for it may be kept for the trials; a dry run writes nothing.
+            caching: whether the images that are decoded here are cached for the trials; a dry run writes nothing.
         Raises: ConfigError, DataError.
         """
         return _Preparation(request, machine, progress, tell, caching).prepared()
@@ -103,7 +103,7 @@ class _Preparation:
     """A request on its way to a plan, with what was measured for it.
 
     Attributes:
-        measured: what became of each ``auto``, by field; taken from the run's plan where it has one, else filled here.
+        measured: the values that replace ``auto``, by name; those of the run's plan if it has one, else measured here.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class _Preparation:
 
     def prepared(self) -> Prepared:
         """Plan and check the trials."""
-        batch_size = self._batch_size()  # before precision, which is measured at it
+        batch_size = self._batch_size()  # before precision, which is measured with this size
         plan, example = self._plan()
         check_plan(self.run.path, plan)
         return Prepared(
@@ -147,7 +147,7 @@ class _Preparation:
         )
 
     def _share_machine(self) -> Resources:
-        """Share the machine among the trials; measure how many threads are fastest if nobody has named a number."""
+        """Share the machine among the trials; if no number of threads is given, measure which is fastest."""
         request = self.request
         named = named_threads(self.study) or self.measured.get("threads")
         grid = request.search == "grid"
@@ -185,7 +185,7 @@ class _Preparation:
         return found
 
     def _plan(self) -> tuple[Plan, TrialConfig]:
-        """Plan the trials that are known in advance; returns the plan and a typical config."""
+        """Plan the trials that are known in advance; return the plan and a typical config."""
         request, study = self.request, self.study
         trials = self._planned_trials()
         asked: dict[str, Any] = {"suggestions": request.suggestions, "confirm": request.confirm}
@@ -212,6 +212,7 @@ class _Preparation:
         return plan, example
 
     def _planned_trials(self) -> tuple[PlannedTrial, ...]:
+        """Plan the trials of a grid or of random draws; return none for optuna, which suggests them later."""
         if self.request.search == "grid":
             return grid_plan(self.study, self.planner)
         if self.request.search == "random":
@@ -221,7 +222,8 @@ class _Preparation:
     def _check_search(self) -> PlannedTrial:
         """Check data, arms and every model of a search, so that what is suggested later does not fail.
 
-        Returns: its baseline, planned. Raises: ConfigError, DataError.
+        Returns: the planned baseline of the search.
+        Raises: ConfigError, DataError.
         """
         baseline = self.planner.trial(0, "baseline", baseline_of(self.study))
         for arm in self.study.arms:
@@ -245,14 +247,15 @@ def _run_settings(request: Request, machine: Machine) -> RunSettings:
 
 
 def _trial_count(plan: Plan, *, arms: int) -> int:
+    """Count the trials of the whole run, including those that are not known yet."""
     if plan.search == "grid":
         return len(plan.trials)
     return plan.suggestions + (plan.confirm + 1 + arms) * (len(plan.seeds) - 1)
 
 
 def write_plan(prepared: Prepared) -> Plan:
-    """Write the plan, or find that it is there already.
+    """Write the plan, unless the folder holds it already; return the folder's plan.
 
-    Raises: ConfigError if the folder holds another.
+    Raises: ConfigError if the folder holds another plan.
     """
     return settle_plan(prepared.run.path, prepared.plan, to_toml(prepared.study))

@@ -25,7 +25,7 @@ SPARED = {
     "reuse": "start a fresh process for every trial",
     "packing": "let every trial have a GPU of its own, also where several would fit",
 }
-"""Savings that ``--without`` leaves out, and what is then done instead; none of them changes a number."""
+"""What ``--without`` can turn off, and what is then done instead; none of them changes a number."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Request:
         confirm: how many of the best to run on the other seeds.
         cpus_per_trial, gpus_per_trial, concurrency: None where the user did not say.
         without: keys of ``SPARED``.
-        cache_gb: disk that decoded images, and shared states, may each take.
+        cache_gb: disk space in GiB that decoded images and shared states may each take.
     """
 
     study: Study
@@ -86,7 +86,7 @@ class Request:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The part that plan.json keeps for a restore."""
+        """The part of the request that plan.json keeps for a restore."""
         names = ("cpus_per_trial", "gpus_per_trial", "concurrency", "without", "cache_gb")
         return {"data_root": str(self.data_root) if self.data_root else None} | {n: getattr(self, n) for n in names}
 
@@ -123,7 +123,7 @@ def requests(args: Namespace) -> list[Request]:
     name = args.name or (file.parent.name if file.name == STUDY_FILE else file.stem)
     if not SAFE_NAME.fullmatch(name):
         raise ConfigError(f"--name must be of letters, digits, '.', '_' and '-', at most 64; got {name!r}")
-    study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied(args, file))
+    study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied_fields(args, file))
     storage = Path(args.storage).expanduser().absolute() if args.storage else EXPERIMENTS
     search = args.search != "grid"
     return [
@@ -134,7 +134,7 @@ def requests(args: Namespace) -> list[Request]:
             run=storage / name / args.search,
             suggestions=(args.trials or SUGGESTIONS) if search else 0,
             confirm=(CONFIRM if args.confirm is None else args.confirm) if search else 0,
-            data_root=_place(args, study),
+            data_root=_data_root(args, study),
             cpus_per_trial=args.cpus_per_trial,
             gpus_per_trial=args.gpus_per_trial,
             concurrency=args.concurrency,
@@ -158,37 +158,38 @@ def _without(text: str | None) -> tuple[str, ...]:
 
 
 def _experiment(name: str) -> Path:
-    """Find the study.toml of a name under experiments/, or of a path."""
+    """Find the study.toml of a study, given by its name under experiments/ or by a path."""
     path = Path(name).expanduser()
     return study_file(EXPERIMENTS / name if not path.exists() and (EXPERIMENTS / name).is_dir() else path).absolute()
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
+    """Parse the text of ``--seeds``."""
     if text is None:
         return None
     words = [word.strip() for word in text.split(",")]
     return check_seeds([int(word) if word.isascii() and word.isdigit() else word for word in words])
 
 
-def _place(args: Namespace, study: Study) -> Path | None:
-    """Find where the data lie, as an absolute path, because trials run in other folders.
+def _data_root(args: Namespace, study: Study) -> Path | None:
+    """Find the data root as an absolute path, because trials run in other folders.
 
-    A named data set without a place is looked for below ``data``.
+    Without ``--data-root``, a data set that needs one is looked for below ``data``.
 
     Raises: ConfigError if it is not there.
     """
     if args.data_root is not None:
         return Path(args.data_root).expanduser().absolute()
     names = _data_sets(study)
-    apart = sorted(name for name in names if _lies_elsewhere(name))
-    if not apart or "folder" in apart:
+    outside = sorted(name for name in names if _needs_root(name))
+    if not outside or "folder" in outside:
         return None
     if inside := sorted(name for name in names if name in SOURCES and not SOURCES[name].needs_root):
         raise ConfigError(
-            f"a study's data sets must all lie in a data root or none; got {', '.join(apart)} and {', '.join(inside)}"
+            f"a study's data sets must all lie in a data root or none; got {', '.join(outside)} and {', '.join(inside)}"
         )
-    places = [_default_root(name) for name in apart]
-    return places[0] if len(places) == 1 else places[0].parent
+    roots = [_default_root(name) for name in outside]
+    return roots[0] if len(roots) == 1 else roots[0].parent
 
 
 def _default_root(dataset: str) -> Path:
@@ -213,13 +214,14 @@ def _data_sets(study: Study) -> set[str]:
     }
 
 
-def _lies_elsewhere(dataset: str) -> bool:
+def _needs_root(dataset: str) -> bool:
+    """Whether the data set is known by name and lies in a data root, outside the package."""
     return dataset in SOURCES and SOURCES[dataset].needs_root
 
 
-def _implied(args: Namespace, file: Path) -> dict[str, str]:
+def _implied_fields(args: Namespace, file: Path) -> dict[str, str]:
     """Return the fixed fields that ``--data-root`` implies: alone it means the data set ``folder``."""
     named = dict(parse_setting(text) for text in args.set or []).get("dataset")
     if args.data_root is None or named is not None:
         return {}
-    return {} if any(map(_lies_elsewhere, _data_sets(load_study(file)))) else {"dataset": "folder"}
+    return {} if any(map(_needs_root, _data_sets(load_study(file)))) else {"dataset": "folder"}

@@ -1,4 +1,4 @@
-"""How many CPUs and GPUs a trial gets, and how many trials run at once; knows no Ray."""
+"""Decides how many CPUs and GPUs a trial gets, and how many trials run at once; knows no Ray."""
 
 import dataclasses
 import os
@@ -53,8 +53,8 @@ def share_machine(
     """Share the machine among the trials: a lone trial uses all cores, and a GPU is used where there is one.
 
     Args:
-        trials: how many there are to run.
-        threads: the most that any config names; None if all leave it ``auto``.
+        trials: number of trials to run.
+        threads: the most threads that any config names; None if all leave them ``auto``.
         cpus_per_trial, gpus_per_trial, concurrency: what the user asked for; None where the user did not say.
     Raises: ConfigError if more is asked for than there is.
     """
@@ -73,16 +73,16 @@ def share_machine(
 
 
 CONTEXT_MB = 600
-"""GPU memory of a process beside its tensors: the CUDA context and its kernels."""
+"""GPU memory in MiB that a process takes beside its tensors, for the CUDA context and its kernels."""
 
 
 def pack_gpus(resources: Resources, *, peak_mb: float, memory_mb: float, cpus: int) -> Resources:
     """Put as many trials on one GPU as fit in nine tenths of its memory, and as there are CPUs for.
 
     Args:
-        peak_mb: of a trial's tensors, measured; 0 if unknown, and then nothing is packed.
-        memory_mb: of the GPU.
-        cpus: of the machine.
+        peak_mb: measured peak memory of a trial's tensors, in MiB; 0 if unknown: then a GPU holds one trial.
+        memory_mb: memory of the GPU, in MiB.
+        cpus: CPUs of the machine.
     """
     if not peak_mb or resources.gpus != 1:
         return resources

@@ -1,4 +1,4 @@
-"""Which settings are tried: a whole grid, random draws, and what is confirmed on other seeds; knows no Ray."""
+"""Chooses the settings of a run: a whole grid, random draws, and those confirmed on other seeds; knows no Ray."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ def grid_plan(study: Study, planner: Planner) -> tuple[PlannedTrial, ...]:
 
 
 def random_plan(study: Study, planner: Planner, *, suggestions: int) -> tuple[PlannedTrial, ...]:
-    """Plan the baseline and ``suggestions - 1`` draws on the first seed, none twice while new ones can be found."""
+    """Plan the baseline and ``suggestions - 1`` random draws on the first seed, none twice while 100 tries find new."""
     rng = np.random.default_rng(derive_seed(study.seeds[0], "random-search"))
     configs = [baseline_of(study)]
     while len(configs) < suggestions:
@@ -37,7 +37,7 @@ def random_plan(study: Study, planner: Planner, *, suggestions: int) -> tuple[Pl
 
 
 def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: bool) -> list[TrialConfig]:
-    """Return the configs that a run is going to try; random draws stand for what a search has not suggested yet.
+    """Return the configs that a run will try, with random draws in place of settings that a search will suggest.
 
     Args:
         searched: whether settings are suggested; a grid is known in full.
@@ -60,11 +60,11 @@ def expected_configs(study: Study, *, suggestions: int, confirm: int, searched: 
 
 
 MODEL_FIELDS = fields_with(Role.MODEL)
-"""Fields that decide whether a model can be built and explained."""
+"""The fields that decide whether a model can be built and explained."""
 
 
 def models_of(study: Study) -> list[TrialConfig]:
-    """Return a config for each model that a search may suggest, and each method that explains it there."""
+    """Return a config for each combination of model and saliency method that a search may suggest."""
     return variants_of(study, MODEL_FIELDS)
 
 
@@ -92,9 +92,9 @@ def named_threads(study: Study) -> int | None:
 
 
 def first_proxy_epochs(study: Study) -> frozenset[int]:
-    """Return the epochs after which suggestions may part from the baseline, counted from 1.
+    """Return the numbers of epochs after which a suggested trial may differ from the baseline.
 
-    None if the search changes how the epochs before are trained.
+    The set is empty if the search also changes how the epochs before are trained.
     """
     if set(study.search) - {"schedule", *PROXY_FIELDS}:
         return frozenset()
@@ -111,10 +111,11 @@ def schedules_of(study: Study) -> list[str]:
 def leaders_first(
     trials: Sequence[PlannedTrial], state_keys: Sequence[Sequence[str]], shared: frozenset[str], at_once: int
 ) -> list[PlannedTrial]:
-    """Order trials so that few wait for another: who trains a shared prefix starts well before those who need it.
+    """Order trials so that few wait for another: the one that makes a shared state starts well before the others.
 
-    Trials are grouped by the first shared state that they pass. A group's first trial leads it; the leaders of as many
-    groups as run at once go first, and every further leader a whole group before its followers.
+    Trials are grouped by the first shared state that they need. A group's first trial is its leader and makes the
+    state. The leaders of the first ``at_once`` groups come first. Then the rest of each group follows in turn, and
+    after it the next leader, so that other trials run between a leader and the rest of its group.
     """
     groups: dict[str, list[PlannedTrial]] = {}
     for trial, names in zip(trials, state_keys, strict=True):
@@ -128,7 +129,7 @@ def leaders_first(
 
 
 def _draw(dimension: Any, rng: np.random.Generator) -> Any:
-    """Draw a plain value, never numpy's: it goes into JSON."""
+    """Draw a value of a dimension; return it as a plain Python value, because it is written as JSON."""
     if not isinstance(dimension, Range):
         return dimension[int(rng.integers(len(dimension)))]
     if dimension.log:
@@ -146,7 +147,8 @@ def confirmation_plan(
 
     Args:
         suggested: the trials of the first seed.
-        accuracies: val accuracy by trial_id, of those that are complete.
+        accuracies: val accuracy of the complete trials, by trial_id.
+        confirm: how many of the best settings to plan.
     """
     ranked = sorted(
         (trial for trial in suggested if trial.trial_id in accuracies and trial.config.has_proxies),

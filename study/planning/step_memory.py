@@ -25,16 +25,16 @@ from proxy_attention.training import new_state, train_epoch
 from study.planning.device_memory import MB
 
 STEP_FIELDS = fields_with(Role.STEP_MEMORY)
-"""Fields that decide the memory of a step; ``compile`` is taken to add none."""
+"""The fields that decide the memory of a step; ``compile`` is assumed to add none."""
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A training step whose memory depends on the batch size alone.
+    """A training step of which everything but the batch size is fixed.
 
     Attributes:
-        config: at a plain precision.
-        classes: of its data set.
+        config: with no ``auto`` precision or threads.
+        classes: number of classes of its data set.
         device: ``cpu`` or ``cuda``.
         budget_mb: memory that the step may take: on a CPU with the process around it, on a GPU its tensors alone.
     """
@@ -45,18 +45,18 @@ class TrainingStep:
     budget_mb: float
 
     def key(self, machine: str) -> str:
-        """Return the key under which a batch size is kept: everything that it may depend on."""
+        """Return the key under which a batch size is stored: everything that the size may depend on, as JSON."""
         step = {name: getattr(self.config, name) for name in STEP_FIELDS}
-        step["weights"] = "none" if self.config.weights == "none" else "some"  # which fit a model to images otherwise
-        threads = step.pop("threads")  # last: sizes that were found before are kept under keys in this order
+        step["weights"] = "none" if self.config.weights == "none" else "some"  # pretrained: may adapt differently
+        threads = step.pop("threads")  # last: keys of sizes that were stored before have this order
         place = {"machine": machine, "torch": torch.__version__, "budget_mb": round(self.budget_mb)}
         return json.dumps({**step, "threads": threads, **place, "classes": self.classes})
 
 
 class StepProcess:
-    """Trains real steps in a process of its own; a step whose process is killed has not fitted.
+    """Runs real training steps in another process; a step whose process is killed does not fit.
 
-    Where the peak of memory cannot be reset, each step has a process of its own.
+    If the peak memory of a process cannot be reset, each step has a new process.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class StepProcess:
         return self.run(step_mb, step, size) <= step.budget_mb
 
     def run(self, job: Callable[..., float], step: TrainingStep, size: int) -> float:
-        """Run the job in that process; return infinity if the system killed it."""
+        """Run the job in the other process; return its result, or infinity if the system killed the process."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 1,
@@ -93,14 +93,15 @@ class StepProcess:
 
 
 def _resettable() -> bool:
+    """Whether the peak memory of a process can be reset."""
     return os.access("/proc/self/clear_refs", os.W_OK)
 
 
 def step_mb(step: TrainingStep, size: int) -> float:
     """Measure the peak of memory of one real step with so many images, in MiB; infinite if the device has too little.
 
-    On a CPU it is the peak of a process that takes this step and no other, with all that it has imported. What earlier
-    sizes left behind, such as kernels that were made for them, is not counted.
+    On a CPU it is the peak of the whole process, with its imports, as if it ran this step alone: memory that earlier
+    steps left behind, such as their kernels, is not counted.
     """
     device = torch.device(step.device)
     torch.set_num_threads(int(step.config.threads))
@@ -116,7 +117,7 @@ def step_mb(step: TrainingStep, size: int) -> float:
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        traceback.clear_frames(error.__traceback__)  # else it keeps the step's tensors
+        traceback.clear_frames(error.__traceback__)  # else the traceback keeps the step's tensors
         return float("inf")
     finally:
         clear_caches(device)
@@ -125,7 +126,7 @@ def step_mb(step: TrainingStep, size: int) -> float:
 
 @cache
 def _first_resident_mb(config: TrialConfig, classes: int) -> float:
-    """Return what the process holds, in MiB, once it has trained a little on the CPU."""
+    """Measure, once, how much memory this process holds after a first small step on the CPU, in MiB."""
     device = torch.device("cpu")
     _train_step(config, classes, device, 2)
     clear_caches(device)
@@ -134,13 +135,13 @@ def _first_resident_mb(config: TrialConfig, classes: int) -> float:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device had too little memory; some libraries say so in words, not by the type of the error."""
+    """Whether the error means too little memory; some libraries say so only in the error's text."""
     words = ("allocate memory", "ALLOC_FAILED", "bad_alloc")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def _train_step(config: TrialConfig, classes: int, device: torch.device, size: int) -> None:
-    """Train on two images, after which AdamW has its averages, and then on a batch of so many.
+    """Train a step on two images, so that AdamW has its averages, and then a step on ``size`` images.
 
     A batch of one image is measured as one of two: some models refuse a single image.
     """

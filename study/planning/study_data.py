@@ -28,7 +28,7 @@ class StudyData:
         root: where the data set lies, or None.
         progress: called with (what is being done, images read, images in all) while a data set is read.
         cache: a folder in which decoded images are kept for the trials; None keeps none.
-        cache_mb: what they may take there.
+        cache_mb: disk space that they may take, in MiB.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StudyData:
         self._splits: dict[tuple[Any, ...], Split] = {}
 
     def inspection(self, config: TrialConfig) -> Inspection:
-        """Inspect the config's data set: every image is decoded once, or once a size where images are cached.
+        """Inspect the config's data set: decode every image once, or once per size if images are cached.
 
         Raises: DataError, ConfigError.
         """
@@ -65,7 +65,7 @@ class StudyData:
 
     def split(self, config: TrialConfig) -> Split:
         """Draw the config's split of its readable images."""
-        canonical = config.canonical()  # whose split seed is a number
+        canonical = config.canonical()  # its split seed is a number, never None
         key = (*_data_key(config), *(getattr(canonical, field) for field in SPLIT_FIELDS))
         if key not in self._splits:
             catalogue, inspection = self._open(config)
@@ -81,6 +81,7 @@ class StudyData:
         return len(split.train), len(split.val)
 
     def _open(self, config: TrialConfig) -> tuple[Catalogue, Inspection]:
+        """Open and inspect the config's data set, unless that was done before."""
         key = _data_key(config)
         size = config.image_size if self._cache is not None else None
         if (*key, size) in self._cached:

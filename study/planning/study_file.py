@@ -32,9 +32,9 @@ def load_study(
 
     Args:
         settings: ``key=value`` texts of ``--set``; a list makes the field a dimension.
-        seeds: instead of the file's.
+        seeds: seeds in place of the file's.
         fixed: further fixed fields that the command line implies.
-    Raises: ConfigError for anything that is unknown or breaks a law.
+    Raises: ConfigError for an unknown name or a value that breaks a rule.
     """
     file = study_file(path)
     try:
@@ -64,7 +64,7 @@ def parse_study(
     seeds: tuple[int, ...] | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> Study:
-    """Do as ``load_study``, from the text of the file."""
+    """Parse the text of a study.toml; arguments and errors are those of ``load_study``."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -154,7 +154,7 @@ def _check_key(key: str) -> None:
 
 
 def _dimension(key: str, value: Any) -> Dimension:
-    """A list of distinct choices, or a range.
+    """Read a dimension: a list of distinct choices, or a range.
 
     Raises: ConfigError for anything else.
     """
@@ -241,9 +241,9 @@ def to_toml(study: Study) -> str:
 
 
 def _dimension_text(field: str, dimension: Dimension) -> str:
-    """Write one line of [search]; a range inline, because a table of its own would stand after all lists.
+    """Write one line of [search]; write a range inline, because a table of its own would come after all lists.
 
-    The order of the fields must survive: random draws follow it.
+    The order of the fields must not change: random draws follow it.
     """
     if not isinstance(dimension, Range):
         return tomli_w.dumps({field: dimension})

@@ -14,7 +14,7 @@ from study.plan import BASELINE, PROXY
 
 @dataclass(frozen=True)
 class Range:
-    """A continuous or whole-number dimension, for optuna and random."""
+    """A dimension of all numbers, or all whole numbers, between two ends; for optuna and random."""
 
     low: float
     high: float
@@ -39,7 +39,7 @@ class ArmSpec:
 
 @dataclass(frozen=True)
 class Study:
-    """A study.toml, checked: every value obeys its field's law, every schedule has the same total."""
+    """A checked study.toml: every value obeys its field's rule, and every schedule has the same total."""
 
     question: str
     seeds: tuple[int, ...]
@@ -62,7 +62,7 @@ class Study:
 
     @property
     def baseline_schedule(self) -> str:
-        """The schedule without a proxy step: the first the search offers, else one long training of the same total."""
+        """The baseline's schedule: the first of the study's without a proxy step, else plain training as long."""
         for text in self.schedules:
             if not Schedule.parse(text).proxy_steps:
                 return text

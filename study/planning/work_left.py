@@ -1,4 +1,4 @@
-"""Counts what is left to do of a run, each shared epoch, pass and explanation once; knows no speed and no time."""
+"""Counts the work that is left of a run, each shared epoch, pass and explanation once; knows no speed and no time."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ class TrialCost:
         config: with no field left ``auto``.
         state_keys: of the trial's state after each epoch; trials with equal keys share the state.
         trial_id: empty for a trial that a search has not suggested yet.
-        epochs_done: epochs that its own files hold.
-        complete: whether nothing is left of it.
-        explanation_passes: forward passes an image that its method of explanation takes.
+        epochs_done: number of epochs that its own files hold.
+        complete: whether the trial is complete.
+        explanation_passes: forward passes per image that its saliency method takes.
         judge_passes: forward passes, of all images together, that judging the trained model takes.
     """
 
@@ -54,11 +54,11 @@ class TrialCost:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Maps of a step's chosen images, made by passes of their own.
+    """The maps of a step's chosen images, if they are made by passes of their own.
 
     Attributes:
         saliency: the method.
-        passes: forward passes that it takes an image.
+        passes: forward passes per image that it takes.
         subset: the fraction of the wrong images that is chosen.
         images: the trial's training images, as a fraction of the first trial's.
     """
@@ -74,19 +74,19 @@ class WorkLeft:
     """Counts of the work that is left of some trials.
 
     Attributes:
-        trials: that are not complete.
-        epochs: to train, each once however many trials share it.
-        nominal_epochs: epochs that those trials would train without sharing.
+        trials: number of trials that are not complete.
+        epochs: number of epochs to train; an epoch that trials share counts once.
+        nominal_epochs: number of epochs that those trials would train without sharing.
         full_epochs: the same as ``epochs``, in epochs of the first trial: one over half of its images counts half.
-        longest: epochs of the first trial that one trial must train one after another: no number of machines makes it
-            shorter.
-        steps: proxy steps; those that may be skipped are counted as if they were not.
-        may_skip: whether there are such.
-        scorings: scoring passes over the training set that the steps need: settings of one step share one.
-        full_scorings: the same, in passes over the first trial's training images.
-        states: shared states to be kept.
-        explanations: maps that do not come with the scores; settings of one step may share one.
-        judge_passes: forward passes that judging the trained models takes; they share none.
+        longest: the most epochs that one trial must train, in epochs of the first trial; they cannot be spread over
+            machines.
+        steps: number of proxy steps, including those that may be skipped.
+        may_skip: whether any of them may be skipped.
+        scorings: number of scoring passes over the training set; trials that share a state may share its pass.
+        full_scorings: the same as ``scorings``, in passes over the first trial's training images.
+        states: number of shared states to write.
+        explanations: maps that are not made by a scoring pass; trials that share a state may share them.
+        judge_passes: number of forward passes that judging the trained models takes; trials share none.
     """
 
     trials: int
@@ -115,11 +115,11 @@ class _Counts:
 
 
 def work_left(trials: Sequence[TrialCost], sharing: Sharing | None, *, device: str) -> WorkLeft:
-    """Count what is left.
+    """Count the work that is left of a run.
 
     Args:
-        trials: of the whole run, at least one.
-        sharing: where shared states lie, of which some may be there already; None shares nothing.
+        trials: all trials of the run, at least one.
+        sharing: where shared states lie, of which some may exist already; None if trials share none.
     """
     left = [trial for trial in trials if not trial.complete]
     shared = branch_points(trial.state_keys for trial in trials) if sharing is not None else frozenset()
@@ -158,6 +158,7 @@ def own_explanation_passes(trial: TrialCost) -> float:
 def _count_steps(
     counts: _Counts, trial: TrialCost, todo: range, shared: frozenset[str], number: int, images: float
 ) -> None:
+    """Add to the counts the proxy steps that end the epochs ``todo`` of a trial."""
     config = trial.config
     for step, planned in enumerate(config.planned.steps):
         if planned.index not in todo:
@@ -175,23 +176,23 @@ def _count_steps(
 
 
 def _explained_by_scoring(config: TrialConfig, step: int) -> bool:
-    """Whether a step's maps come with its scores.
+    """Whether the scoring pass of a step makes its maps, too.
 
-    They do not where scores are collected in training, nor for proxies of proxies.
+    It does not if scores are collected in training, nor for proxies of proxies.
     """
     return config.collect == "clean" and explains_while_scoring(config) and not (config.compound and step)
 
 
 def _explained_part(config: TrialConfig, step: int) -> tuple[Hashable, ...]:
-    """Return what a step's maps depend on beside the state: that of ``maps_key``, and how images are chosen."""
+    """Return everything that a step's maps depend on beside the state: ``maps_key``, and how images are chosen."""
     subset = config.subset_at(step)
     order = config.order if subset < 1 else ""
     return maps_key(config, torch.empty(0, dtype=torch.int64), step=step), order, subset
 
 
 def _epochs_published(trial: TrialCost, shared: frozenset[str], sharing: Sharing | None, device: str) -> int:
-    """Return the epochs of the furthest shared state of this trial that lies on disk already."""
-    if sharing is None or device != "cpu":  # naming a GPU's states would claim its memory here
+    """Return the number of epochs after which the trial's furthest shared state on disk was written; 0 without one."""
+    if sharing is None or device != "cpu":  # the names of a GPU's states depend on its name, and asking takes memory
         return 0
     for epochs in range(len(trial.state_keys), 0, -1):
         key = trial.state_keys[epochs - 1]
