@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from layout_trees import TREES
 
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.sources import open_source
@@ -10,26 +11,7 @@ from proxy_attention.errors import DataError
 
 ROWS = [name for name, source in SOURCES.items() if source.needs_root]
 
-CLASSES = {
-    "cifar10": ("airplane", "automobile"),
-    "cifar100": ("apple", "aquarium_fish"),
-    "caltech101": ("accordion", "airplanes"),
-    "caltech256": ("ak47", "american-flag"),
-    "places365": ("airfield", "apartment_building/outdoor"),
-    "stanford-dogs": ("Chihuahua", "soft-coated_wheaten_terrier"),
-    "tsinghua-dogs": ("Shiba_Dog", "flat_coated-retriever"),
-    "oxford-iiit-pets": ("Abyssinian", "american_bulldog"),
-    "imagenette": ("English springer", "tench"),
-    "imagewoof": ("Rhodesian ridgeback", "Shih-Tzu"),
-    "tiny-imagenet": ("crane (n02012849)", "crane (n03126707)", "goldfish"),
-    "food101": ("apple_pie", "baby_back_ribs"),
-    "flowers102": ("001", "002"),
-    "asl-alphabet": ("A", "del"),
-    "plant-village": ("Apple___Apple_scab", "Corn_(maize)___healthy"),
-    "fer2013": ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
-    "cub200": ("Black_footed_Albatross", "Laysan_Albatross"),
-    "folder": ("cat", "dog"),
-}
+CLASSES = {name: tree.classes for name, tree in TREES.items()}
 """The classes of each tree, in the order of its catalogue."""
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -267,24 +268,42 @@ def folder(root: Path) -> None:
     split_folders(root, ("cat", "dog"))
 
 
-TREES: dict[str, Callable[[Path], None]] = {
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "caltech101": caltech101,
-    "caltech256": caltech256,
-    "places365": places365,
-    "stanford-dogs": stanford_dogs,
-    "tsinghua-dogs": tsinghua_dogs,
-    "oxford-iiit-pets": oxford_pets,
-    "imagenette": imagenette,
-    "imagewoof": imagewoof,
-    "tiny-imagenet": tiny_imagenet,
-    "food101": food101,
-    "flowers102": flowers102,
-    "asl-alphabet": asl_alphabet,
-    "plant-village": plant_village,
-    "fer2013": fer2013,
-    "cub200": cub200,
-    "folder": folder,
+@dataclass(frozen=True)
+class Tree:
+    """The small tree of a data set.
+
+    Attributes:
+        build: writes it below a root.
+        classes: in the order of its catalogue.
+        class_in_path: how the class of an image stands in its path; empty where lists or numbers tell it.
+    """
+
+    build: Callable[[Path], None]
+    classes: tuple[str, ...]
+    class_in_path: str = ""
+
+    def __call__(self, root: Path) -> None:
+        self.build(root)
+
+
+TREES = {
+    "cifar10": Tree(cifar10, ("airplane", "automobile")),
+    "cifar100": Tree(cifar100, ("apple", "aquarium_fish")),
+    "caltech101": Tree(caltech101, ("accordion", "airplanes"), "/{}/"),
+    "caltech256": Tree(caltech256, ("ak47", "american-flag"), ".{}/"),
+    "places365": Tree(places365, ("airfield", "apartment_building/outdoor")),
+    "stanford-dogs": Tree(stanford_dogs, ("Chihuahua", "soft-coated_wheaten_terrier"), "-{}/"),
+    "tsinghua-dogs": Tree(tsinghua_dogs, ("Shiba_Dog", "flat_coated-retriever"), "-{}/"),
+    "oxford-iiit-pets": Tree(oxford_pets, ("Abyssinian", "american_bulldog"), "/{}_"),
+    "imagenette": Tree(imagenette, ("English springer", "tench")),
+    "imagewoof": Tree(imagewoof, ("Rhodesian ridgeback", "Shih-Tzu")),
+    "tiny-imagenet": Tree(tiny_imagenet, ("crane (n02012849)", "crane (n03126707)", "goldfish")),
+    "food101": Tree(food101, ("apple_pie", "baby_back_ribs"), "/{}/"),
+    "flowers102": Tree(flowers102, ("001", "002")),
+    "asl-alphabet": Tree(asl_alphabet, ("A", "del"), "/{}/"),
+    "plant-village": Tree(plant_village, ("Apple___Apple_scab", "Corn_(maize)___healthy"), "/{}/"),
+    "fer2013": Tree(fer2013, ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")),
+    "cub200": Tree(cub200, ("Black_footed_Albatross", "Laysan_Albatross"), ".{}/"),
+    "folder": Tree(folder, ("cat", "dog"), "/{}/"),
 }
 """By the name of the data set."""
