@@ -260,7 +260,8 @@ def _heatmap(one: torch.Tensor) -> np.ndarray:
 def _overlay(examples: Examples, place: int) -> np.ndarray:
     """Lay a map over its image, which stays visible where the map is dark."""
     dimmed = 0.4 * _as_array(examples.originals[place])
-    return np.maximum(dimmed, _heatmap(examples.maps[place])).round().astype(np.uint8)
+    overlaid: np.ndarray = np.maximum(dimmed, _heatmap(examples.maps[place])).round().astype(np.uint8)
+    return overlaid
 
 
 def _changed_pixels(examples: Examples, place: int, *, threshold: float, max_area: float = 1.0) -> np.ndarray:

@@ -72,7 +72,8 @@ def in_columns(header: GridRow, rows: Sequence[GridRow], columns: int) -> tuple[
 
 def heatmap(maps: np.ndarray) -> np.ndarray:
     """Colour maps (..., H, W) in [0, 1] as the whole project does: (..., H, W, 3) uint8."""
-    return (matplotlib.colormaps["inferno"](maps)[..., :3] * 255).round().astype(np.uint8)
+    colours: np.ndarray = (matplotlib.colormaps["inferno"](maps)[..., :3] * 255).round().astype(np.uint8)
+    return colours
 
 
 def png(grid: ImageGrid) -> bytes:

@@ -1,93 +1,21 @@
-"""Trials that share states end as trials that share nothing, in one process and in several, whoever is killed."""
+"""Trials of one process that share states end as trials that share nothing."""
 
 import contextlib
-import fcntl
-import logging
-import multiprocessing
-import os
-import pickle
 import shutil
-import signal
-import threading
-import time
-from pathlib import Path
 
 import pytest
-import torch
-from conftest import part_of
-from trial_workers import outcome, work
+from sharing import assert_same, sharing_of, trained_once
+from trial_workers import outcome
 
 from proxy_attention.errors import DivergedError
 from proxy_attention.shared_states import Sharing
-from proxy_attention.state_keys import branch_points, state_keys
 from proxy_attention.trial import run_trial
-
-# ---- a grid with sharing is the grid without it
-
-
-@pytest.fixture(scope="module")
-def few(small):
-    """50 images: 4 a class to train and choose with, and one a class of its own test. Read only."""
-    ids = [
-        ((small.labels == cls) & (small.own_test == own_test)).nonzero().flatten()[:count]
-        for cls in range(10)
-        for own_test, count in ((False, 4), (True, 1))
-    ]
-    return part_of(small, torch.cat(ids).sort().values)
-
-
-@pytest.fixture(scope="module")
-def fast(config):
-    """A configuration that trains an epoch of ``few`` in some hundredths of a second."""
-
-    def make(**changes):
-        return config(**{"batch_size": 16, "val_fraction": 0.25, "threshold": 0.3, "weight": 0.8, **changes})
-
-    return make
-
-
-def assert_same(shared, alone):
-    examples = alone.told["examples"].items()  # a step that another has done is shown by that one
-    assert shared.told["examples"].items() <= examples
-    assert {**shared.told, "examples": None} == {**alone.told, "examples": None}
-
-
-def trained_once(keys, outcomes):
-    """Collect the distinct epochs of these trials; each was trained once: all that pass it tell the same seconds."""
-    told = {}
-    for names, found in zip(keys, outcomes, strict=True):
-        for name, seconds in zip(names, found.seconds, strict=True):
-            told.setdefault(name, set()).add(seconds)
-    assert {len(seconds) for seconds in told.values()} == {1}
-    return told.keys()
-
-
-def names(trial, *, data):
-    return state_keys(trial, data=data, weights=None)
-
-
-def sharing_of(folder, trials, images, **about):
-    keys = [names(trial, data=images.digest) for trial in trials]
-    return Sharing(folder, names=branch_points(keys), **about), keys
-
-
-@pytest.fixture(scope="module")
-def alone(few, tmp_path_factory):
-    """What a trial comes to that shares nothing."""
-    done = {}
-
-    def run(trial):
-        if trial not in done:
-            done[trial] = outcome(trial, few, tmp_path_factory.mktemp("alone"))
-        return done[trial]
-
-    return run
-
 
 ORDERS = [
     pytest.param(1, id="baseline first"),
     pytest.param(-1, id="baseline last", marks=pytest.mark.slow),
 ]
+
 
 GRID = [
     {"schedule": "5"},
@@ -131,6 +59,7 @@ def test_that_grid_has_settings_that_end_differently(fast, alone):
 FROZEN = {"model": "test_vit", "lr": 1e-12}
 """With these, no epoch changes an answer: a trial has stalled after any that comes after as many as its patience."""
 
+
 WAITING = [
     {"schedule": "5"},
     {"schedule": "1,p?,1,p?,1", "patience": 1},
@@ -143,6 +72,7 @@ WAITING = [
     {"schedule": "1,p,1,p,1", "subset_decay": 0.5},
     {"schedule": "1,p,1,p,1"},
 ]
+
 
 STEPS = [".....", ".P.P.", "...P.", ".....", ".P.P.", "...P.", ".P.P.", ".P...", ".P.P.", ".P.P."]
 
@@ -208,6 +138,7 @@ def test_trials_that_were_not_planned_share_their_first_epochs(fast, few, alone,
 
 ALWAYS, STALLED = ("1,p,1,p,1,p,1", "1,p,1,p,1,1,1"), ("1,p?,1,p?,1,p,1", "1,p?,1,p?,1,1,1")
 
+
 RESUMED = {
     "kept": (ALWAYS, {"clear_every_step": False, "subset": 0.5}),
     "redrawn": (
@@ -269,7 +200,7 @@ def test_a_trial_cut_after_it_borrowed_goes_on_with_or_without_the_others(fast, 
     assert rest.told["report"] == whole.told["report"]
 
 
-def test_nothing_is_written_on_a_road_that_no_other_trial_takes(fast, few, tmp_path):
+def test_no_state_is_written_that_no_other_trial_needs(fast, few, tmp_path):
     [*run_trial(fast(schedule="1,p"), few, sharing=Sharing(tmp_path / "shared"))]
 
     assert not (tmp_path / "shared").exists()
@@ -284,147 +215,3 @@ def test_a_trial_that_diverges_takes_no_other_with_it(fast, few, tmp_path):
             list(run_trial(trial, few, sharing=sharing))
 
     assert not list(tmp_path.iterdir())
-
-
-def test_a_trial_that_is_closed_leaves_its_state_to_the_next(fast, few, alone, tmp_path):
-    trials = [fast(schedule="5"), fast(schedule="2,p,1,1")]
-    sharing, _ = sharing_of(tmp_path / "shared", trials, few)
-    running = run_trial(trials[0], few, sharing=sharing)
-    next(running)
-    assert len(list((tmp_path / "shared").glob("*.lock"))) == 1
-    running.close()
-    assert not list((tmp_path / "shared").glob("*.lock"))
-
-    assert_same(outcome(trials[1], few, tmp_path / "1", sharing), alone(trials[1]))
-
-
-def test_a_trial_that_is_closed_has_written_its_state_before_it_lets_go_of_it(fast, few, tmp_path):
-    trials = [fast(schedule="5"), fast(schedule="p,4")]
-    sharing, keys = sharing_of(tmp_path, trials, few)
-    path = sharing.path(keys[0][0], device="cpu")
-    watched = []
-
-    def watch(lock):
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as soon as it is free
-        watched.append(path.exists())
-
-    running = run_trial(trials[0], few, sharing=sharing)
-    with contextlib.suppress(OSError):
-        path.parent.mkdir()
-    with path.with_suffix(".lock").open("w") as lock:
-        next(running)
-        thread = threading.Thread(target=watch, args=(lock,))
-        thread.start()
-        running.close()
-        thread.join(10)
-
-    assert watched == [True]
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Start three processes that do ``work``; each with the connection to it."""
-    context = multiprocessing.get_context("forkserver")  # as fresh as spawned, but imports are paid once
-    context.set_forkserver_preload(["proxy_attention.trial", "trial_workers"])
-    started = []
-    for _ in range(3):
-        here, there = context.Pipe()
-        process = context.Process(target=work, args=(there,), daemon=True)
-        process.start()
-        there.close()
-        started.append((process, here))
-    yield started
-    for process, connection in started:
-        connection.close()
-        process.kill()
-        process.join()
-
-
-def tell(process, *task):
-    process[1].send_bytes(pickle.dumps(task))
-
-
-def answer(process):
-    return pickle.loads(process[1].recv_bytes())
-
-
-def test_three_trials_at_once_train_every_distinct_epoch_once(fast, few, alone, processes, tmp_path):
-    trials = [fast(schedule="5"), fast(schedule="2,p,2"), fast(schedule="2,p,2", threshold=0.1)]
-    sharing, keys = sharing_of(tmp_path / "shared", trials, few)
-    for number, (process, trial) in enumerate(zip(processes, trials, strict=True)):
-        tell(process, trial, few, tmp_path / str(number), sharing, None)
-
-    shared = [answer(process) for process in processes]
-
-    for trial, found in zip(trials, shared, strict=True):
-        assert_same(found, alone(trial))
-    assert sum(found.trained for found in shared) == len(trained_once(keys, shared)) == 3 + 3 * 2
-    assert len(list((tmp_path / "shared").iterdir())) == 2  # a state, and the scores that two trials make of it
-
-
-def test_of_a_killed_trial_the_others_take_over_and_it_goes_on_itself(fast, few, alone, processes, tmp_path):
-    trials = [fast(schedule="3,1,p"), fast(schedule="3,p,1"), fast(schedule="3,p,1", threshold=0.1)]
-    sharing, keys = sharing_of(tmp_path / "shared", trials, few)
-    tell(processes[0], trials[0], few, tmp_path / "0", sharing, 3)
-    assert answer(processes[0]) == [0, 1, 2]  # of the four epochs that all share
-    for number in (1, 2):
-        tell(processes[number], trials[number], few, tmp_path / str(number), sharing, None)
-    time.sleep(0.5)
-    assert not [number for number in "12" if (tmp_path / number / "epochs.json").exists()]  # they wait
-
-    os.kill(processes[0][0].pid, signal.SIGKILL)
-    shared = [answer(process) for process in processes[1:]]
-    rest = outcome(trials[0], few, tmp_path / "0", sharing)
-
-    for trial, found in zip(trials[1:], shared, strict=True):
-        assert_same(found, alone(trial))
-    assert sum(found.trained for found in shared) == len(trained_once(keys[1:], shared)) == 4 + 2 * 1
-    assert rest.trained == 1
-    assert rest.told["weights"] == alone(trials[0]).told["weights"]
-    assert not list((tmp_path / "shared").glob("*.lock"))
-
-
-def test_a_trial_beside_damaged_files_trains_by_itself_and_mends_them(fast, few, alone, tmp_path):
-    trials = [fast(schedule="1,p,1", threshold=threshold) for threshold in (0.1, 0.3, 0.5)]
-    sharing, _ = sharing_of(tmp_path / "shared", trials, few)
-    outcome(trials[0], few, tmp_path / "0", sharing)
-    for path in (tmp_path / "shared").iterdir():
-        path.write_bytes(path.read_bytes()[:-100])
-
-    second, third = (outcome(trials[n], few, tmp_path / str(n), sharing) for n in (1, 2))
-
-    assert (second.trained, third.trained) == (3, 1)
-    assert_same(second, alone(trials[1]))
-    assert_same(third, alone(trials[2]))
-
-
-@pytest.mark.parametrize("kind", ["a file", "a name too long", "nowhere that may be made"])
-def test_where_nothing_can_be_shared_a_trial_trains_by_itself_and_says_so(fast, few, alone, tmp_path, caplog, kind):
-    (tmp_path / "file").write_text("mine")
-    folder = {
-        "a file": tmp_path / "file",
-        "a name too long": tmp_path / ("x" * 300),
-        "nowhere that may be made": Path("/proc/x"),
-    }[kind]
-    trials = [fast(schedule="1,p,1", threshold=threshold) for threshold in (0.1, 0.3)]
-    sharing, _ = sharing_of(folder, trials, few)
-
-    with caplog.at_level(logging.WARNING):
-        found = outcome(trials[0], few, tmp_path / "0", sharing)
-
-    assert found.trained == 3
-    assert_same(found, alone(trials[0]))
-    assert caplog.text.count("could not be locked") == 1
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_limit_below_one_state_costs_sharing_and_nothing_else(fast, few, alone, tmp_path):
-    trials = [fast(schedule="1,p,1", threshold=threshold) for threshold in (0.1, 0.3)]
-    sharing, _ = sharing_of(tmp_path / "shared", trials, few, limit_mb=0)
-
-    shared = [outcome(trial, few, tmp_path / str(number), sharing) for number, trial in enumerate(trials)]
-
-    assert [found.trained for found in shared] == [3, 3]
-    for trial, found in zip(trials, shared, strict=True):
-        assert_same(found, alone(trial))
-    assert not list((tmp_path / "shared").iterdir())
