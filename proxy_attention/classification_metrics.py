@@ -1,6 +1,6 @@
-"""The table of metrics that a trial reports of its test images beside accuracy and loss; knows no model.
+"""The table of the metrics that a trial reports for its test images, beside accuracy and loss; knows no model.
 
-A new metric is a function and its row: the report, the columns of the results and the README follow.
+A new metric is a function and a row of the table: the report, the columns of the results and the README follow.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ ECE_BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """Images as a model has classified them.
+    """The predictions of a model for some images.
 
     Attributes:
-        labels: (N,) the true classes.
-        predicted: (N,) the predicted classes.
+        labels: (N,) int, the true classes.
+        predicted: (N,) int, the predicted classes.
         confidence: (N,) float32, the probability of the predicted class, in [0, 1].
     """
 
@@ -28,14 +28,14 @@ class Classification:
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """Which predictions are right, (N,) bool."""
+        """Whether each prediction is right, (N,) bool."""
         right: np.ndarray = self.labels == self.predicted
         return right
 
     @cached_property
     def macro_averages(self) -> tuple[float, float, float]:
         """Precision, recall and F1, each averaged over the classes that occur."""
-        from sklearn.metrics import precision_recall_fscore_support  # here: an analysis reads the table without it
+        from sklearn.metrics import precision_recall_fscore_support  # here: an analysis needs only the table
 
         precision, recall, f1, _ = precision_recall_fscore_support(
             self.labels, self.predicted, average="macro", zero_division=0.0
@@ -61,7 +61,7 @@ def f1(found: Classification) -> float:
 def calibration_error(found: Classification) -> float:
     """Compute the expected calibration error: the gap between confidence and accuracy, averaged over equal bins.
 
-    Each bin weighs as many as its images.
+    Each bin is weighted by its number of images.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; 15 bins (a, b].
     """
@@ -73,7 +73,7 @@ def calibration_error(found: Classification) -> float:
 def calibration_bins(found: Classification) -> tuple[tuple[int, float, float], ...]:
     """Compute the reliability diagram: (images, mean confidence, accuracy) of each bin of ``calibration_error``.
 
-    Returns: ``ECE_BINS`` bins by rising confidence; one without images is (0, 0.0, 0.0).
+    Returns: ``ECE_BINS`` bins by rising confidence; a bin without images is (0, 0.0, 0.0).
     """
     bins = _bins(found.confidence)
     counts = np.bincount(bins, minlength=ECE_BINS)
@@ -84,6 +84,7 @@ def calibration_bins(found: Classification) -> tuple[tuple[int, float, float], .
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the number of each confidence's bin, from 0: (N,) int."""
     bins: np.ndarray = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     return bins
 
@@ -93,8 +94,8 @@ class Metric:
     """A row of the table.
 
     Attributes:
-        what: what it says, in a line for people: the README is made of it.
-        compute: from a classification to a number.
+        what: the meaning of the metric, in one line for the README.
+        compute: computes the number from a classification.
     """
 
     what: str
@@ -107,4 +108,4 @@ CLASSIFICATION_METRICS: dict[str, Metric] = {
     "f1": Metric("F1, averaged over the classes, in [0, 1]", f1),
     "ece": Metric("expected calibration error over 15 equal bins of confidence, in [0, 1]", calibration_error),
 }
-"""Every metric by name; the results' column of ``f1`` is ``test_f1``."""
+"""Every metric by name; in the results, the column of ``f1`` is ``test_f1``."""

@@ -293,7 +293,7 @@ class TrialConfig:
         return Fraction(repr(self.subset)) * Fraction(repr(self.subset_decay)) ** step
 
     def canonical(self) -> "TrialConfig":
-        """Return the one config of all that mean this trial: unused fields at their defaults, the split seed set."""
+        """Return this trial in its standard form: unused fields at their defaults, and the split seed set."""
         unused = {name: DEFAULTS[name] for name, declared in FIELDS.items() if not declared.used_if(self)}
         return dataclasses.replace(self, split_seed=self.effective_split_seed, **unused)
 

@@ -50,17 +50,17 @@ class TrialReport:
 
     Attributes:
         test_metrics: by the names of ``classification_metrics.CLASSIFICATION_METRICS``; in JSON ``f1`` is ``test_f1``.
-        confusion: test images, ``confusion[true][predicted]``.
-        calibration: (test images, mean confidence, accuracy) of 15 equal bins; empty in an old report.
-        proxy_images: proxies made over all proxy steps.
-        train_seconds, proxy_seconds: what the trial's epochs cost, wherever they were trained.
-        wall_seconds: what this trial took from its start, set-up and evaluation included.
-        image_digest: content digest of the images it really read.
-        skipped_images: unreadable images left out under ``on_bad_image = skip``.
-        insertion_auc, deletion_auc, average_drop, average_increase, sparseness, pointing_game: how well explanations of
-            the trained model say what it looks at, means over some test images, each in [0, 1]; see
-            ``explanation_metrics.ExplanationMetrics``. None in an old report, and where nothing was judged.
-        judged_by, judged_images, judge_seconds: by which method, on how many images, and what it took.
+        confusion: numbers of test images, ``confusion[true][predicted]``.
+        calibration: (test images, mean confidence, accuracy) for each of 15 equal bins; empty in an old report.
+        proxy_images, flat_maps: numbers of proxies made, and of maps without range, in all proxy steps together.
+        train_seconds, proxy_seconds: seconds of all epochs and proxy steps, including those that another trial ran.
+        wall_seconds: seconds that this trial took, including set-up and evaluation.
+        image_digest: content digest of the images that were read.
+        skipped_images: number of unreadable images left out under ``on_bad_image = skip``.
+        insertion_auc, deletion_auc, average_drop, average_increase, sparseness, pointing_game: metrics of the trained
+            model's explanations, means over some test images, each in [0, 1]; see
+            ``explanation_metrics.ExplanationMetrics``. None in an old report, and if nothing was judged.
+        judged_by, judged_images, judge_seconds: the method that judged, on how many images, and its seconds.
     """
 
     epochs_done: int
@@ -96,7 +96,7 @@ class TrialReport:
 
 
 def as_json(record: EpochRecord | TrialReport) -> dict[str, Any]:
-    """Return plain values by field name, each test metric under a name of its own."""
+    """Return plain values by field name, and each test metric under its own name, such as ``test_f1``."""
     values: dict[str, Any] = {}
     for name, value in dataclasses.asdict(record).items():
         values |= {f"test_{metric}": value[metric] for metric in value} if name == "test_metrics" else {name: value}

@@ -35,8 +35,8 @@ class Sharing:
     Attributes:
         folder: where the states are; several runs may use it, and several hosts if its file system has locks.
         names: keys of the states that several trials of the run need (see ``state_keys.branch_points``).
-        epochs: numbers of epochs whose states are shared, too, if no proxy is in use by then: after them, trials that
-            are not planned yet may differ.
+        epochs: numbers of epochs after which trials that are not planned yet may differ: a trial shares these states,
+            too, as long as it uses no proxies.
         limit_mb: limit of the folder's size in MiB; the least recently used states are removed first.
     """
 
@@ -162,7 +162,7 @@ class SharedStates:
             lock.release()
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        """Read a published state; return None if it does not exist, is damaged, or belongs to another file name."""
+        """Read a published state; return None if it does not exist, is damaged, or was written under another name."""
         found = read_state(path)
         if found is None or found.get("of") != path.name:
             return None

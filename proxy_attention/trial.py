@@ -71,7 +71,8 @@ def run_trial(
     store = TrialStore(directory, trial.identity, started=started)
     store.restore(state)
 
-    with _share(trial, sharing) as shared, BackgroundWriter() as writer:  # writes end before locks go
+    # the writer is closed first: a state is written before its lock is released
+    with _share(trial, sharing) as shared, BackgroundWriter() as writer:
         while state.epochs_done < len(trial.epochs):
             yielded = state.epochs_done
             saved = shared.borrow(after=yielded)

@@ -1,4 +1,4 @@
-"""Reads command lines, and prints errors as one line; knows no command."""
+"""Reads command lines, prints errors as one line, and formats durations; knows no command."""
 
 import argparse
 import math

@@ -32,7 +32,7 @@ PROGRAM = "data.py"
 FORMATS = ("table", "csv")
 COMMANDS = ("check", "list", "prepare", "sample")
 OPTIONS = {"dataset": "--dataset", "target": "--to", "test": "--test", "train": "--train"}
-"""The option that sets each argument which errors of the library name."""
+"""The option for each argument with which an error of the library may begin."""
 
 MB = 2**20
 
@@ -176,16 +176,25 @@ def _options_named() -> Iterator[None]:
 
 
 def _source(name: str) -> Source:
+    """Return the known data set of this name.
+
+    Raises: ConfigError if there is none.
+    """
     if name not in SOURCES:
         raise unknown("NAME", name, SOURCES)
     return SOURCES[name]
 
 
 def _root(args: Namespace) -> Path:
+    """Return where the data set lies or is put: ``--root``, else data/NAME."""
     return Path(args.root or Path("data") / args.name).expanduser().absolute()
 
 
 def _no_root(args: Namespace) -> None:
+    """Check that no ``--root`` is given for a data set that ships inside the package.
+
+    Raises: ConfigError if one is.
+    """
     if args.root is not None:
         raise ConfigError(f"--root must not be given with {args.name!r}, which ships inside the package")
 

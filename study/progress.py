@@ -54,7 +54,7 @@ class ItemProgress:
             self._console.print(self._words(self._progress.tasks[0]), markup=False, soft_wrap=True)
 
     def pause(self) -> None:
-        """Clear the line, so that other text can be printed; the next call begins a new line."""
+        """Clear the line, so that other text can be printed; the next call measures anew."""
         if self._console.is_interactive:
             self._progress.stop()
         self._progress.reset(self._task)

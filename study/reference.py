@@ -123,7 +123,7 @@ def _fits(family: Family, model: str) -> list[str]:
 
 
 def test_metrics() -> str:
-    """List the metrics of the test images beside accuracy and loss."""
+    """Make the table of the metrics of test images, beside accuracy and loss."""
     rows = [(_code(f"test_{name}"), metric.what) for name, metric in CLASSIFICATION_METRICS.items()]
     return _table(("column", "metric"), rows)
 

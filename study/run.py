@@ -32,7 +32,7 @@ from study.run_folder import COMPLETE, find_runs
 
 
 def parser() -> Parser:
-    """Build the parser of the options; an option that is not given is None, so that its default can be told apart."""
+    """Build the parser of the options; one that is not given is None, to tell it from one that is given its default."""
     options = Parser(
         prog="run.py",
         description="Run a study of Proxy Attention: every trial once, its results in a folder that pandas reads.",

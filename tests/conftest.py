@@ -1,4 +1,4 @@
-"""Shared values of the tests: a few real images, a trial of a second and how to finish it, a small run of a study."""
+"""Fixtures of the tests: a few real images, a trial that takes a second, a small run of a study."""
 
 import dataclasses
 import gc
@@ -36,12 +36,12 @@ Finished = tuple[list[EpochRecord], TrialReport]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole studies first: of tests that run side by side, the longest must not be begun last."""
+    """Put tests of whole studies first: of tests that run side by side, the longest must not begin last."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 def part_of(images: ImageSet, ids: torch.Tensor) -> ImageSet:
-    """The images with these numbers as a data set of its own, with a digest of its own."""
+    """Make a data set of the images with these numbers, with a digest of its own."""
     names = tuple(images.names[i] for i in ids.tolist())
     return dataclasses.replace(
         images,
@@ -55,13 +55,13 @@ def part_of(images: ImageSet, ids: torch.Tensor) -> ImageSet:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Two tests that compare bits must not depend on which of them ran a trial before."""
+    """Use one thread, so that tests that compare bits do not depend on which tests ran before."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def frozen_libraries() -> Iterator[None]:
-    """What was imported is no garbage: collecting after every proxy step need not search a million objects for it."""
+    """Exclude imported objects from garbage collection, which runs after every proxy step and would search them all."""
     gc.collect()
     gc.freeze()
     yield
@@ -76,7 +76,7 @@ def sample() -> ImageSet:
 
 @pytest.fixture(scope="session")
 def small(sample: ImageSet) -> ImageSet:
-    """300 images of the sample, 22 a class to train and choose with and 8 a class of its own test. Read only."""
+    """300 images of the sample: of each class 22 for train and val, and 8 of its own test split. Read only."""
     ids = []
     for cls in range(len(sample.classes)):
         for own_test, count in ((False, 22), (True, 8)):
@@ -86,7 +86,7 @@ def small(sample: ImageSet) -> ImageSet:
 
 @pytest.fixture(scope="session")
 def tiny(small: ImageSet) -> ImageSet:
-    """100 images: 7 a class to train and choose with and 3 a class of its own test. Read only."""
+    """100 images of the sample: of each class 7 for train and val, and 3 of its own test split. Read only."""
     ids = []
     for cls in range(len(small.classes)):
         for own_test, count in ((False, 7), (True, 3)):
@@ -96,7 +96,7 @@ def tiny(small: ImageSet) -> ImageSet:
 
 @pytest.fixture(scope="session")
 def config() -> Callable[..., TrialConfig]:
-    """A configuration that trains in about a second, with these fields changed."""
+    """Make a configuration that trains in about a second, with these fields changed."""
 
     def make(**changes: Any) -> TrialConfig:
         return TrialConfig(**{**QUICK, **changes})
@@ -106,7 +106,7 @@ def config() -> Callable[..., TrialConfig]:
 
 @pytest.fixture(scope="session")
 def finish() -> Callable[..., Finished]:
-    """Run a trial to its end: the records of the epochs that were trained, and the report."""
+    """Run a trial to its end; return the records of the epochs that were trained, and the report."""
 
     def run(config: TrialConfig, images: ImageSet, directory: Path | None = None) -> Finished:
         *epochs, last = list(run_trial(config, images, directory=directory))
@@ -118,7 +118,7 @@ def finish() -> Callable[..., Finished]:
 
 @pytest.fixture(scope="session")
 def metrics() -> Callable[..., dict[str, Any]]:
-    """A record or report without what a clock or the process decides."""
+    """Return the fields of a record or report, without seconds, memory and the fields named."""
 
     def pick(record: EpochRecord | TrialReport, *without: str) -> dict[str, Any]:
         return {
@@ -132,7 +132,7 @@ def metrics() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def training_set_of() -> Callable[..., TrainingSet]:
-    """The training set with which a trial of this configuration starts."""
+    """Make the training set with which a trial of this configuration starts."""
 
     def make(config: TrialConfig, images: ImageSet) -> TrainingSet:
         split = draw_split(images.labels.numpy(), images.own_test.numpy(), config)
@@ -159,7 +159,7 @@ def trained(config: Callable[..., TrialConfig], small: ImageSet, training_set_of
     return model
 
 
-# ---- the study. Its modules are imported where they are used: the library's tests run where pandas is missing.
+# ---- the study. Its modules are imported where they are used, because the library's tests must run without pandas.
 
 STUDY = """
 [study]
@@ -192,7 +192,7 @@ def study_text() -> str:
 
 
 def write_images(images: ImageSet, root: Path) -> Path:
-    """Ten images to train and choose with and four of an own test, of each of four classes, as PNG files."""
+    """Write PNG files of four classes: of each ten images for train and val, and four of its own test split."""
     for cls in range(4):
         for own_test, count in ((False, 10), (True, 4)):
             folder = root / ("test" if own_test else "train") / images.classes[cls]
@@ -205,7 +205,7 @@ def write_images(images: ImageSet, root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def image_folder(sample: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with 40 images to train and choose with and 16 of its own test, in four classes. Read only."""
+    """A data root of four classes, with 40 images for train and val and 16 of its own test split. Read only."""
     return write_images(sample, tmp_path_factory.mktemp("images") / "root")
 
 
@@ -250,7 +250,7 @@ def prepared_run(image_folder: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def run_one() -> Callable[..., list[dict[str, Any]]]:
-    """Run one planned trial of a prepared run in this process, without Ray; returns what it reported."""
+    """Run one planned trial of a prepared run in this process, without Ray; return what it reported."""
     from study.execution.worker import WorkerSettings, run_planned
 
     def run(prepared: Any, number: int, *, stop_after: int | None = None) -> list[dict[str, Any]]:
@@ -298,13 +298,13 @@ def broken_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A home of its own, for the token."""
+    """A new home folder, for Ray's token."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory, home, image_folder, study_text):
-    """Run ``study/run.py`` on the small study to its end; None for the storage takes a new one."""
+    """Run ``study/run.py`` on the small study to its end, in a new storage if none is given."""
     from driving import end, start
 
     def run(search, *argv, text=study_text, storage=None, data=("--data-root", image_folder)):

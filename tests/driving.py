@@ -1,4 +1,4 @@
-"""Command lines as a person runs them: ``python study/run.py`` in a session of its own, watched through /proc."""
+"""Runs command lines as a person does: ``python study/run.py`` in a session of its own, watched through /proc."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ VOLATILE = ["trial_id", "commit", "train_seconds", "proxy_seconds", "judge_secon
 
 @dataclass(frozen=True)
 class Done:
-    """A command line that has ended."""
+    """The exit code and the output of a command line that has ended."""
 
     code: int
     out: str
@@ -30,7 +30,10 @@ class Done:
 
 
 def start(storage, home, *argv):
-    """Begin a command line in a session of its own, as a terminal would; its processes carry a mark."""
+    """Start ``study/run.py`` in a session of its own, as a terminal would.
+
+    Returns: a mark that all its processes carry in their environment, and the process.
+    """
     mark = uuid.uuid4().hex
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_", "COV_"))}
     return mark, subprocess.Popen(
@@ -50,6 +53,7 @@ def start(storage, home, *argv):
 
 
 def end(process, mark, run):
+    """Wait for a command line to end; after ``TIMEOUT`` seconds, kill its processes and fail the test."""
     try:
         out, err = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -61,7 +65,7 @@ def end(process, mark, run):
 
 
 def marked(mark):
-    """The processes that were started, by whomever, under the command line with this mark."""
+    """List the numbers of all processes that carry this mark in their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -73,7 +77,7 @@ def marked(mark):
 
 
 def left_over(mark, *, seconds=10):
-    """The processes that are still there after these seconds."""
+    """Wait until no process carries this mark, at most so many seconds; list those that still do."""
     until = time.monotonic() + seconds
     while (found := marked(mark)) and time.monotonic() < until:
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Processes that are forked from the test's own, so that they need not import torch again."""
+"""Forks processes from the test's own, so that they need not import torch again."""
 
 import os
 import sys
@@ -10,10 +10,10 @@ from collections.abc import Callable
 def fork(work: Callable[[], int | None]) -> int:
     """Call ``work`` in a child process, which writes nothing to the terminal.
 
-    Returns: the child's number. It exits with what ``work`` returns, 0 for None, and 99 after an exception.
+    Returns: the child's pid. The child exits with what ``work`` returns (0 for None), or with 99 after an exception.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of other threads: the child needs none of them
+        warnings.simplefilter("ignore", DeprecationWarning)  # about other threads, which the child does not need
         child = os.fork()
     if child:
         return child
@@ -28,5 +28,5 @@ def fork(work: Callable[[], int | None]) -> int:
 
 
 def exit_code(child: int) -> int:
-    """Wait for a child's end; a signal that ended it is negative."""
+    """Wait for a child to end; return its exit code, or minus the number of the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

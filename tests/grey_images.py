@@ -1,4 +1,4 @@
-"""Forty images of one grey each that need no file, and how to read them with a cache of decoded images."""
+"""Forty grey images that need no file, and functions that read them, with a cache of decoded images or without."""
 
 import dataclasses
 from pathlib import Path
@@ -14,7 +14,10 @@ CONTENTS = [bytes([i]) for i in range(COUNT)]
 
 
 def decode_grey(content: bytes) -> Image.Image:
-    """A square of this grey; text is no image."""
+    """Decode one byte to a square of this grey.
+
+    Raises: OSError for any other content.
+    """
     if len(content) != 1:
         raise OSError("no image")
     return Image.new("RGB", (2, 2), (content[0],) * 3)
@@ -31,7 +34,7 @@ CATALOGUE = Catalogue(
 
 
 def changed(**contents: bytes) -> Catalogue:
-    """The catalogue with another content for some images: ``changed(i3=b"text")``."""
+    """Return the catalogue with other contents for some images, such as ``changed(i3=b"text")`` for number 3."""
     given = {int(name[1:]): content for name, content in contents.items()}
     return dataclasses.replace(CATALOGUE, read=lambda i: given.get(i, CONTENTS[i]))
 
@@ -42,7 +45,7 @@ def refuse(content: bytes) -> NoReturn:
 
 
 def undecodable(catalogue: Catalogue) -> Catalogue:
-    """The same catalogue where an image that is decoded fails the test."""
+    """Return the same catalogue with a decoder that fails the test."""
     return dataclasses.replace(catalogue, decode=refuse)
 
 
@@ -64,5 +67,5 @@ def same(one: DecodedImages, other: DecodedImages) -> bool:
 
 
 def arrays(cache: Path) -> list[Path]:
-    """The files of pixels in a cache."""
+    """List the files of pixels in a cache."""
     return sorted(cache.glob("images/*/*.u8"))

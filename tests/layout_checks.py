@@ -1,4 +1,4 @@
-"""What the small trees of every data set hold, and what a damaged one is refused with."""
+"""The classes of every data set's small tree, and the error with which a damaged tree is refused."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ CLASSES = {name: tree.classes for name, tree in TREES.items()}
 
 
 def refusal(dataset: str, root: Path) -> str:
-    """The error of a data set that is not as its publisher ships it; it must be one short line."""
+    """Return the error of a data set that is not as its publisher ships it; check that it is one short line."""
     with pytest.raises(DataError) as refused:
         open_source(dataset, root)
     text = str(refused.value)
@@ -26,7 +26,7 @@ def refusal(dataset: str, root: Path) -> str:
 
 
 def find_file(root: Path, name: str) -> Path:
-    """Where the one file of this name lies."""
+    """Return the path of the one file of this name."""
     (path,) = root.rglob(name)
     return path
 

@@ -1,4 +1,7 @@
-"""A small tree of real images in the layout of every data set, as its publisher ships it; two classes unless said."""
+"""Writes a small tree of real images in the layout of every data set, as its publisher ships it.
+
+A tree has two classes unless its function says otherwise.
+"""
 
 import csv
 import json
@@ -12,24 +15,24 @@ from PIL import Image
 from scipy.io import savemat
 
 TRAIN, TEST = 3, 2
-"""Images of each class to train with, and of its own test; where there is no own test, all are to train with."""
+"""Images of each class in train and in the own test split; without an own test split, all of them are in train."""
 
 
 @cache
 def _photographs() -> list[Image.Image]:
-    from sklearn.datasets import load_sample_images  # here: it takes a second to import
+    from sklearn.datasets import load_sample_images  # imported here: it takes a second
 
     return [Image.fromarray(photograph) for photograph in load_sample_images().images]
 
 
 def picture(number: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
-    """A part of one of two photographs, another one for every number below 200."""
+    """Cut a part out of one of two photographs, a different one for every number below 200."""
     left, top = number * 37 % 560, number * 53 % 380
     return _photographs()[number % 2].crop((left, top, left + size[0], top + size[1]))
 
 
 def put(root: Path, names: Iterable[str], first: int = 0) -> list[str]:
-    """A picture of its own at each of these paths."""
+    """Write a different picture to each of these paths; return the paths."""
     names = list(names)
     for number, name in enumerate(names, first):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def put(root: Path, names: Iterable[str], first: int = 0) -> list[str]:
 
 
 def write(path: Path, lines: Iterable[str]) -> None:
-    """A text file of these lines."""
+    """Write a text file of these lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
@@ -51,7 +54,7 @@ def _cifar_rows(first: int, labels: Iterable[bytes]) -> bytes:
 
 
 def cifar10(root: Path) -> None:
-    """Of the binary version: five files of two records to train with, one of four."""
+    """Write the binary version: five files with two training records each, and a test file with four."""
     top = root / "cifar-10-batches-bin"
     top.mkdir(parents=True)
     write(top / "batches.meta.txt", ["airplane", "automobile", ""])
@@ -61,7 +64,7 @@ def cifar10(root: Path) -> None:
 
 
 def cifar100(root: Path) -> None:
-    """Of the binary version: the coarse class is before the fine one."""
+    """Write the binary version, where each record has its coarse class before the fine one."""
     top = root / "cifar-100-binary"
     top.mkdir(parents=True)
     write(top / "coarse_label_names.txt", ["aquatic_mammals", "fish", "flowers"])
@@ -71,20 +74,20 @@ def cifar100(root: Path) -> None:
 
 
 def split_folders(root: Path, classes: tuple[str, str], train: str = "train", test: str = "test") -> None:
-    """``{train,test}/<class>/*.png``."""
+    """Write ``{train,test}/<class>/*.png``."""
     for number, cls in enumerate(classes):
         put(root, (f"{train}/{cls}/{i:04d}.png" for i in range(TRAIN)), first=10 * number)
         put(root, (f"{test}/{cls}/{i:04d}.png" for i in range(TEST)), first=10 * number + TRAIN)
 
 
 def caltech101(root: Path) -> None:
-    """With the folder of clutter."""
+    """Write the folders of two classes, and the folder of clutter."""
     for number, cls in enumerate(("accordion", "airplanes", "BACKGROUND_Google")):
         put(root / "101_ObjectCategories", (f"{cls}/image_{i:04d}.jpg" for i in range(1, 6)), first=10 * number)
 
 
 def caltech256(root: Path) -> None:
-    """With the folder of clutter, and what was left behind in two of its folders."""
+    """Write the folders of two classes, with a stray file in each, and the folder of clutter."""
     top = root / "256_ObjectCategories"
     for number, cls in enumerate(("001.ak47", "002.american-flag", "257.clutter")):
         put(top, (f"{cls}/{cls[:3]}_{i:04d}.jpg" for i in range(1, 6)), first=10 * number)
@@ -93,7 +96,7 @@ def caltech256(root: Path) -> None:
 
 
 def places365(root: Path) -> None:
-    """The 256-pixel files and the devkit's lists; a class may be of two words."""
+    """Write the 256-pixel files and the devkit's lists; the name of a class may have two parts."""
     categories = ("/a/airfield", "/a/apartment_building/outdoor")
     write(root / "categories_places365.txt", (f"{name} {number}" for number, name in enumerate(categories)))
     train, val = [], []
@@ -109,7 +112,7 @@ def places365(root: Path) -> None:
 
 
 def stanford_dogs(root: Path) -> None:
-    """With its lists, which are MATLAB's."""
+    """Write the images and the lists, which are MATLAB files."""
     listed: dict[str, list[str]] = {"train": [], "test": [], "file": []}
     for number, cls in enumerate(("n02085620-Chihuahua", "n02098105-soft-coated_wheaten_terrier")):
         files = [f"{cls}/{cls[:9]}_{i}.jpg" for i in range(TRAIN + TEST)]
@@ -122,7 +125,7 @@ def stanford_dogs(root: Path) -> None:
 
 
 def save_dogs(path: Path, files: list[str]) -> None:
-    """A list of Stanford Dogs: a cell of names a row, and their labels from 1."""
+    """Write a list of Stanford Dogs: one cell per file name, and the labels from 1."""
     cells = np.empty((len(files), 1), dtype=object)
     cells[:, 0] = files
     folders = sorted({file.partition("/")[0] for file in files})
@@ -131,7 +134,7 @@ def save_dogs(path: Path, files: list[str]) -> None:
 
 
 def tsinghua_dogs(root: Path, lists: str = "TrainAndValList") -> None:
-    """Its lists start with a mark of their encoding, and each line with ``.//``."""
+    """Write the images and the lists; a list starts with a byte order mark, and each of its lines with ``.//``."""
     listed: dict[str, list[str]] = {"train": [], "validation": []}
     for number, cls in enumerate(("1043-n000001-Shiba_Dog", "200-n000008-flat_coated-retriever")):
         files = [f"{cls}/n{100 * number + i}.jpg" for i in range(TRAIN + TEST)]
@@ -143,7 +146,7 @@ def tsinghua_dogs(root: Path, lists: str = "TrainAndValList") -> None:
 
 
 def oxford_pets(root: Path) -> None:
-    """With trimaps: the object is the left half, the border is a pixel wide, and one image has none."""
+    """Write images, lists and trimaps: the object is the left half, its border 1 pixel wide; one has no trimap."""
     lists: dict[str, list[str]] = {"trainval": [], "test": []}
     for number, breed in enumerate(("Abyssinian", "american_bulldog")):
         for i in range(TRAIN + TEST):
@@ -161,13 +164,13 @@ def oxford_pets(root: Path) -> None:
 
 
 def imagenette(root: Path) -> None:
-    """Of 320 pixels."""
+    """Write the version of 320 pixels."""
     _wordnet(root / "imagenette2-320", ("n01440764", "n02102040"))
     write(root / "imagenette2-320" / "noisy_imagenette.csv", ["path,noisy_labels_0"])
 
 
 def imagewoof(root: Path) -> None:
-    """Of 320 pixels."""
+    """Write the version of 320 pixels."""
     _wordnet(root / "imagewoof2-320", ("n02086240", "n02087394"))
 
 
@@ -178,7 +181,7 @@ def _wordnet(top: Path, classes: tuple[str, str]) -> None:
 
 
 def tiny_imagenet(root: Path) -> None:
-    """With boxes and a test folder without labels; two of its three classes share a name."""
+    """Write three classes with boxes, and a test folder without labels; two of the classes share a name."""
     top, annotations = root / "tiny-imagenet-200", []
     names = {"n01443537": "goldfish, Carassius auratus", "n02012849": "crane", "n03126707": "crane"}
     write(top / "wnids.txt", names)
@@ -194,7 +197,7 @@ def tiny_imagenet(root: Path) -> None:
 
 
 def food101(root: Path) -> None:
-    """With the lists as text and as JSON."""
+    """Write the images, and the lists as text and as JSON."""
     top, classes = root / "food-101", ("apple_pie", "baby_back_ribs")
     lists: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}}
     for number, cls in enumerate(classes):
@@ -209,7 +212,7 @@ def food101(root: Path) -> None:
 
 
 def flowers102(root: Path) -> None:
-    """Of each class two images to train with, one to choose with and two to test with."""
+    """Write the images and the lists: of each class two images for train, one for val and two for test."""
     put(root, (f"jpg/image_{i:05d}.jpg" for i in range(1, 11)))
     savemat(root / "imagelabels.mat", {"labels": np.array([[1, 2] * 5], dtype=np.uint8)})
     numbers = np.arange(1, 11, dtype=np.uint16)[None]
@@ -217,7 +220,7 @@ def flowers102(root: Path) -> None:
 
 
 def asl_alphabet(root: Path) -> None:
-    """With its test folder, which lacks a sign."""
+    """Write two signs, and the test folder, which lacks one of them."""
     for number, sign in enumerate(("A", "del")):
         train = (f"asl_alphabet_train/asl_alphabet_train/{sign}/{sign}{i}.jpg" for i in range(1, 6))
         put(root, train, first=10 * number)
@@ -225,7 +228,7 @@ def asl_alphabet(root: Path) -> None:
 
 
 def plant_village(root: Path) -> None:
-    """With the grey and the segmented versions."""
+    """Write the colour, the grey and the segmented versions."""
     for number, cls in enumerate(("Apple___Apple_scab", "Corn_(maize)___healthy")):
         put(root, (f"raw/color/{cls}/0a5e {i} FREC_Scab.JPG" for i in range(5)), first=10 * number)
         put(root, (f"raw/grayscale/{cls}/0a5e {i} FREC_Scab.JPG" for i in range(5)), first=10 * number)
@@ -233,7 +236,7 @@ def plant_village(root: Path) -> None:
 
 
 def fer2013(root: Path) -> None:
-    """The table; every emotion is there, and both kinds of test."""
+    """Write the table, with every emotion and both kinds of test images."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "fer2013.csv").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -245,7 +248,7 @@ def fer2013(root: Path) -> None:
 
 
 def cub200(root: Path) -> None:
-    """With a bounding box for every image: x 4, y 6, 10 wide, 8 high."""
+    """Write the images and the lists, with a bounding box for every image: x 4, y 6, 10 wide, 8 high."""
     top = root / "CUB_200_2011"
     classes = ("001.Black_footed_Albatross", "002.Laysan_Albatross")
     images, labels, split = [], [], []
@@ -264,7 +267,7 @@ def cub200(root: Path) -> None:
 
 
 def folder(root: Path) -> None:
-    """One's own images."""
+    """Write a folder of one's own images, with a test split."""
     split_folders(root, ("cat", "dog"))
 
 
@@ -306,4 +309,4 @@ TREES = {
     "cub200": Tree(cub200, ("Black_footed_Albatross", "Laysan_Albatross"), ".{}/"),
     "folder": Tree(folder, ("cat", "dog"), "/{}/"),
 }
-"""By the name of the data set."""
+"""The function that writes each tree, by the name of the data set."""

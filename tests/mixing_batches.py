@@ -1,4 +1,4 @@
-"""Small batches, draws and a task, for the tests of augmentations that mix; and what timm makes of such a batch."""
+"""Small batches, draws and a task for the tests of augmentations that mix, and timm's result for such a batch."""
 
 import numpy as np
 import torch
@@ -26,12 +26,16 @@ def task(counts=(10,) * CLASSES):
 
 
 def squares(count, size=4):
-    """Images whose pixels are all their own number."""
+    """Make images whose pixels all have the image's number as their value."""
     return torch.arange(count, dtype=torch.float32)[:, None, None, None].expand(count, 3, size, size)
 
 
 def timms(kind, monkeypatch, seed):
-    """A batch, what timm makes of it, and what it drew for that: the part of each image, and the middle of its box."""
+    """Mix a batch with timm's mixup or cutmix.
+
+    Returns: images and labels of the batch, the part of each image and the middle of its box that timm drew, and the
+        images and targets that timm made.
+    """
     images, labels = images_of(8), torch.arange(8) % CLASSES
     generator, drawn = np.random.default_rng(seed), {"beta": [], "integers": []}
 

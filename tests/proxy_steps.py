@@ -1,4 +1,4 @@
-"""Scores by hand, and two proxy steps of a trial, for the tests of proxies."""
+"""Makes scores by hand, and two proxy steps of a trial, for the tests of proxies."""
 
 import dataclasses
 
@@ -9,6 +9,7 @@ from proxy_attention.proxies.step import proxy_step
 
 
 def scores(wrong, losses=None, ids=None):
+    """Make scores in which these images are wrong; without ``ids``, the numbers of the images are even."""
     count = len(wrong)
     return Scores(
         ids=torch.arange(count) * 2 if ids is None else ids,
@@ -19,14 +20,14 @@ def scores(wrong, losses=None, ids=None):
 
 
 def only(found, *positions):
-    """The same scores, with the images at these positions wrong and no other."""
+    """Return the same scores with the images at these positions wrong, and no others."""
     wrong = torch.zeros_like(found.wrong)
     wrong[list(positions)] = True
     return dataclasses.replace(found, wrong=wrong)
 
 
 def two_steps(trained, training_set, trial):
-    """The steps of a trial in which the model is wrong about other images each time."""
+    """Make two proxy steps of a trial, with different wrong images in each."""
     given = clean_scores(trained, training_set, trial)
     steps = []
     for number, wrong in enumerate((range(20), range(10, 40))):

@@ -22,16 +22,16 @@ IMAGES = {
     for cls in ("cat", "dog")
     for i in range(count)
 }
-"""Files of images by their path; nobody decodes them."""
+"""The contents of image files, by path; no test decodes them."""
 
 
 class Server:
-    """A web server.
+    """A web server on this machine.
 
     Attributes:
-        files: what it serves, by path.
-        asked: the paths that it was asked for.
-        silent: so many requests it answers in part, and then falls silent.
+        files: the contents that it serves, by path.
+        asked: the paths that it was asked for, in order.
+        silent: the number of first requests of which it sends only half of the content and then nothing more.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def publish(server: Server, images: Mapping[str, bytes] = IMAGES) -> dict[str, b
 
 
 def archives_of(server: Server) -> tuple[Archive, ...]:
-    """The archives that a server publishes now, each with its md5."""
+    """List the archives that a server publishes now, each with its md5."""
     return tuple(
         Archive(url=server.url + path, md5=hashlib.md5(content).hexdigest(), filename=path[1:])
         for path, content in server.files.items()
@@ -122,7 +122,7 @@ def archives_of(server: Server) -> tuple[Archive, ...]:
 
 
 def row(archives: tuple[Archive, ...], by_hand: str = "") -> Source:
-    """The table's row of a data set that lies in the folder ``set`` of these archives."""
+    """Make the table's row for a data set that lies in the folder ``set`` of these archives."""
     return Source(
         open=lambda root, label: list_folder(root / "set"),
         needs_root=True,
@@ -138,5 +138,5 @@ def row(archives: tuple[Archive, ...], by_hand: str = "") -> Source:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every file below a root with its content."""
+    """Read every file below a root; return the contents by path."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}

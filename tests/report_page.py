@@ -1,4 +1,4 @@
-"""What a browser makes of a report: its tags, links, texts, tables' cells and images."""
+"""Reads a report as a browser does: its tags, links, texts, table cells and images."""
 
 import base64
 import xml.etree.ElementTree as ET
@@ -8,7 +8,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 class ReportPage(HTMLParser):
-    """A report as it is read."""
+    """A parsed report."""
 
     def __init__(self, source):
         super().__init__()
@@ -49,10 +49,10 @@ class ReportPage(HTMLParser):
 
 
 def words_of(figure):
-    """Every text of a figure, as a reader sees it."""
+    """List the texts of a figure, as a reader sees them."""
     return ["".join(element.itertext()) for element in figure.iter(f"{SVG}text")]
 
 
 def as_xml(image):
-    """The figure in a data URI, as XML."""
+    """Decode the figure in a data URI; return it as XML."""
     return ET.fromstring(base64.b64decode(image.source.partition(";base64,")[2]))

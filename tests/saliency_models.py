@@ -1,4 +1,4 @@
-"""What the tests of explanations share: a model of every family, images, and the state that a model is found in."""
+"""Shared by the tests of explanations: a model of every family, images, and a record of a model's state."""
 
 import copy
 import random
@@ -18,7 +18,7 @@ from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
 from proxy_attention.saliency.registry import METHODS
 
 TINY = ("test_resnet", "test_efficientnet", "test_vit")
-"""Convolutions with ReLU, without, and attention."""
+"""A model of convolutions with ReLU, one of convolutions without ReLU, and one of attention."""
 
 RULES = ("deconvnet", "guided-backprop", "guided-gradcam", "deeplift", "lrp")
 """Methods with a rule for ReLU, which refuse every other activation."""
@@ -38,10 +38,10 @@ REFUSED = {
     ("vgg11", 32): ROLLOUTS,
     ("swin_tiny_patch4_window7_224", 32): (*RULES, *ROLLOUTS),
 }
-"""A small model of every family with its image size, and the methods that must refuse it, alone and under noise.
+"""The methods that must refuse a model, alone and under noise, for a small model of every family and its image size.
 
-At 64 pixels test_resnet keeps the max pool that it loses at 32. A test holds this table against the models: it is
-written down, so that tests are collected without building a model.
+At 64 pixels test_resnet keeps the max pool that it loses at 32. The table is written by hand, so that tests are
+collected without building a model; a test compares it with the models.
 """
 
 SMALLEST = (("test_resnet", 64), ("test_vit", 32))
@@ -55,7 +55,7 @@ SEEDS = tuple(range(100, 100 + COUNT))
 
 @cache
 def model_of(name: str, size: int = SIZE) -> Classifier:
-    """A model in eval mode at random weights that let a signal through; one weight is frozen, one has a gradient.
+    """Build a model in eval mode, with random weights that pass a signal on; one is frozen, one has a gradient.
 
     Shared by the tests of a module: read only.
     """
@@ -65,13 +65,13 @@ def model_of(name: str, size: int = SIZE) -> Classifier:
         _narrow(model.module.pre_logits)
         model.module.head.fc = nn.Linear(model.module.pre_logits.fc2.out_channels, CLASSES)
     for module in model.module.modules():
-        if isinstance(module, nn.BatchNorm2d):  # moments as training would leave them: unlike 0 and 1
+        if isinstance(module, nn.BatchNorm2d):  # moments as after training: not 0 and 1
             module.running_mean.copy_(0.1 * torch.randn(module.running_mean.shape, generator=draws))
             module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=draws))
             nn.init.normal_(module.bias, std=0.1, generator=draws)
-        elif isinstance(module, nn.Linear):  # as timm starts them, all attention is even
+        elif isinstance(module, nn.Linear):  # with timm's initial weights, attention is even
             nn.init.normal_(module.weight, std=1.2 * module.in_features**-0.5, generator=draws)
-        if isinstance(getattr(module, "gamma", None), nn.Parameter):  # a block's share of what it adds to: 1e-6
+        if isinstance(getattr(module, "gamma", None), nn.Parameter):  # timm scales a block by 1e-6 at first
             nn.init.normal_(module.gamma, std=0.5, generator=draws)
     for linear in model.heads:
         nn.init.normal_(linear.weight, std=0.2, generator=draws)
@@ -83,19 +83,19 @@ def model_of(name: str, size: int = SIZE) -> Classifier:
 
 
 def _narrow(hidden: nn.Module, width: int = 64) -> None:
-    """Make the two hidden layers of a VGG's head narrow: 4,096 wide, they take a hundred times the rest's time."""
+    """Make the two hidden layers of a VGG's head narrow: 4,096 wide, they take a hundred times as long as the rest."""
     hidden.fc1 = nn.Conv2d(hidden.fc1.in_channels, width, hidden.fc1.kernel_size)
     hidden.fc2 = nn.Conv2d(width, width, 1)
 
 
 def forget() -> None:
-    """Give the memory of all models back."""
+    """Release the memory of all models."""
     model_of.cache_clear()
 
 
 @contextmanager
 def few_draws() -> Iterator[None]:
-    """Methods that average over steps, samples or masks take a few: what they owe each image is owed all the same."""
+    """Let methods that average over steps, samples or masks take only a few: they are faster, and no less tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gradients, "STEPS", 3)
         patch.setattr(attributions, "SAMPLES", 2)
@@ -105,7 +105,7 @@ def few_draws() -> Iterator[None]:
 
 
 def batch(size: int = SIZE, count: int = COUNT) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images with something to look at, a bright patch at another place of each on noise; and their classes."""
+    """Make images of noise with a bright patch at a different place in each, and their classes."""
     images = 0.3 * torch.rand(COUNT, 3, size, size, generator=torch.Generator().manual_seed(11))
     for i in range(COUNT):
         y, x = (i * 5 % 7) * size // 8, (i * 3 % 7) * size // 8
@@ -114,7 +114,7 @@ def batch(size: int = SIZE, count: int = COUNT) -> tuple[torch.Tensor, torch.Ten
 
 
 def explain(model, images, true, *, saliency="gradcam", of="true", predicted=None, eigen=False, seeds=None):
-    """The maps of a batch; taken for the class after the true one, unless said."""
+    """Compute the maps of a batch; if not given, the predicted class is the one after the true class."""
     return low_resolution_maps(
         model,
         images,
@@ -128,7 +128,7 @@ def explain(model, images, true, *, saliency="gradcam", of="true", predicted=Non
 
 
 def admitted(name: str, saliency: str, size: int = SIZE) -> bool:
-    """Whether the method explains the model, by the table above."""
+    """Whether the method explains the model, by the table ``REFUSED``."""
     return not {saliency, saliency.rpartition("/")[2]} & set(REFUSED[name, size])
 
 
@@ -138,17 +138,17 @@ def smallest_for(saliency: str) -> tuple[str, int]:
 
 
 def slow_unless(quick: bool, *values: object) -> object:
-    """Make the parameters of one case of a test, which is slow unless it is quick."""
+    """Make the parameters of one case of a test; mark the case as slow unless it is quick."""
     return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
 def each_method() -> list[object]:
-    """List every method as a parameter of a test; those under noise are slow: they are made of the others."""
+    """List every method as a parameter of a test; those under noise are marked slow: they build on the others."""
     return [slow_unless("/" not in saliency, saliency) for saliency in METHODS]
 
 
 def state_of(model: Classifier, images: torch.Tensor) -> dict[str, object]:
-    """All that an explanation must leave as it found it, by name; tensors as copies."""
+    """Return everything that an explanation must leave unchanged, by name; tensors as copies."""
     state: dict[str, object] = {
         "images": images.clone(),
         "images' graph": (images.requires_grad, images.grad, images.is_inference()),
@@ -171,14 +171,14 @@ def state_of(model: Classifier, images: torch.Tensor) -> dict[str, object]:
 
 
 def _comparable(value: object) -> object:
-    """A module's attribute without what it holds itself: containers by their keys, tensors and modules by name."""
+    """Return what can be compared of a module's attribute: a dict's keys, a plain value, else the type."""
     if isinstance(value, dict):
         return tuple(value)
     return value if isinstance(value, bool | int | float | str | tuple | None) else type(value)
 
 
 def changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
-    """The names of what differs between two states."""
+    """List the names of what differs between two states."""
 
     def same(one: object, other: object) -> bool:
         if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
@@ -190,14 +190,14 @@ def changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
 
 
 def in_float64(model: Classifier) -> Classifier:
-    """A copy that computes in float64: a sum of 1,280 channels that cancel has errors of 1e-5 of its own in float32."""
+    """Copy a model to float64: in float32, a sum of 1,280 channels that cancel has errors of 1e-5 of its own."""
     exact = copy.deepcopy(model)
     exact.module.double()
     return exact
 
 
 def maps_of_predictions(trained, small):
-    """16 images of the test split, maps of the trained classifier's predictions, and its confidence in the images.
+    """Compute maps of a trained classifier's predictions for 16 test images, and its confidence in the predictions.
 
     Returns: images, maps, confidence in the whole images, and the confidence in changed images as a function.
     """

@@ -1,4 +1,4 @@
-"""What another package needs to explain our models, and which images and classes are compared with it."""
+"""Adapts our models to other packages (oracles) that explain them, and chooses the images and classes to compare."""
 
 import copy
 from functools import cache
@@ -46,7 +46,7 @@ class Whole(nn.Module):
 
 
 def features_and_gradients(model: Classifier, images: torch.Tensor, true: torch.Tensor):
-    """The feature map and the gradient of the true class's score, by an ordinary hook on the whole model."""
+    """Compute the feature map and the gradient of the true class's score, by an ordinary hook on the whole model."""
     whole, kept = Whole(model), []
     whole.layer.register_forward_hook(lambda module, args, output: kept.append(output))
     with torch.enable_grad():
@@ -57,17 +57,17 @@ def features_and_gradients(model: Classifier, images: torch.Tensor, true: torch.
 
 @cache
 def images_and_classes(name, size, *, saliency="gradcam", count=COUNT):
-    """Images, and of each the class that most speaks for: of random weights, some say that nothing does. Read only."""
+    """Return images, and for each the class with the strongest map: random weights leave some maps empty. Read only."""
     model, (images, _) = model_of(name, size), batch(size, count=count)
     every = [torch.full((count,), label) for label in range(CLASSES)]
     maps = torch.stack([explain(model, images, label, saliency=saliency) for label in every])
     with torch.no_grad():
-        scores = model(images).T  # of one below 0, AblationCAM shows what speaks against the class
+        scores = model(images).T  # below 0, AblationCAM shows what speaks against the class
     return images, (maps.amax((2, 3)) * torch.where(scores > 0, 1.0, 1e-3)).argmax(0)
 
 
 def assert_same_maps(found, expected, *, atol):
-    """Both scaled to [0, 1] as captum's users do; of random weights some say that nothing speaks for a class."""
+    """Check that maps are equal once both are scaled to [0, 1]; random weights leave some of them empty."""
     scaled, flat = scale(found)
     assert (~flat).sum() >= COUNT // 2
     assert (expected[flat] == 0).all()

@@ -39,7 +39,7 @@ def one_hot(labels, like):
 
 
 def chain():
-    """Convolutions, a max pool without overlap and a dense layer, in float64, as captum's LRP can take it."""
+    """Build a model that captum's LRP can explain: convolutions, a max pool without overlap, a dense layer; float64."""
     draws = torch.Generator().manual_seed(3)
     module = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -61,7 +61,10 @@ def chain():
 
 
 def linear_model():
-    """Two scores that are linear in eight by eight pixels, two images, and the weights (2, 3, 8, 8) of the scores."""
+    """Build a model with two scores that are linear in eight by eight pixels.
+
+    Returns: the model, two images (2, 3, 8, 8), and the weights (2, 3, 8, 8) of the scores.
+    """
     draws = torch.Generator().manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2)).double()
     for tensor in module.parameters():
@@ -71,6 +74,6 @@ def linear_model():
 
 
 def difference_to_black(model, images, true):
-    """What the true class's score changes from the black image."""
+    """Compute the score of each image's true class, minus that of the black image."""
     with torch.no_grad():
         return (model(images) - model(torch.zeros_like(images))).gather(1, true[:, None])[:, 0]

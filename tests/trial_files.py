@@ -1,4 +1,4 @@
-"""Schedules of small trials, and what a trial has written into its directory."""
+"""Schedules and settings of small trials, and functions that read what a trial has written into its directory."""
 
 import contextlib
 import json
@@ -24,13 +24,13 @@ def assert_equal_weights(one, other):
 
 
 def checkpoint(directory, *, after):
-    """The checkpoint of a trial that runs, once it is written."""
+    """Wait until a running trial has written its checkpoint after so many epochs, and read it."""
     written(directory, after)
     return torch.load(directory / "checkpoints" / f"epoch-{after:06d}.pt", weights_only=True)
 
 
 def written(directory, epochs):
-    """Wait until everything of so many epochs is written: it is, beside the next epoch's training."""
+    """Wait until so many epochs are written, which a thread does while the next epoch is trained."""
     while True:
         with contextlib.suppress(OSError):
             if len(json.loads((directory / "epochs.json").read_text())) == epochs:
@@ -39,12 +39,12 @@ def written(directory, epochs):
 
 
 def course(records):
-    """What came after each epoch: P a step, s one that was skipped, a dot where none was planned."""
+    """Show a trial as text, a letter per epoch: P if a proxy step follows, s if it was skipped, a dot without one."""
     return "".join("P" if record.proxy_step else "s" if record.step_skipped else "." for record in records)
 
 
 AT_CHANCE = {"patience": 1, "lr": 1e-3, "weight": 0.9, "threshold": 0.2}
-"""With these, the quick model's first epochs are all at chance, which is a stall, and then it learns."""
+"""Fields with which the quick model's first epochs are all at chance, so that it has stalled; then it learns."""
 
 FROZEN = {"model": "test_vit", "lr": 1e-12}
-"""With these, no epoch changes an answer: a trial has stalled as soon as it has had patience."""
+"""Fields with which no epoch changes a prediction: a trial has stalled once more than ``patience`` epochs are done."""

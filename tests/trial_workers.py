@@ -1,4 +1,4 @@
-"""Run trials in processes of their own, and tell all that came of them. The processes import this module by name."""
+"""Runs trials in processes of their own and returns their outcomes; the processes import this module by name."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,13 @@ from proxy_attention.trial_store import read_recipes
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """All that a trial came to; ``told`` is what no sharing may change, ``trained`` how many epochs it trained."""
+    """The outcome of a trial.
+
+    Attributes:
+        told: all results, which sharing must not change.
+        seconds: the training seconds of each epoch.
+        trained: how many epochs the trial has trained itself.
+    """
 
     told: dict
     seconds: list
@@ -27,11 +33,12 @@ def sha(tensor):
 
 
 def plain(record):
-    """A record or report without what a clock or the process decides."""
+    """Return the fields of a record or report, without seconds and memory."""
     return {name: value for name, value in dataclasses.asdict(record).items() if not name.endswith(("_seconds", "_mb"))}
 
 
 def outcome(trial, images, folder, sharing=None):
+    """Run a trial to its end and return its outcome."""
     *progress, last = run_trial(trial, images, directory=folder, sharing=sharing)
     records = [record for item in progress for record in (*item.earlier, item.record)]
     weights = load_file(folder / "weights.safetensors")
@@ -46,7 +53,7 @@ def outcome(trial, images, folder, sharing=None):
 
 
 def work(connection):
-    """Run the trials that arrive on this connection, each to its end or for so many epochs; answer with the outcome."""
+    """Run the trials that arrive on this connection, each to its end or for so many epochs; send back the outcome."""
     freeze_imports()
     torch.set_num_threads(1)
     held = []

@@ -1,4 +1,4 @@
-"""Runs of a study written to disk by hand, as if their trials had run: nothing is trained, every number is chosen."""
+"""Writes runs of a study as if their trials had run: nothing is trained, and the tests choose every number."""
 
 import io
 from pathlib import Path
@@ -44,8 +44,8 @@ SMALL = (
 def write_run(path: Path, *trials, study="", **changes) -> Path:
     """Write a run whose trials are (arm, seed, test accuracy, changed values).
 
-    A value is changed in the trial's config, else in its report. ``status`` and ``error`` leave it as it stopped,
-    ``steps_skipped`` skips its proxy step. A baseline has schedule 2, all else 1,p.
+    A value is changed in the trial's config, else in its report. A trial with ``status`` or ``error`` is written as it
+    stopped; ``steps_skipped`` skips its proxy step. A baseline has the schedule 2, any other trial 1,p.
     """
     planned = tuple(_planned(number, *trial) for number, trial in enumerate(trials))
     run = RunFolder(path)
@@ -92,7 +92,7 @@ def _write_trial(folder, trial, test, given) -> None:
 
 
 def epoch(number, trial, val, *, skipped=False) -> EpochRecord:
-    """An epoch of a trial, the second of which ends with its proxy step."""
+    """Make the record of an epoch of a trial, whose second epoch ends with the proxy step."""
     planned = trial.config.has_proxies and number == 1
     took, numbers = planned and not skipped, {"lr": 0.001, "train_loss": 1.0, "train_accuracy": 50.0, "val_loss": 1.0}
     seconds = {"train_seconds": 1.5, "proxy_seconds": 0.5 * took, "eval_seconds": 0.1, "peak_memory_mb": 900.0}
@@ -141,7 +141,7 @@ def _report(trial, test) -> dict:
 def write_sheet(
     folder: Path, *, rows=(("a.png", "dress", "trouser"), ("b.png", "t-shirt", "dress")), maps=None
 ) -> None:
-    """Let a trial have kept these rows of (image, true, predicted), with maps (E, 64, 64) of images that are noise."""
+    """Write the examples of a trial: rows of (image, true, predicted), with maps (E, 64, 64) and images of noise."""
     draws = torch.Generator().manual_seed(0)
     colours = torch.randint(256, (len(rows), 3, 64, 64), generator=draws, dtype=torch.uint8)
     maps = torch.rand(len(rows), 64, 64, generator=draws) if maps is None else maps
@@ -155,5 +155,5 @@ def write_sheet(
 
 
 def folders(run: Path) -> list[Path]:
-    """The folder of each planned trial, in the order of the plan."""
+    """List the folder of each planned trial, in the order of the plan."""
     return [RunFolder(run).trial(trial.trial_id).path for trial in RunFolder(run).read_plan().trials]

@@ -28,7 +28,8 @@ class Status:
 
     Attributes:
         driver: the process that drives the run, such as ``4711 on host``; empty if none does.
-        planned: number of trials of the whole run, including those that a search has not suggested yet.
+        planned: number of trials, including those that a search has not suggested yet; trials that confirm its best
+            settings count once they are planned.
         running: trials that have begun and not ended; without a driver they are interrupted.
         failed: (trial_id, error) of each failed trial.
         seconds_left: an estimate from the seconds of the epochs so far; NaN before the first.

@@ -49,7 +49,7 @@ class TensorBoardLog:
         self._writer.flush()
 
     def examples(self, record: EpochRecord, examples: Examples) -> None:
-        """Add the pictures of a proxy step, a row an image: original, map, proxy."""
+        """Add the pictures of a proxy step, one row per image: original, map, proxy."""
         if len(examples.ids):
             self._writer.add_image("proxies/original_map_proxy", sheet(examples), record.epoch + 1)
 
@@ -60,7 +60,7 @@ class TensorBoardLog:
 
 
 def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
-    """Draw original, map and proxy side by side, a row an image.
+    """Draw original, map and proxy side by side, one row per image.
 
     Returns: (3, H, W) uint8 on white.
     """

@@ -291,7 +291,7 @@ def _fit(
         return Outcome(interrupted=True, errors={})
     errors: dict[str, str] = {}
     asked = num_samples * len(param_space.get("trial", {}).get("grid_search", [None]))
-    interrupted = len(results) < asked  # after Ctrl-C Tune has not created all: it waits for room
+    interrupted = len(results) < asked  # after Ctrl-C, trials that still waited for resources have no result
     for result in (results[number] for number in range(len(results))):
         trial_id = Path(result.path).name  # not from its config, which is missing before the first report
         if result.error is not None:

@@ -47,8 +47,9 @@ class TrainingStep:
     def key(self, machine: str) -> str:
         """Return the key under which a batch size is stored: everything that the size may depend on, as JSON."""
         step = {name: getattr(self.config, name) for name in STEP_FIELDS}
-        step["weights"] = "none" if self.config.weights == "none" else "some"  # pretrained: may adapt differently
-        threads = step.pop("threads")  # last: keys of sizes that were stored before have this order
+        # a model with pretrained weights may be adapted to the image size in another way
+        step["weights"] = "none" if self.config.weights == "none" else "some"
+        threads = step.pop("threads")  # last, as in the keys that were stored before
         place = {"machine": machine, "torch": torch.__version__, "budget_mb": round(self.budget_mb)}
         return json.dumps({**step, "threads": threads, **place, "classes": self.classes})
 

@@ -8,7 +8,7 @@ from proxy_attention.models.weights import weights_digest
 
 
 class WeightsDigests:
-    """Content digests of weights files, each read once."""
+    """Computes the content digests of weights files; reads each file once."""
 
     def __init__(self) -> None:
         self._known: dict[str, str | None] = {}
