@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEARCH ?= grid
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
-SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
+SIDE_BY_SIDE := -n $(WORKERS)
 
 .PHONY: study test test-all lint clean help .venv
 
@@ -25,7 +25,7 @@ test: .venv lint
 # The slow tests that start Ray run one at a time: they kill a running study at several moments.
 test-all: test
 	$(PYTEST) tests -m "slow and not ray" $(SIDE_BY_SIDE)
-	$(PYTEST) tests -m "slow and ray"
+	$(PYTEST) tests -m "slow and ray" -n 0
 
 lint: .venv
 	$(BIN)/ruff check .

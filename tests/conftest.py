@@ -1,26 +1,30 @@
 """Fixtures of the tests: a few real images, a trial that takes a second, a small run of a study."""
 
+from __future__ import annotations
+
 import dataclasses
 import gc
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from PIL import Image
+from filelock import FileLock
 
-from proxy_attention.config import TrialConfig
-from proxy_attention.data.embedded.sample import open_sample
-from proxy_attention.data.images import ImageSet, load
-from proxy_attention.data.splits import draw_split
-from proxy_attention.data.training_set import Proxies, TrainingSet
-from proxy_attention.models.build import build
-from proxy_attention.models.classifier import Classifier
-from proxy_attention.records import EpochRecord, TrialReport
-from proxy_attention.training import new_state, train_epoch
-from proxy_attention.trial import run_trial
+# What trains is imported where it is used: the process that hands tests to the workers of xdist needs none of it.
+if TYPE_CHECKING:
+    import torch
+
+    from proxy_attention.config import TrialConfig
+    from proxy_attention.data.images import ImageSet
+    from proxy_attention.data.training_set import TrainingSet
+    from proxy_attention.models.classifier import Classifier
+    from proxy_attention.records import EpochRecord, TrialReport
+
+    Finished = tuple[list[EpochRecord], TrialReport]
 
 QUICK: dict[str, Any] = {
     "model": "test_efficientnet",  # the fastest of timm's three tiny architectures
@@ -31,8 +35,6 @@ QUICK: dict[str, Any] = {
     "judge_images": 4,
     "seed": 3,
 }
-
-Finished = tuple[list[EpochRecord], TrialReport]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +58,8 @@ def part_of(images: ImageSet, ids: torch.Tensor) -> ImageSet:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Use one thread, so that tests that compare bits do not depend on which tests ran before."""
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -71,12 +75,17 @@ def frozen_libraries() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def sample() -> ImageSet:
     """The whole embedded sample at 32 pixels. Read only."""
+    from proxy_attention.data.embedded.sample import open_sample
+    from proxy_attention.data.images import load
+
     return load(open_sample(), 32)
 
 
 @pytest.fixture(scope="session")
 def small(sample: ImageSet) -> ImageSet:
     """300 images of the sample: of each class 22 for train and val, and 8 of its own test split. Read only."""
+    import torch
+
     ids = []
     for cls in range(len(sample.classes)):
         for own_test, count in ((False, 22), (True, 8)):
@@ -87,6 +96,8 @@ def small(sample: ImageSet) -> ImageSet:
 @pytest.fixture(scope="session")
 def tiny(small: ImageSet) -> ImageSet:
     """100 images of the sample: of each class 7 for train and val, and 3 of its own test split. Read only."""
+    import torch
+
     ids = []
     for cls in range(len(small.classes)):
         for own_test, count in ((False, 7), (True, 3)):
@@ -97,6 +108,7 @@ def tiny(small: ImageSet) -> ImageSet:
 @pytest.fixture(scope="session")
 def config() -> Callable[..., TrialConfig]:
     """Make a configuration that trains in about a second, with these fields changed."""
+    from proxy_attention.config import TrialConfig
 
     def make(**changes: Any) -> TrialConfig:
         return TrialConfig(**{**QUICK, **changes})
@@ -107,6 +119,7 @@ def config() -> Callable[..., TrialConfig]:
 @pytest.fixture(scope="session")
 def finish() -> Callable[..., Finished]:
     """Run a trial to its end; return the records of the epochs that were trained, and the report."""
+    from proxy_attention.trial import run_trial
 
     def run(config: TrialConfig, images: ImageSet, directory: Path | None = None) -> Finished:
         *epochs, last = list(run_trial(config, images, directory=directory))
@@ -133,6 +146,8 @@ def metrics() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def training_set_of() -> Callable[..., TrainingSet]:
     """Make the training set with which a trial of this configuration starts."""
+    from proxy_attention.data.splits import draw_split
+    from proxy_attention.data.training_set import Proxies, TrainingSet
 
     def make(config: TrialConfig, images: ImageSet) -> TrainingSet:
         split = draw_split(images.labels.numpy(), images.own_test.numpy(), config)
@@ -150,6 +165,11 @@ def training_set_of() -> Callable[..., TrainingSet]:
 @pytest.fixture(scope="session")
 def trained(config: Callable[..., TrialConfig], small: ImageSet, training_set_of: Callable[..., Any]) -> Classifier:
     """A classifier after four epochs on the small set, right about some images and wrong about others. Read only."""
+    import torch
+
+    from proxy_attention.models.build import build
+    from proxy_attention.training import new_state, train_epoch
+
     trial = config(schedule="4")
     model = build(trial.model, classes=10, image_size=32, weights="none", seed=0).to(torch.device("cpu"))
     training_set = training_set_of(trial, small)
@@ -191,8 +211,23 @@ def study_text() -> str:
     return STUDY
 
 
+@pytest.fixture
+def study_file(study_text, tmp_path):
+    """Write the small study, or another text, as a study.toml."""
+
+    def write(text=study_text):
+        folder = tmp_path / "asked"
+        folder.mkdir(exist_ok=True)
+        (folder / "study.toml").write_text(text)
+        return str(folder)
+
+    return write
+
+
 def write_images(images: ImageSet, root: Path) -> Path:
     """Write PNG files of four classes: of each ten images for train and val, and four of its own test split."""
+    from PIL import Image
+
     for cls in range(4):
         for own_test, count in ((False, 10), (True, 4)):
             folder = root / ("test" if own_test else "train") / images.classes[cls]
@@ -203,10 +238,23 @@ def write_images(images: ImageSet, root: Path) -> Path:
     return root
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the workers of xdist share: the first that needs it makes it, the others wait."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = base / name, base / f"{name}.done"
+    with FileLock(base / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def image_folder(sample: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root of four classes, with 40 images for train and val and 16 of its own test split. Read only."""
-    return write_images(sample, tmp_path_factory.mktemp("images") / "root")
+    return made_once(tmp_path_factory, "images", lambda folder: write_images(sample, folder))
 
 
 @pytest.fixture
@@ -270,14 +318,16 @@ def run_one() -> Callable[..., list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_one: Any) -> Path:
-    """A complete run of the eight trials, trained in this process. Read only."""
+    """A complete run of the eight trials, trained once for all workers of xdist. Read only."""
     from study.reporting.report import finish
 
-    prepared = prepared_run(tmp_path_factory.mktemp("finished") / "small" / "grid")
-    for number in range(len(prepared.plan.trials)):
-        run_one(prepared, number)
-    finish(prepared.run.path)
-    return prepared.run.path
+    def train(folder: Path) -> None:
+        prepared = prepared_run(folder / "small" / "grid")
+        for number in range(len(prepared.plan.trials)):
+            run_one(prepared, number)
+        finish(prepared.run.path)
+
+    return made_once(tmp_path_factory, "finished", train) / "small" / "grid"
 
 
 @pytest.fixture(scope="session")
@@ -294,25 +344,3 @@ def broken_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_
     with pytest.raises(DivergedError):
         run_one(prepared, 2)
     return prepared.run.path
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A new home folder, for Ray's token."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def command(tmp_path_factory, home, image_folder, study_text):
-    """Run ``study/run.py`` on the small study to its end, in a new storage if none is given."""
-    from driving import end, start
-
-    def run(search, *argv, text=study_text, storage=None, data=("--data-root", image_folder)):
-        storage = storage or tmp_path_factory.mktemp("storage")
-        (storage / "asked").mkdir(exist_ok=True)
-        (storage / "asked" / "study.toml").write_text(text)
-        usual = ("--experiment", storage / "asked", *data, "--no-dashboard", "--name", "small")
-        mark, process = start(storage, home, "--search", search, *usual, *argv)
-        return end(process, mark, storage / "small" / search)
-
-    return run

@@ -95,10 +95,10 @@ def combined(
 
 
 def first_component(weighted: torch.Tensor, *, towards: torch.Tensor) -> torch.Tensor:
-    """Positions projected onto the direction in which the channels vary most, in float64.
+    """Project each position onto the direction in which the channels vary most, in float64.
 
-    By the smaller of the two Gram matrices, which is many times as fast as a singular value decomposition. Features
-    that are not finite give zeros.
+    It takes the smaller of the two Gram matrices, many times as fast as a singular value decomposition. Features that
+    are not finite give zeros.
 
     Args:
         weighted: (N, K, h, w).

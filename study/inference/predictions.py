@@ -19,7 +19,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one model takes one image for.
+    """The prediction of one model for one image.
 
     Attributes:
         top: classes and their probabilities, the likeliest first; empty if there is an error.

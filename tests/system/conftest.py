@@ -1,4 +1,4 @@
-"""Small trials that share states."""
+"""Small trials that share states, and the command line on the small study."""
 
 import pytest
 import torch
@@ -36,5 +36,27 @@ def alone(few, tmp_path_factory):
         if trial not in done:
             done[trial] = outcome(trial, few, tmp_path_factory.mktemp("alone"))
         return done[trial]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A new home folder, for Ray's token."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory, home, image_folder, study_text):
+    """Run ``study/run.py`` on the small study to its end, in a new storage if none is given."""
+    from driving import end, start
+
+    def run(search, *argv, text=study_text, storage=None, data=("--data-root", image_folder)):
+        storage = storage or tmp_path_factory.mktemp("storage")
+        (storage / "asked").mkdir(exist_ok=True)
+        (storage / "asked" / "study.toml").write_text(text)
+        usual = ("--experiment", storage / "asked", *data, "--no-dashboard", "--name", "small")
+        mark, process = start(storage, home, "--search", search, *usual, *argv)
+        return end(process, mark, storage / "small" / search)
 
     return run

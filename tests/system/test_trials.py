@@ -15,6 +15,7 @@ from proxy_attention.trial_store import read_recipes
 
 SLOW = {"test_resnet": pytest.mark.slow}
 
+
 OF_PROXIES = (
     "item", "proxy_step", "step_skipped", "step_subset", "wrong_images", "made_images", "flat_maps", "proxy_images",
 )  # fmt: skip
@@ -228,3 +229,25 @@ def test_the_redrawn_audit_changes_what_is_trained_on_and_not_how_much(config, s
     assert [a.train_loss == b.train_loss for a, b in zip(fixed, redrawn, strict=True)] == [True, True, False, False]
     assert leaking.split_digest == end.split_digest
     assert leaking.test_images == end.test_images
+
+
+def test_a_trial_is_a_pure_function_of_its_config_and_images(config, tiny, finish, metrics, tmp_path):
+    trial = config(schedule="1,p,1", mask="random", replacement="noise")
+    first, second = (finish(trial, tiny, tmp_path / name) for name in "ab")
+
+    assert [metrics(record) for record in first[0]] == [metrics(record) for record in second[0]]
+    assert metrics(first[1]) == metrics(second[1])
+    assert_equal_weights(tmp_path / "a", tmp_path / "b")
+
+
+def test_another_seed_is_another_trial(config, tiny, finish):
+    losses = [finish(config(seed=seed), tiny)[0][0].train_loss for seed in (0, 1)]
+
+    assert losses[0] != losses[1]
+
+
+def test_bf16_runs_a_whole_trial(config, tiny, finish):
+    records, report = finish(config(schedule="1,p,1", precision="bf16"), tiny)
+
+    assert records[1].made_images > 0
+    assert report.epochs_done == 3

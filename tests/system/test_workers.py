@@ -5,11 +5,14 @@ import gc
 import json
 
 import pytest
+import torch
 
 from proxy_attention.errors import DivergedError
 from proxy_attention.memory import live_tensors
+from study.execution import worker as trainable
 from study.execution.runner import worker_settings
 from study.execution.worker import WorkerSettings, run_planned
+from study.run_folder import RunFolder
 
 STUDY_OF_TWO = """
 [study]
@@ -158,3 +161,43 @@ def test_a_trial_that_fails_frees_its_tensors_while_its_error_is_kept(hot, run_o
 
     assert caught.value is not None
     assert live_tensors() <= before + 2
+
+
+def test_a_worker_that_holds_more_tensors_than_after_its_first_trial_is_seen(prepared, run_one):
+    trainable._held_at_first.cache_clear()
+    run_one(prepared, 1)
+    assert trainable.memory_came_back("cpu")
+    run_one(prepared, 2)
+    assert trainable.memory_came_back("cpu")
+
+    planted = [torch.zeros(1) for _ in range(100)]
+
+    assert not trainable.memory_came_back("cpu")
+    del planted
+    assert trainable.memory_came_back("cpu")
+
+
+def test_a_trial_that_was_cut_goes_on_after_its_last_epoch_to_the_same_end(prepared, run_one, finished_run):
+    with pytest.raises(KeyboardInterrupt):
+        run_one(prepared, 1, stop_after=1)
+    cut = read(prepared, 1, "epochs.json")
+    assert not (folder(prepared, 1) / "error.json").exists()
+
+    reports = run_one(prepared, 1)
+
+    assert [report["epochs_done"] for report in reports] == [2]
+    assert read(prepared, 1, "epochs.json")[:1] == cut
+    whole = RunFolder(finished_run).trial(prepared.plan.trials[1].trial_id).path
+    assert lasting(read(prepared, 1, "report.json")) == lasting(json.loads((whole / "report.json").read_text()))
+    assert (folder(prepared, 1) / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+def test_a_trial_that_was_cut_after_its_last_epoch_still_tells_its_accuracy(prepared, run_one):
+    with pytest.raises(KeyboardInterrupt):
+        run_one(prepared, 1, stop_after=2)
+    assert not (folder(prepared, 1) / "report.json").exists()
+
+    reports = run_one(prepared, 1)
+
+    assert [report["epochs_done"] for report in reports] == [2]
+    assert reports[0]["val_accuracy"] == read(prepared, 1, "report.json")["val_accuracy"]

@@ -4,8 +4,6 @@ import ast
 import functools
 import graphlib
 import importlib.util
-import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -172,34 +170,3 @@ def test_no_file_of_the_study_is_named_after_a_library(monkeypatch):
     assert importlib.util.find_spec("json") is not None
     assert names
     assert not [name for name in sorted(names) if importlib.util.find_spec(name) is not None]
-
-
-@pytest.fixture(scope="module")
-def imported():
-    """What importing the library changed, in a process that has neither ray nor optuna nor pandas, as a GPU server."""
-    code = (
-        "import sys\n"
-        f"for name in {sorted(OUTSIDE)}: sys.modules[name] = None\n"
-        "import json, logging, random, torch, timm, sklearn.metrics, torchvision\n"
-        "torch.manual_seed(3); random.seed(3); threads = torch.get_num_threads()\n"
-        "before = torch.random.get_rng_state().clone(), random.getstate(), list(logging.root.handlers)\n"
-        "import proxy_attention.trial\n"
-        "changed = {'torch seed': not torch.equal(torch.random.get_rng_state(), before[0])}\n"
-        "changed['seed'] = random.getstate() != before[1]\n"
-        "changed['log'] = list(logging.root.handlers) != before[2]\n"
-        "changed['threads'] = torch.get_num_threads() != threads\n"
-        "print(json.dumps([proxy_attention.trial.run_trial.__name__, changed]))\n"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_a_trial_can_be_run_where_no_study_can(imported):
-    assert imported[0] == "run_trial"
-
-
-def test_importing_the_library_does_no_work(imported):
-    assert imported[1] == {"torch seed": False, "seed": False, "log": False, "threads": False}

@@ -1,19 +1,17 @@
 import copy
 import dataclasses
-import json
 import random
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from proxy_attention import evaluation
 from proxy_attention.augment.registry import AUGMENTATIONS, augmentation_of
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.splits import draw_split
 from proxy_attention.errors import ConfigError, DataError
-from proxy_attention.explanation_metrics import ExplanationMetrics, judge_explanations, judge_of, judged_ids, trained_by
+from proxy_attention.explanation_metrics import judge_explanations, judge_of, judged_ids, trained_by
 from proxy_attention.models.build import build
 from proxy_attention.models.classifier import as_float
 from proxy_attention.saliency.maps import low_resolution_maps, upsample
@@ -35,9 +33,6 @@ def judged(model, images, ids, saliency="eigengradcam", precision="fp32", seed=0
 
 def values(judgement):
     return [getattr(judgement, name) for name in MEASURES]
-
-
-# ---- who judges
 
 
 def test_an_augmentation_that_asks_where_to_look_says_by_which_methods():
@@ -76,9 +71,6 @@ def test_a_trial_that_trains_by_its_judge_is_not_judged(config, changes, expecte
     assert judge_of(config(**changes)) == expected
 
 
-# ---- which images
-
-
 def test_trials_of_one_split_are_judged_on_the_same_test_images(config):
     test = np.arange(100, 200)
     one, other, third = (
@@ -97,9 +89,6 @@ def test_fewer_judged_images_are_a_part_of_more_and_there_are_no_more_than_test_
     few, more, all_of_them = (judged_ids(test, config(judge_images=count)) for count in (5, 20, 1000))
 
     assert set(few.tolist()) < set(more.tolist()) < set(all_of_them.tolist()) == set(test.tolist())
-
-
-# ---- what is measured of a batch, of a model
 
 
 @pytest.mark.parametrize("size", [1, 7])
@@ -164,9 +153,6 @@ def test_a_transformer_can_be_judged(small, ids, precision):
     assert found.sparseness > 0
 
 
-# ---- the pointing game
-
-
 @pytest.fixture
 def pointing(trained, small, ids):
     """Where the map of the true class is highest, (row, column) an image."""
@@ -227,47 +213,6 @@ def test_images_without_a_region_do_not_take_part(trained, small, ids, pointing)
 
     assert judged(trained, dataclasses.replace(small, region=region), ids).pointing_game == 1.0
     assert judged(trained, dataclasses.replace(small, region=lambda i: None), ids).pointing_game is None
-
-
-# ---- in a trial
-
-
-def digest_of(directory):
-    return (directory / "weights.safetensors").read_bytes()
-
-
-def test_judging_changes_nothing_else_of_a_trial_bit_for_bit(config, tiny, finish, metrics, tmp_path):
-    plain, watched = config(schedule="1,p,1", judge_images=0), config(schedule="1,p,1", judge_images=12)
-
-    records, report = finish(plain, tiny, tmp_path / "plain")
-    watched_records, watched_report = finish(watched, tiny, tmp_path / "watched")
-
-    names = [field.name for field in dataclasses.fields(ExplanationMetrics)]
-    assert digest_of(tmp_path / "plain") == digest_of(tmp_path / "watched")
-    assert [metrics(record) for record in records] == [metrics(record) for record in watched_records]
-    assert metrics(report, *names) == metrics(watched_report, *names)
-    assert [getattr(report, name) for name in names] == [getattr(ExplanationMetrics(), name) for name in names]
-    assert watched_report.judge_seconds > 0
-
-
-def test_a_trial_reports_the_judgement_of_its_trained_model_on_its_test_images(config, tiny, finish, tmp_path):
-    trial = config(schedule="1,p", judge_images=12)
-    _, report = finish(trial, tiny, tmp_path)
-
-    model = build(trial.model, classes=10, image_size=32, weights="none", seed=0).to(torch.device("cpu"))
-    model.module.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    split = draw_split(tiny.labels.numpy(), tiny.own_test.numpy(), trial)
-    expected = judged(model, tiny, judged_ids(split.test, trial), seed=trial.seed)
-
-    assert values(report) == values(expected)
-    assert (report.judged_by, report.judged_images, report.pointing_game) == ("eigengradcam", 12, None)
-    assert json.loads((tmp_path / "report.json").read_text())["insertion_auc"] == report.insertion_auc
-
-
-def test_a_trial_that_trains_by_its_judge_reports_no_judgement(config, tiny, finish):
-    _, report = finish(config(saliency="eigengradcam"), tiny)
-
-    assert (report.judged_by, report.judged_images, values(report)) == (None, 0, [None] * 5)
 
 
 def test_a_judge_that_cannot_explain_the_model_is_refused_before_the_training(config, tiny):

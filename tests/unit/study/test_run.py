@@ -3,12 +3,10 @@
 import re
 import shutil
 
-import pandas as pd
 import pytest
 
 from study import run
 from study.planning import prepare
-from study.results import COLUMNS
 from study.run import main
 
 GRID = ("--search", "grid")
@@ -105,38 +103,6 @@ def test_a_dry_run_of_a_run_that_was_begun_tells_what_is_left(capsys, study_file
     assert "epochs       16 (2 a trial), 2 to train" in out
     assert "done before  7 of 8 trials" in out
     assert contents(complete) == before
-
-
-def test_a_complete_run_only_reprints(capsys, study_file, image_folder, complete):
-    before = contents(complete / "small" / "grid" / "trials")
-
-    code = main([*GRID, *asked(study_file, image_folder, complete)])
-
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    assert "8 of 8 trials complete" in out
-    assert "proxies - baseline" in out
-    assert "saliency - random-mask" in out
-    assert contents(complete / "small" / "grid" / "trials") == before
-
-
-def test_a_restore_of_a_complete_run_only_reprints(capsys, complete):
-    before = contents(complete / "small" / "grid" / "trials")
-
-    code = main(["--restore", str(complete / "small")])
-
-    assert code == 0
-    assert "8 of 8 trials complete" in capsys.readouterr().out
-    assert contents(complete / "small" / "grid" / "trials") == before
-
-
-def test_the_rows_of_a_run_are_written_beside_it(study_file, image_folder, complete):
-    (complete / "small" / "grid" / "results.csv").unlink()
-    main([*GRID, *asked(study_file, image_folder, complete)])
-
-    rows = pd.read_csv(complete / "small" / "grid" / "results.csv")
-    assert list(rows.columns) == list(COLUMNS)
-    assert len(rows) == 8
 
 
 def test_another_plan_under_the_same_name_ends_in_one_line(capsys, study_file, image_folder, complete):

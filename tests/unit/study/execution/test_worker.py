@@ -9,8 +9,6 @@ from safetensors.torch import load_file
 
 from proxy_attention.errors import DataError, DivergedError
 from study import planned_images
-from study.execution import worker as trainable
-from study.run_folder import RunFolder
 
 KEYS = [
     "trial",
@@ -38,11 +36,6 @@ def folder(prepared, number):
 
 def read(prepared, number, name):
     return json.loads((folder(prepared, number) / name).read_text())
-
-
-def lasting(report):
-    """A report without what a clock or the process decides."""
-    return {name: value for name, value in report.items() if not name.endswith(("_seconds", "_mb"))}
 
 
 @pytest.fixture(scope="module")
@@ -165,43 +158,3 @@ def test_a_trial_of_other_images_than_the_plans_fails_and_runs_when_they_are_bac
 def clear_kept_images():
     """As a new worker would begin."""
     planned_images._images.cache_clear()
-
-
-def test_a_worker_that_holds_more_tensors_than_after_its_first_trial_is_seen(prepared, run_one):
-    trainable._held_at_first.cache_clear()
-    run_one(prepared, 1)
-    assert trainable.memory_came_back("cpu")
-    run_one(prepared, 2)
-    assert trainable.memory_came_back("cpu")
-
-    planted = [torch.zeros(1) for _ in range(100)]
-
-    assert not trainable.memory_came_back("cpu")
-    del planted
-    assert trainable.memory_came_back("cpu")
-
-
-def test_a_trial_that_was_cut_goes_on_after_its_last_epoch_to_the_same_end(prepared, run_one, finished_run):
-    with pytest.raises(KeyboardInterrupt):
-        run_one(prepared, 1, stop_after=1)
-    cut = read(prepared, 1, "epochs.json")
-    assert not (folder(prepared, 1) / "error.json").exists()
-
-    reports = run_one(prepared, 1)
-
-    assert [report["epochs_done"] for report in reports] == [2]
-    assert read(prepared, 1, "epochs.json")[:1] == cut
-    whole = RunFolder(finished_run).trial(prepared.plan.trials[1].trial_id).path
-    assert lasting(read(prepared, 1, "report.json")) == lasting(json.loads((whole / "report.json").read_text()))
-    assert (folder(prepared, 1) / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
-
-
-def test_a_trial_that_was_cut_after_its_last_epoch_still_tells_its_accuracy(prepared, run_one):
-    with pytest.raises(KeyboardInterrupt):
-        run_one(prepared, 1, stop_after=2)
-    assert not (folder(prepared, 1) / "report.json").exists()
-
-    reports = run_one(prepared, 1)
-
-    assert [report["epochs_done"] for report in reports] == [2]
-    assert reports[0]["val_accuracy"] == read(prepared, 1, "report.json")["val_accuracy"]
