@@ -10,8 +10,8 @@ SIDE_BY_SIDE := -n $(WORKERS)
 
 help:
 	@echo "make study     install, run the quick study (SEARCH=grid|optuna|random), print its tables"
-	@echo "make test      install, check style and types, run all tests but the slow ones with coverage, WORKERS=2 at a time"
-	@echo "make test-all  make test, then the slow tests: killed studies, every method on every family of models (.ci/run runs it)"
+	@echo "make test      install, check style and types, run all tests but the slow ones, WORKERS=2 at a time"
+	@echo "make test-all  make test with coverage, then the slow tests: killed studies, every method on every family of models (.ci/run runs it)"
 	@echo "make .venv     install only"
 	@echo "make clean     remove the environment; runs stay"
 
@@ -20,9 +20,10 @@ study: .venv
 	$(BIN)/python study/analyse.py experiments/quick/$(SEARCH)
 
 test: .venv lint
-	$(PYTEST) tests -m "not slow" $(SIDE_BY_SIDE) --cov --cov-fail-under=80
+	$(PYTEST) tests -m "not slow" $(SIDE_BY_SIDE) $(COVERAGE)
 
 # The slow tests that start Ray run one at a time: they kill a running study at several moments.
+test-all: COVERAGE = --cov --cov-fail-under=80
 test-all: test
 	$(PYTEST) tests -m "slow and not ray" $(SIDE_BY_SIDE)
 	$(PYTEST) tests -m "slow and ray" -n 0

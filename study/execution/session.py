@@ -65,7 +65,13 @@ def run_in_session(
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C during a ``with`` block; by itself it would lose what Ray has not yet written."""
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+
+    def interrupt(*_: object) -> None:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts a program in the background so
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:

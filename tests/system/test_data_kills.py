@@ -8,11 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from forks import exit_code, fork
 from published_archives import archives_of, publish, row, serve, tree
 
 from proxy_attention.data.registry import SOURCES
 from study.data import main
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.utime")

@@ -14,6 +14,8 @@ from study.reporting import gallery
 from study.reporting.gallery import draw_gallery
 from study.reporting.gallery_models import GallerySize
 
+pytestmark = pytest.mark.slow
+
 FEW = ("gradcam", "hirescam", "eigencam", "smoothgrad/lrp", "attention-rollout")
 
 

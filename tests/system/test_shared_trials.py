@@ -37,6 +37,7 @@ GRID = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_grid_that_shares_is_the_grid_that_does_not_bit_for_bit(fast, few, alone, tmp_path, order):
     trials = [fast(**{"schedule": "1,p,1,p,1", **fields}) for fields in GRID][::order]
@@ -50,6 +51,7 @@ def test_a_grid_that_shares_is_the_grid_that_does_not_bit_for_bit(fast, few, alo
     assert not list((tmp_path / "shared").glob("*.lock"))
 
 
+@pytest.mark.slow
 def test_that_grid_has_settings_that_end_differently(fast, alone):
     ends = [tuple(alone(fast(**{"schedule": "1,p,1,p,1", **fields})).told["weights"].values()) for fields in GRID]
 

@@ -13,7 +13,7 @@ from proxy_attention.training import new_state, train_epoch
 from proxy_attention.trial import run_trial
 from proxy_attention.trial_store import read_recipes
 
-SLOW = {"test_resnet": pytest.mark.slow}
+SLOW = dict.fromkeys(["test_resnet", "test_vit"], pytest.mark.slow)
 
 
 OF_PROXIES = (

@@ -111,6 +111,7 @@ def test_the_token_can_be_read_by_its_owner_alone(grid, home):
     assert (home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_the_same_command_again_trains_nothing_and_reprints(grid, command):
     before = mtimes(grid.run)
     started = time.monotonic()
@@ -186,6 +187,7 @@ def searched(command):
     return command("optuna", "--trials", "4", *RANGE)
 
 
+@pytest.mark.slow
 def test_optuna_tries_as_many_as_asked_the_baseline_first(searched):
     rows = load_results(searched.run)
     first = rows[rows["seed"] == 0]
@@ -197,6 +199,7 @@ def test_optuna_tries_as_many_as_asked_the_baseline_first(searched):
     assert first["threshold"].dropna().nunique() == 3
 
 
+@pytest.mark.slow
 def test_the_best_setting_the_baseline_and_the_arms_are_confirmed_on_the_other_seed(searched):
     rows = load_results(searched.run)
     first, second = rows[(rows["seed"] == 0) & (rows["arm"] == "proxy")], rows[rows["seed"] == 1]
@@ -206,6 +209,7 @@ def test_the_best_setting_the_baseline_and_the_arms_are_confirmed_on_the_other_s
     assert list(second["threshold"].dropna()) == [best["threshold"], 0.3]
 
 
+@pytest.mark.slow
 def test_optunas_storage_holds_what_was_tried_and_what_came_of_it(searched):
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{searched.run / 'optuna.db'}")
     rows = load_results(searched.run)
@@ -218,6 +222,7 @@ def test_optunas_storage_holds_what_was_tried_and_what_came_of_it(searched):
     assert thresholds == list(rows["threshold"].dropna())
 
 
+@pytest.mark.slow
 def test_the_seed_on_which_a_search_chose_is_not_part_of_its_answers(searched):
     line = next(line for line in searched.out.splitlines() if line.startswith("chosen proxies - baseline"))
 

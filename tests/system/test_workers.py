@@ -75,7 +75,7 @@ def test_a_trial_that_branches_from_another_reports_and_draws_the_epochs_that_it
         ]
 
 
-@pytest.mark.parametrize("steps", ["1,p,1,p", "1,p,p,1"])
+@pytest.mark.parametrize("steps", ["1,p,1,p", pytest.param("1,p,p,1", marks=pytest.mark.slow)])
 def test_a_trial_that_took_over_epochs_beyond_its_step_has_the_sheet_of_its_step(prepared_run, tmp_path, steps):
     text = STUDY_OF_TWO.replace('["3", "1,p,1"]', f'["{steps}", "1,p,2"]')
     alone, shared = (prepared_run(tmp_path / name / "grid", text) for name in ("alone", "shared"))
@@ -127,6 +127,7 @@ def test_a_setting_whose_twin_is_not_complete_is_trained(prepared_run, run_one, 
     assert "same_as" not in read(prepared, 3, "report.json")
 
 
+@pytest.mark.slow
 def test_six_trials_in_one_worker_leave_no_tensor_behind(prepared, run_one):
     run_one(prepared, 0)  # what libraries and the worker keep from their first trial is no leak
     before = live_tensors()

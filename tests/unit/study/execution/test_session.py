@@ -42,6 +42,15 @@ def test_a_cluster_without_a_gpu_is_refused_on_a_host_with_one(cluster):
         machine_at("auto", gpus_per_trial=None, verbose=False)
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+def ctrl_c(request):
+    """Handle SIGINT as a program in the foreground does, or ignore it as one that a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_sigterm_interrupts_as_ctrl_c_does_and_its_handler_is_given_back():
     before = signal.getsignal(signal.SIGTERM)
 
