@@ -4,24 +4,10 @@ import shutil
 
 import pandas as pd
 import pytest
+from command_lines import GRID, asked, contents
 
 from study.results import COLUMNS
 from study.run import main
-
-GRID = ("--search", "grid")
-
-
-def asked(study_file, image_folder, storage):
-    return [
-        "--experiment",
-        study_file(),
-        "--data-root",
-        str(image_folder),
-        "--storage",
-        str(storage),
-        "--name",
-        "small",
-    ]
 
 
 @pytest.fixture
@@ -29,10 +15,6 @@ def complete(finished_run, tmp_path):
     """A storage that holds the finished run under the name small."""
     shutil.copytree(finished_run, tmp_path / "storage" / "small" / "grid")
     return tmp_path / "storage"
-
-
-def contents(folder):
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
 
 
 def test_a_complete_run_only_reprints(capsys, study_file, image_folder, complete):

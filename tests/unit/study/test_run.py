@@ -4,25 +4,11 @@ import re
 import shutil
 
 import pytest
+from command_lines import GRID, asked, contents
 
 from study import run
 from study.planning import prepare
 from study.run import main
-
-GRID = ("--search", "grid")
-
-
-def asked(study_file, image_folder, storage):
-    return [
-        "--experiment",
-        study_file(),
-        "--data-root",
-        str(image_folder),
-        "--storage",
-        str(storage),
-        "--name",
-        "small",
-    ]
 
 
 @pytest.fixture
@@ -30,10 +16,6 @@ def complete(finished_run, tmp_path):
     """A storage that holds the finished run under the name small."""
     shutil.copytree(finished_run, tmp_path / "storage" / "small" / "grid")
     return tmp_path / "storage"
-
-
-def contents(folder):
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(
