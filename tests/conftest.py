@@ -337,10 +337,13 @@ def broken_run(tmp_path_factory: pytest.TempPathFactory, prepared_run: Any, run_
 
     text = STUDY.replace("seeds = [0, 1]", "seeds = [0]").replace("threshold = [0.3, 0.6]", "threshold = [0.3]")
     text = text.replace('mask = "random"', "lr = 1e30") + '[[arm]]\nname = "late"\nschedule = "1,p"\n'
-    prepared = prepared_run(tmp_path_factory.mktemp("broken") / "small" / "grid", text)
-    run_one(prepared, 0)
-    with pytest.raises(KeyboardInterrupt):
-        run_one(prepared, 1, stop_after=1)
-    with pytest.raises(DivergedError):
-        run_one(prepared, 2)
-    return prepared.run.path
+
+    def train(folder: Path) -> None:
+        prepared = prepared_run(folder / "small" / "grid", text)
+        run_one(prepared, 0)
+        with pytest.raises(KeyboardInterrupt):
+            run_one(prepared, 1, stop_after=1)
+        with pytest.raises(DivergedError):
+            run_one(prepared, 2)
+
+    return made_once(tmp_path_factory, "broken", train) / "small" / "grid"

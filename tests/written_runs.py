@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from conftest import made_once
 from PIL import Image
 
 from proxy_attention.config import DEFAULTS, TrialConfig
@@ -13,6 +14,7 @@ from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from study.execution.tensorboard import PADDING, sheet
 from study.plan import Plan, PlannedTrial
+from study.reporting.report import finish
 from study.run_folder import RunFolder
 
 CLASSES = ("dress", "pullover", "t-shirt", "trouser")
@@ -39,6 +41,14 @@ SMALL = (
     ("random-mask", 1, 61.0, {"threshold": 0.3, "mask": "random"}),
 )
 """Eight trials: on each of two seeds a baseline, two thresholds and a control."""
+
+
+def reported_run(factory) -> Path:
+    """Return the run of the eight trials with its report, drawn once for all workers of xdist. Read only."""
+    return (
+        made_once(factory, "reported", lambda folder: finish(write_run(folder / "small" / "grid", *SMALL)))
+        / "small/grid"
+    )
 
 
 def write_run(path: Path, *trials, study="", **changes) -> Path:

@@ -52,3 +52,12 @@ def test_the_library_can_be_imported_and_asked_what_fits_where_captum_is_missing
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.stdout.strip() == "None None", done.stderr
+
+
+def test_what_analyses_a_run_loads_nothing_that_draws_trains_or_runs():
+    heavy = ["torch", "ray", "optuna", "matplotlib", "jinja2", "PIL"]
+    code = f"import sys, study.analyse; print([name for name in {heavy} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

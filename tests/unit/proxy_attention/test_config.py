@@ -89,11 +89,11 @@ def test_a_value_outside_its_range_is_refused_with_field_rule_and_value(field, v
         TrialConfig(**{field: value})
 
 
-@pytest.mark.parametrize("value", [[], {}, 1 + 2j, b"1", object()], ids=["list", "dict", "complex", "bytes", "object"])
 @pytest.mark.parametrize("field", RULES)
-def test_a_value_of_a_foreign_type_is_refused(field, value):
-    with pytest.raises(ConfigError, match=rf"^{field} must be {re.escape(RULES[field].text)}; got "):
-        TrialConfig(**{field: value})
+def test_a_value_of_a_foreign_type_is_refused(field):
+    for value in ([], {}, 1 + 2j, b"1", object()):
+        with pytest.raises(ConfigError, match=rf"^{field} must be {re.escape(RULES[field].text)}; got "):
+            TrialConfig(**{field: value})
 
 
 @pytest.mark.parametrize("field", [name for name in RULES if name != "split_seed"])

@@ -242,7 +242,8 @@ def test_a_shared_state_is_named_by_every_library_that_the_library_computes_with
     imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     heads = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"proxy_attention"}
-    used = {packages_distributions()[head][0].lower() for head in heads}
+    distributions = packages_distributions()
+    used = {distributions[head][0].lower() for head in heads}
 
     assert "torch" in used
     carry_bits_and_make_none = {"filelock", "huggingface_hub", "huggingface-hub", "safetensors"}

@@ -4,17 +4,16 @@ import shutil
 
 import pandas as pd
 import pytest
-from written_runs import SMALL, write_run
+from written_runs import reported_run, write_run
 
 from study.analyse import main
-from study.reporting.report import finish
 from study.results import load_results
 
 
 @pytest.fixture(scope="module")
 def complete_run(tmp_path_factory):
     """A complete run of eight trials, with its report. Read only."""
-    return finish(write_run(tmp_path_factory.mktemp("complete") / "small" / "grid", *SMALL)).run.path
+    return reported_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -173,36 +172,6 @@ def test_no_place_ends_in_one_line(analyse):
 
     assert (code, out) == (2, "")
     assert err == "analyse.py: the following arguments are required: PATH\n"
-
-
-def test_publishing_copies_the_results_up_to_the_study(analyse, complete_run, tmp_path):
-    run = shutil.copytree(complete_run, tmp_path / "small" / "grid")
-
-    code, out, _ = analyse(run, "--publish")
-
-    assert code == 0
-    assert f"published {tmp_path / 'small' / 'results.csv'}" in out
-    assert (tmp_path / "small" / "results.csv").read_bytes() == (run / "results.csv").read_bytes()
-
-
-def test_a_query_is_of_what_is_shown_and_not_of_what_is_published(analyse, complete_run, tmp_path):
-    run = shutil.copytree(complete_run, tmp_path / "small" / "grid")
-
-    _, out, _ = analyse(run, "--query", "threshold > 0.5", "--publish", "--with-images")
-
-    assert "2 of 2 trials complete" in out
-    assert (tmp_path / "small" / "report.html").read_bytes() == (run / "report.html").read_bytes()
-
-
-def test_images_that_were_left_out_are_told(analyse, tmp_path):
-    trials = [(arm, seed, test, {**given, "dataset": "cifar10"}) for arm, seed, test, given in SMALL[:2]]
-    run = finish(write_run(tmp_path / "small" / "grid", *trials)).run.path
-
-    _, without, _ = analyse(run, "--publish")
-    _, shown, _ = analyse(run, "--publish", "--with-images")
-
-    assert "without images of cifar10: --with-images shows them, if their licence allows it" in without
-    assert "without images" not in shown
 
 
 def test_publishing_without_results_ends_in_one_line(analyse, partial_run):

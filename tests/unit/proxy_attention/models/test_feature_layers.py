@@ -10,15 +10,6 @@ from proxy_attention.models.feature_layers import find_last, find_named
 from proxy_attention.models.layout import Layout
 
 
-def test_a_linear_head_is_found_behind_a_map_whose_channels_come_last():
-    model = build(
-        "swin_tiny_patch4_window7_224", classes=4, image_size=64, weights="none", seed=0, feature_layer="norm"
-    )
-
-    assert (model.layout.kind, model.grid) == ("nhwc", (2, 2))
-    assert model.linear_head is model.module.head.fc
-
-
 class Small(nn.Module):
     """A network of one's own: a map, changed in place, and a head that reads it if it is told to."""
 
@@ -101,21 +92,3 @@ def test_a_layer_that_gives_no_map_is_refused_with_those_that_do(name, layer, wh
     assert ("layer3 4x4, " in str(e.value)) == (name == "test_resnet")
     assert ("blocks.5.norm1 4x4)" in str(e.value)) == (name == "test_vit")
     assert "\n" not in str(e.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "why"),
-    [
-        ("inception_v4", 32, "model must build, and give a map at 32 px; got 'inception_v4': Calculated padded input"),
-        ("swin_tiny_patch4_window7_224", 16, None),
-        ("densenet121", 16, "model must build, and give a map at 16 px; got 'densenet121': Given input size"),
-        ("hiera_tiny_224", 64, "image_size must give hiera_tiny_224 a map of at least 4x4; got 64"),
-    ],
-)
-def test_a_size_is_served_by_some_layer_or_refused_in_one_line(name, size, why):
-    if why is None:
-        assert min(build(name, classes=4, image_size=size, weights="none", seed=0).grid) >= 4
-        return
-    with pytest.raises(ConfigError, match=why) as refused:
-        build(name, classes=4, image_size=size, weights="none", seed=0)
-    assert "\n" not in str(refused.value)

@@ -177,14 +177,14 @@ def test_blur_spreads_a_point_by_a_sixteenth_of_the_side():
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
-@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-def test_no_replacement_leaves_the_finite_numbers_on_a_plain_image(name, scope, value):
-    plain = torch.full((2, 3, 16, 16), value)
+def test_no_replacement_leaves_the_finite_numbers_on_a_plain_image(name, scope):
+    for value in (0.0, 0.3, 1.0):
+        plain = torch.full((2, 3, 16, 16), value)
 
-    out, _ = made(plain, name, scope, weight=1.0)
+        out, _ = made(plain, name, scope, weight=1.0)
 
-    assert out.isfinite().all()
-    assert 0 <= out.min() <= out.max() <= 1
+        assert out.isfinite().all()
+        assert 0 <= out.min() <= out.max() <= 1
 
 
 def test_noise_has_the_mean_and_spread_of_the_image():

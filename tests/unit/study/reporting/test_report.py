@@ -1,13 +1,10 @@
 import json
 import logging
-import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 from report_page import ReportPage
-from written_runs import SMALL, folders, write_run, write_sheet
+from written_runs import SMALL, folders, reported_run, write_run, write_sheet
 
 from study.analysis.findings import Findings
 from study.reporting.report import finish, render, write_report
@@ -18,7 +15,7 @@ SCRIPT = "<script>alert(1)"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A complete run of eight trials, with its report. Read only."""
-    return finish(write_run(tmp_path_factory.mktemp("report") / "small" / "grid", *SMALL)).run.path
+    return reported_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +32,6 @@ def page(source):
 
 def change(file, **values):
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-
-
-def test_the_same_files_give_the_same_bytes_wherever_they_lie(run, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "small" / "grid")
-
-    file = write_report(Findings.of(copy), to=tmp_path)
-
-    for name in ("report.html", "arms.svg"):
-        assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
-    assert file == tmp_path / "report.html"
 
 
 def test_a_run_ends_with_its_rows_and_its_report(run):
@@ -110,9 +97,6 @@ def test_the_report_says_over_how_many_claims_holm_went(page):
 
 def test_a_wrong_image_is_shown_with_its_class_and_its_prediction(page):
     assert "true dresspredicted trousera.png" in page.text
-
-
-# ---- a run with everything that a report may have to tell
 
 
 @pytest.fixture(scope="module")
@@ -205,9 +189,6 @@ def test_models_that_were_judged_have_a_table_a_measure(told):
     assert ["proxy", "0.500", "+0.000"] in told.rows
 
 
-# ---- what is missing or damaged
-
-
 def test_a_run_in_which_nothing_ran_has_a_report(tmp_path):
     trials = [(arm, seed, 0.0, {**given, "status": "missing"}) for arm, seed, _, given in SMALL]
     run = write_run(tmp_path / "small" / "grid", *trials)
@@ -244,12 +225,3 @@ def test_a_report_that_cannot_be_drawn_loses_neither_the_rows_nor_the_run(tmp_pa
     assert pd.read_csv(run / "results.csv")["trial_id"].tolist() == results["trial_id"].tolist()
     assert not (run / "report.html").exists()  # the one that was there is of other rows
     assert "report.html could not be written" in caplog.text
-
-
-def test_what_analyses_a_run_loads_nothing_that_draws_trains_or_runs():
-    heavy = ["torch", "ray", "optuna", "matplotlib", "jinja2", "PIL"]
-    code = f"import sys, study.analyse; print([name for name in {heavy} if name in sys.modules])"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "[]"
