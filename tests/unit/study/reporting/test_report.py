@@ -99,6 +99,9 @@ def test_a_wrong_image_is_shown_with_its_class_and_its_prediction(page):
     assert "true dresspredicted trousera.png" in page.text
 
 
+# ---- a run with everything that a report may have to tell
+
+
 @pytest.fixture(scope="module")
 def eventful(tmp_path_factory):
     """A run with scripts for names, rivals, an audit, a skipped step, failures, judged models and weights files."""
@@ -187,6 +190,9 @@ def test_models_that_were_judged_have_a_table_a_measure(told):
     assert "Insertion: higher is better" in told.text
     assert f"judged by {SCRIPT} on 16 test images a trial" in told.text
     assert ["proxy", "0.500", "+0.000"] in told.rows
+
+
+# ---- what is missing or damaged
 
 
 def test_a_run_in_which_nothing_ran_has_a_report(tmp_path):
