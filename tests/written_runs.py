@@ -12,6 +12,7 @@ from proxy_attention.config import DEFAULTS, TrialConfig
 from proxy_attention.files import write_json
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, TrialReport, as_json
+from study.analysis.findings import Findings
 from study.execution.tensorboard import PADDING, sheet
 from study.plan import Plan, PlannedTrial
 from study.reporting.report import finish
@@ -49,6 +50,14 @@ def reported_run(factory) -> Path:
         made_once(factory, "reported", lambda folder: finish(write_run(folder / "small" / "grid", *SMALL)))
         / "small/grid"
     )
+
+
+def unpublished_run(folder: Path, dataset: str) -> Findings:
+    """Write the first two of the eight trials as trials on this data set, and their rows."""
+    trials = [(arm, seed, test, {**given, "dataset": dataset}) for arm, seed, test, given in SMALL[:2]]
+    findings = Findings.of(write_run(folder / "small" / "grid", *trials))
+    findings.results.to_csv(findings.run.results_csv, index=False)
+    return findings
 
 
 def write_run(path: Path, *trials, study="", **changes) -> Path:

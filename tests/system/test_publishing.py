@@ -4,14 +4,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from written_runs import SMALL, reported_run, write_run
+from written_runs import SMALL, reported_run, unpublished_run, write_run
 
 from study.analyse import main
-from study.analysis.findings import Findings
 from study.provenance import ROOT
 from study.reporting.publish import publish
 from study.reporting.report import finish
-from study.results import load_results
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +21,7 @@ def complete_run(tmp_path_factory):
 @pytest.fixture
 def analyse(capsys):
     """Run the command line: exit code, what was printed, what was complained of."""
-
-    def run(*argv):
-        code = main([str(word) for word in argv])
-        return (code, *capsys.readouterr())
-
-    return run
+    return lambda *argv: (main([str(word) for word in argv]), *capsys.readouterr())
 
 
 def test_publishing_copies_the_results_up_to_the_study(analyse, complete_run, tmp_path):
@@ -64,14 +57,7 @@ def test_images_that_were_left_out_are_told(analyse, tmp_path):
 @pytest.fixture
 def unpublished(tmp_path):
     """Make a run of two trials on a data set, with its rows and without its report."""
-
-    def make(dataset="folder"):
-        trials = [(arm, seed, test, {**given, "dataset": dataset}) for arm, seed, test, given in SMALL[:2]]
-        findings = Findings.of(write_run(tmp_path / "small" / "grid", *trials))
-        load_results(findings.run.path).to_csv(findings.run.results_csv, index=False)
-        return findings
-
-    return make
+    return lambda dataset="folder": unpublished_run(tmp_path, dataset)
 
 
 def test_images_of_this_package_are_published(unpublished):

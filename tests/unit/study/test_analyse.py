@@ -31,12 +31,7 @@ def partial_run(tmp_path_factory):
 @pytest.fixture
 def analyse(capsys):
     """Run the command line: exit code, what was printed, what was complained of."""
-
-    def run(*argv):
-        code = main([str(word) for word in argv])
-        return (code, *capsys.readouterr())
-
-    return run
+    return lambda *argv: (main([str(word) for word in argv]), *capsys.readouterr())
 
 
 def test_a_complete_run_is_shown_with_its_tables_and_answers(analyse, complete_run):

@@ -1,23 +1,15 @@
 import pytest
-from written_runs import SMALL, write_run
+from written_runs import SMALL, unpublished_run, write_run
 
 from proxy_attention.errors import ConfigError
 from study.analysis.findings import Findings
 from study.reporting.publish import publish
-from study.results import load_results
 
 
 @pytest.fixture
 def run(tmp_path):
     """Make a run of two trials on a data set, with its rows and without its report."""
-
-    def make(dataset="folder"):
-        trials = [(arm, seed, test, {**given, "dataset": dataset}) for arm, seed, test, given in SMALL[:2]]
-        findings = Findings.of(write_run(tmp_path / "small" / "grid", *trials))
-        load_results(findings.run.path).to_csv(findings.run.results_csv, index=False)
-        return findings
-
-    return make
+    return lambda dataset="folder": unpublished_run(tmp_path, dataset)
 
 
 def test_rows_report_and_figure_are_written_into_the_folder_of_the_study(run, tmp_path):
