@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+UMASK = os.umask(0o077)
+"""The permissions that this user withholds; asked for once, because asking sets it."""
+os.umask(UMASK)
 
 EPOCHS_FILE, REPORT_FILE = "epochs.json", "report.json"
 WEIGHTS_FILE, RECIPES_FILE = "weights.safetensors", "recipes.safetensors"
@@ -31,10 +36,19 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o644 & ~UMASK)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether a path is a regular file, no link, that this user owns and no one else may write."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid() and not about.st_mode & 0o022
 
 
 def write_text(path: Path, text: str) -> None:

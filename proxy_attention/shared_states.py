@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from proxy_attention.checkpoints import read_state
+from proxy_attention.checkpoints import read_state, write_state
 from proxy_attention.config import TrialConfig
-from proxy_attention.files import write_atomic
+from proxy_attention.files import is_own_file, write_atomic
 from proxy_attention.locks import try_lock
 from proxy_attention.state_keys import environment, key_of, state_keys
 
@@ -163,8 +163,15 @@ class SharedStates:
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         """Read a published state; return None if it does not exist, is damaged, or was written under another name."""
+        if not path.exists():
+            return None
+        if not is_own_file(path):
+            log.warning("shared state %s is not used: others own it or may write it", path)
+            return None
         found = read_state(path)
         if found is None or found.get("of") != path.name:
+            if path.exists():  # not removed meanwhile
+                log.warning("shared state %s is damaged; it is made again", path)
             return None
         with suppress(OSError):
             os.utime(path)  # used now, so removed last
@@ -173,10 +180,8 @@ class SharedStates:
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
         """Write a state and release its lock; if it cannot be written, warn."""
-        import torch
-
         try:
-            write_atomic(path, lambda temporary: torch.save({"of": path.name, "state": state}, temporary))
+            write_atomic(path, lambda temporary: write_state(temporary, {"of": path.name, "state": state}))
             _keep_below(path.parent, self.sharing.limit_mb << 20, newest=path)
         except (OSError, RuntimeError) as error:  # torch.save raises the latter on a full disk
             log.warning("a shared state could not be written (%s); every trial trains it", error)

@@ -20,7 +20,7 @@ from proxy_attention.schedule import PlannedEpoch, has_stalled
 from proxy_attention.training import EpochTotals
 from proxy_attention.trial_setup import TrialSetup
 
-FORMAT = 2
+FORMAT = 3
 """Version of a saved state; a state of another version is ignored."""
 
 

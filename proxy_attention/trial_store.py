@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from proxy_attention.checkpoints import drop_checkpoints, newest_checkpoint, save_checkpoint
+from proxy_attention.checkpoints import (
+    FORMAT_WITHOUT_CHECKSUM,
+    drop_checkpoints,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from proxy_attention.files import (
     CHECKPOINTS_FOLDER,
     EPOCHS_FILE,
@@ -56,7 +61,7 @@ class TrialStore:
         if self._directory is None:
             return
         saved = newest_checkpoint(self._directory / CHECKPOINTS_FOLDER, identity=self._identity)
-        if saved is None or saved.get("format") != FORMAT:
+        if saved is None or saved.get("format") not in (FORMAT, FORMAT_WITHOUT_CHECKSUM):
             return
         state.restore(saved)
         self._earlier_seconds = float(saved["wall_seconds"])

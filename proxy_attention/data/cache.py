@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxy_attention.files import write_json
+from proxy_attention.files import UMASK, write_json
 from proxy_attention.locks import hold_lock
 
 LIMIT_MB = 20_000
@@ -108,7 +108,7 @@ class CacheEntry:
                 file.truncate(file.tell())
                 file.flush()
                 os.fsync(file.fileno())
-                temporary.chmod(0o644)
+                temporary.chmod(0o644 & ~UMASK)
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)

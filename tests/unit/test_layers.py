@@ -15,7 +15,7 @@ STUDY = sorted((ROOT / "study").rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"schedule", "seeds", "classification_metrics"},
+    {"schedule", "seeds", "classification_metrics", "checksums"},
     {"config_fields"},
     {"config", "records", "memory", "files", "locks"},
     {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from proxy_attention.checkpoints import (
     read_state,
     save_checkpoint,
     snapshot,
+    write_state,
 )
 from proxy_attention.errors import CheckpointError
 
@@ -66,7 +68,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used_and_the_log_says_so(tmp_
         found = newest_checkpoint(tmp_path, identity="me")
 
     assert found["epoch"] == 1
-    assert "epoch-000002.pt is unreadable" in caplog.text
+    assert "epoch-000002.pt is damaged" in caplog.text
 
 
 def test_if_every_checkpoint_is_damaged_there_is_none(tmp_path):
@@ -110,7 +112,7 @@ def test_a_file_that_is_no_state_is_read_as_none(tmp_path, content):
 
 
 def test_a_state_cut_anywhere_is_read_as_none(tmp_path):
-    torch.save({"weights": torch.arange(300), "epochs": 2, "parts": [1.5, (2, None)]}, tmp_path / "whole.pt")
+    write_state(tmp_path / "whole.pt", {"weights": torch.arange(300), "epochs": 2, "parts": [1.5, (2, None)]})
     content = (tmp_path / "whole.pt").read_bytes()
     lengths = range(0, len(content), 41)
 
@@ -122,6 +124,28 @@ def test_a_state_cut_anywhere_is_read_as_none(tmp_path):
     assert len(read) > 20
     assert read == [None] * len(read)
     assert read_state(tmp_path / "whole.pt")["parts"] == [1.5, (2, None)]
+
+
+def test_of_500_flipped_bits_none_is_read_as_another_state(tmp_path):
+    file, draws = tmp_path / "state.pt", random.Random(0)
+    write_state(file, {"format": 3, "weights": torch.arange(300), "records": "[1, 2]"})
+    content = file.read_bytes()
+    end = range(len(content) * 8 - 73 * 8, len(content) * 8)  # the checksum itself
+
+    for bit in [*draws.sample(range(len(content) * 8), 500), *draws.sample(end, 100)]:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+
+        assert read_state(file) is None, bit
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_without_a_checksum_and_a_newer_one_is_not(tmp_path):
+    for number in (2, 3):
+        torch.save({"format": number}, tmp_path / f"{number}.pt")
+
+    assert read_state(tmp_path / "2.pt") == {"format": 2}
+    assert read_state(tmp_path / "3.pt") is None
 
 
 def test_what_is_not_there_and_what_is_no_dict_is_read_as_none(tmp_path):

@@ -167,6 +167,32 @@ def test_a_file_that_is_damaged_or_of_another_kind_is_as_if_it_were_not_there(tm
             assert second.borrow(after=0) == {"epochs": 2}
 
 
+def test_a_state_that_others_may_write_or_that_is_a_link_is_not_used_and_the_log_says_so(tmp_path, caplog):
+    with lane(tmp_path, 2) as first:
+        first.publish(2, {"epochs": 2})
+    path = next(tmp_path.glob("*.pt"))
+    for make in (lambda: path.chmod(0o666), lambda: (path.rename(tmp_path / "there"), path.symlink_to("there"))):
+        make()
+        caplog.clear()
+
+        with lane(tmp_path, 2) as second:
+            assert second.borrow(after=0) is None
+
+        assert "is not used: others own it or may write it" in caplog.text
+        path.chmod(0o644)
+
+
+def test_a_forged_state_is_not_used(tmp_path):
+    """As torch writes it, under the right name, with other weights: what copies from elsewhere hold."""
+    with lane(tmp_path, 2) as first:
+        first.publish(2, {"epochs": 2})
+    path = next(tmp_path.glob("*.pt"))
+    torch.save({"of": path.name, "state": {"epochs": 2}}, path)
+
+    with lane(tmp_path, 2) as second:
+        assert second.borrow(after=0) is None
+
+
 def test_a_state_under_another_ones_name_is_as_if_it_were_not_there(tmp_path):
     with lane(tmp_path, 2) as first:
         first.publish(2, {"epochs": 2})
