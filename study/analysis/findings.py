@@ -15,8 +15,9 @@ from study.analysis.arm_statistics import (
     explanation_statistics,
 )
 from study.analysis.claims import Claim, claims
-from study.analysis.grouping import query, tables
+from study.analysis.grouping import tables
 from study.analysis.pairs import with_baselines
+from study.analysis.query import query
 from study.plan import BASELINE, PROXY, Plan
 from study.results import load_epochs, load_results, with_weights_named
 from study.run_folder import COMPLETE, RunFolder

@@ -1,11 +1,11 @@
-"""Group rows by the columns that vary, and select rows by a pandas query."""
+"""Group rows by the columns that vary."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
 from proxy_attention.config import PROXY_FIELDS
-from proxy_attention.errors import ConfigError, unknown
+from proxy_attention.errors import unknown
 from study.analysis.arms import MOST_LEVELS
 from study.analysis.estimates import estimate
 from study.analysis.pairs import ACCURACIES, TRAINING, difference
@@ -65,18 +65,3 @@ def levels_of(values: pd.Series) -> pd.Series:
     if values.nunique() <= MOST_LEVELS or not pd.api.types.is_numeric_dtype(values.infer_objects()):
         return values
     return pd.qcut(values.astype(float), 4, precision=2, duplicates="drop")
-
-
-def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:
-    """Select the rows for which a pandas query holds.
-
-    Raises: ConfigError if pandas cannot evaluate it, or it is not true or false of each row.
-    """
-    try:
-        holds = frame.eval(expression)  # DataFrame.query does the same, but would take numbers for row labels
-        if not (isinstance(holds, pd.Series) and pd.api.types.is_bool_dtype(holds)):
-            raise TypeError("it is not true or false of each row")
-        return frame[holds]
-    except Exception as error:  # pandas hands on whatever its parser and the expression raise
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"query must be a pandas query over the columns; got {expression!r}: {reason}") from error

@@ -7,8 +7,8 @@ import pandas as pd
 
 from proxy_attention.config import LEAKING
 from proxy_attention.errors import ConfigError
-from study.analysis.grouping import query
 from study.analysis.pairs import SETTING, pair_key, records, with_baselines
+from study.analysis.query import query, shown_query
 from study.plan import PROXY, PlannedTrial
 from study.results import load_results
 from study.run_folder import COMPLETE, find_runs
@@ -45,7 +45,9 @@ def select_trials(path: Path, expression: str | None) -> tuple[list[SelectedTria
         return _as_selected(path, best), f"without --query: {_shown_id(best)}, {reason}"
     rows = _rows_of_query(complete, expression)
     if len(rows) > MOST_MODELS:
-        raise ConfigError(f"--query must select at most {MOST_MODELS} trials; {expression!r} selects {len(rows)}")
+        raise ConfigError(
+            f"--query must select at most {MOST_MODELS} trials; {shown_query(expression)} selects {len(rows)}"
+        )
     return _as_selected(path, rows), ""
 
 
@@ -68,7 +70,8 @@ def select_pair(path: Path, expression: str | None) -> tuple[SelectedTrial, Sele
         proxied, plain = rows[rows["threshold"].notna()], rows[rows["threshold"].isna()]
         if len(proxied) != 1:
             raise ConfigError(
-                f"--query must select one trial with proxies for --compare; {expression!r} selects {len(proxied)}"
+                "--query must select one trial with proxies for --compare; "
+                f"{shown_query(expression)} selects {len(proxied)}"
                 + (f": {_shown_ids(proxied)}" if len(proxied) else "")
             )
     if len(plain) != 1:
@@ -108,7 +111,9 @@ def _rows_of_query(complete: pd.DataFrame, expression: str) -> pd.DataFrame:
     """
     rows = query(complete, expression)
     if rows.empty:
-        raise ConfigError(f"--query must hold for a complete trial; {expression!r} holds for none of {len(complete)}")
+        raise ConfigError(
+            f"--query must hold for a complete trial; {shown_query(expression)} holds for none of {len(complete)}"
+        )
     return rows
 
 

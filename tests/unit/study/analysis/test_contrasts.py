@@ -8,8 +8,8 @@ from study.analysis.contrasts import (
     other_data,
     training_contrasts,
 )
-from study.analysis.grouping import query
 from study.analysis.pairs import with_baselines
+from study.analysis.query import query
 
 CUT = {"augment": "cutmix"}
 

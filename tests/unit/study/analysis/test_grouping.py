@@ -1,9 +1,8 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from proxy_attention.errors import ConfigError
-from study.analysis.grouping import group, query, tables
+from study.analysis.grouping import group, tables
 from study.analysis.pairs import with_baselines
 
 
@@ -90,26 +89,3 @@ def test_a_searched_range_is_shown_by_quarters(frame):
     table = tables(with_baselines(frame(*draws)))["threshold"]
 
     assert table["n"].tolist() == [4, 4, 4, 4]
-
-
-def test_a_query_picks_rows(study):
-    assert len(query(study, "threshold > 0.5 and seed == 1")) == 1
-
-
-@pytest.mark.parametrize("expression", ["", "threshold >", "treshold > 0.5", "threshold == @x", "import os"])
-def test_a_query_that_pandas_cannot_read_is_refused_in_one_line(study, expression):
-    with pytest.raises(ConfigError, match="query must be a pandas query over the columns; got ") as caught:
-        query(study, expression)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("expression", ["1 + 1", "seed", "val_accuracy + 1", "seed = 3", "True"])
-def test_a_query_that_is_not_true_or_false_of_each_row_is_refused(study, expression):
-    with pytest.raises(ConfigError, match="query must be a pandas query over the columns; got "):
-        query(study, expression)
-
-
-def test_a_query_leaves_out_the_rows_for_which_it_is_unknown(study):
-    some = study.assign(epochs_done=pd.array([1, None, 3, 3, 3, None, 3, 3], dtype="Int64"))
-
-    assert len(query(some, "epochs_done > 1")) == 5
