@@ -1,14 +1,18 @@
-"""The names of a trial's files, and functions that write a file whole or not at all; knows no file's content."""
+"""The names of a trial's files, and functions that write a file whole or not at all and read back what was written."""
 
+import errno
 import json
 import logging
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from proxy_attention.checksums import with_checksum, without_checksum
+from proxy_attention.records import EpochRecord, as_json
 
 log = logging.getLogger(__name__)
 
@@ -60,20 +64,38 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, write)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value to a JSON file, whole or not at all.
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON object and its checksum to a file, whole or not at all.
 
     Raises: ValueError for NaN or infinity, which are no JSON.
     """
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(with_checksum(values), indent=1, allow_nan=False) + "\n")
+
+
+def load_json(path: Path) -> Any:
+    """Load a JSON file. The checksum of an object is compared and taken off; files of earlier versions have none.
+
+    Raises: OSError if it cannot be read or is no regular file (a link is none); ValueError or RecursionError if it is
+        damaged.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        value = json.loads(file.read().decode())
+    return without_checksum(value)[0] if isinstance(value, dict) else value
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; return None if it does not exist or is damaged."""
+    """Read a JSON file as ``load_json`` does; return None if it does not exist or is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def write_epochs(path: Path, records: Sequence[EpochRecord]) -> None:
+    """Write the records of the epochs so far, as ``epochs.json``."""
+    write_json(path, {"epochs": [as_json(record) for record in records]})
 
 
 class BackgroundWriter:

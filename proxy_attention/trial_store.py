@@ -15,6 +15,7 @@ from proxy_attention.checkpoints import (
     newest_checkpoint,
     save_checkpoint,
 )
+from proxy_attention.checksums import file_sha256
 from proxy_attention.files import (
     CHECKPOINTS_FOLDER,
     EPOCHS_FILE,
@@ -23,6 +24,7 @@ from proxy_attention.files import (
     WEIGHTS_FILE,
     BackgroundWriter,
     write_atomic,
+    write_epochs,
     write_json,
 )
 from proxy_attention.proxies.step import Recipe
@@ -82,13 +84,20 @@ class TrialStore:
         write_atomic(self._directory / WEIGHTS_FILE, lambda path: save_file(weights, path))
         if state.recipes:
             write_atomic(self._directory / RECIPES_FILE, lambda path: save_file(_as_tensors(state.recipes), path))
-        write_json(self._directory / REPORT_FILE, {"identity": self._identity, **as_json(report)})
+        sums = checksums_of(self._directory)
+        write_json(self._directory / REPORT_FILE, {"identity": self._identity, "sha256_of": sums, **as_json(report)})
         drop_checkpoints(self._directory / CHECKPOINTS_FOLDER)
 
 
 def _write(saved: dict[str, Any], records: list[EpochRecord], directory: Path) -> None:
     save_checkpoint(directory / CHECKPOINTS_FOLDER, len(records), saved)
-    write_json(directory / EPOCHS_FILE, [as_json(record) for record in records])
+    write_epochs(directory / EPOCHS_FILE, records)
+
+
+def checksums_of(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that a report belongs to, by its name: epochs, weights, recipes."""
+    files = [directory / name for name in (EPOCHS_FILE, WEIGHTS_FILE, RECIPES_FILE)]
+    return {file.name: file_sha256(file) for file in files if file.exists()}
 
 
 def _as_tensors(recipes: list[Recipe]) -> dict[str, torch.Tensor]:

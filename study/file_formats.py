@@ -3,30 +3,61 @@
 Except where a form forbids it, a file may hold further keys, because older and newer versions write others.
 """
 
-import json
+import dataclasses
+import logging
+import math
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar
 
-from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 from typing_extensions import TypedDict
 
+from proxy_attention.files import load_json
 from proxy_attention.records import EpochRecord
 
 T = TypeVar("T")
 FORMAT = 1
 """Version of plan.json; a plan of another version is refused."""
 
-Text = InstanceOf[str]
-"""Any text. Names of files may hold bytes that are not UTF-8; pydantic's own type for text refuses them."""
+log = logging.getLogger(__name__)
+
+
+def _utf8(text: str) -> str:
+    text.encode()  # a lone surrogate raises a ValueError
+    return text
+
+
+Text = Annotated[str, AfterValidator(_utf8)]
+AnyText = InstanceOf[str]
+"""Text of people: names of files and arguments may hold bytes that are not UTF-8."""
+TrialId = Annotated[str, Field(pattern=r"^[0-9]{4,18}-[^/\\\x00-\x1f\x7f]{1,200}$")]
+"""A number and a name, which is also that of the trial's folder: it holds no slash."""
+RunName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]{0,200}$")]
+Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+"""Seconds or MiB."""
 
 
 @with_config(ConfigDict(extra="forbid"))
 class PlannedTrialValues(TypedDict):
     """The values of ``PlannedTrial.as_dict``; TrialConfig checks the config."""
 
-    trial_id: Text
+    trial_id: TrialId
     arm: Text
-    config: dict[str, Any]
+    config: dict[str, Text | bool | int | float | None]
     config_digest: Text
     data_digest: Text
     split_digest: Text
@@ -37,14 +68,14 @@ class PlanFile(TypedDict):
     """plan.json: the values of ``Plan.as_dict``, and the version of the format."""
 
     format: Literal[1]
-    search: Text
-    name: Text
-    question: Text
-    seeds: list[int]
+    search: Literal["grid", "optuna", "random"]
+    name: RunName
+    question: AnyText
+    seeds: list[Whole]
     trials: list[PlannedTrialValues]
     confirmed: list[PlannedTrialValues]
-    suggestions: int
-    confirm: int
+    suggestions: Count
+    confirm: Count
     measured: dict[str, Any]
     options: dict[str, Any]
     fingerprint: Text
@@ -60,13 +91,54 @@ class TrialFile(TypedDict):
 
 @with_config(ConfigDict(extra="allow"))
 class ReportFile(TypedDict, total=False):
-    """report.json: the fields of ``TrialReport``; an older report lacks some."""
+    """report.json: the fields of ``TrialReport``, of which an older report lacks some, and what it belongs to.
 
-    epochs_done: int
-    val_accuracy: float
-    test_accuracy: float
-    classes: list[Text]
-    same_as: Text
+    ``identity`` is the trial's digest; ``sha256_of`` holds the SHA-256 of the trial's other files, by name.
+    """
+
+    epochs_done: Required[Annotated[int, Field(strict=True, ge=1, lt=2**53)]]
+    val_accuracy: Required[Percent]
+    test_accuracy: Required[Percent]
+    test_precision: Share
+    test_recall: Share
+    test_f1: Share
+    test_ece: Share
+    insertion_auc: Share | None
+    deletion_auc: Share | None
+    average_drop: Share | None
+    average_increase: Share | None
+    sparseness: Share | None
+    pointing_game: Share | None
+    train_seconds: Amount
+    proxy_seconds: Amount
+    judge_seconds: Amount
+    wall_seconds: Amount
+    peak_memory_mb: Amount
+    proxy_images: Count
+    flat_maps: Count
+    judged_images: Count
+    judged_by: Text | None
+    classes: list[AnyText]
+    identity: Text
+    same_as: TrialId
+    sha256_of: dict[Text, Text]
+
+
+def _records_of(value: Any) -> Any:
+    """Return the list of records; up to 0.1 the file was that list."""
+    return value["epochs"] if isinstance(value, dict) and "epochs" in value else value
+
+
+def _possible(records: list[EpochRecord]) -> list[EpochRecord]:
+    """Refuse records that no trial can write: epochs that do not follow each other, numbers out of range."""
+    for number, record in enumerate(records):
+        if record.epoch != number:
+            raise ValueError(f"epoch must be {number}; got {record.epoch}")
+        for name, value in dataclasses.asdict(record).items():
+            most = 100.0 if name.endswith("_accuracy") else 2.0**53
+            if not math.isfinite(value) or not -most <= value <= most or (value < 0 and not name.endswith("_loss")):
+                raise ValueError(f"{name} of epoch {number} is out of range")
+    return records
 
 
 class ErrorFile(TypedDict):
@@ -78,9 +150,9 @@ class ErrorFile(TypedDict):
 class ProxyRow(TypedDict):
     """A row of proxies.png: the image's name, its class and the predicted class."""
 
-    image: Text
-    true: Text
-    predicted: Text
+    image: AnyText
+    true: AnyText
+    predicted: AnyText
 
 
 class ProxiesFile(TypedDict):
@@ -94,17 +166,28 @@ class ProxiesFile(TypedDict):
 PLAN = TypeAdapter(PlanFile)
 TRIAL = TypeAdapter(TrialFile)
 REPORT = TypeAdapter(ReportFile)
-EPOCHS = TypeAdapter(list[EpochRecord])
+EPOCHS: TypeAdapter[list[EpochRecord]] = TypeAdapter(
+    Annotated[list[EpochRecord], BeforeValidator(_records_of), AfterValidator(_possible)]
+)
 ERROR = TypeAdapter(ErrorFile)
 PROXIES = TypeAdapter(ProxiesFile)
 
 
 def read(file: Path, form: TypeAdapter[T]) -> T | None:
-    """Read a JSON file of this form; return None if it does not exist, is damaged, or has another form."""
+    """Read a JSON file of this form; return None if it does not exist, or is damaged, which the log then says once."""
     try:
-        return form.validate_python(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
+        return form.validate_python(load_json(file))
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError, RecursionError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
+        warn_once(f"{file} is damaged ({reason(error)}); it is as if it were not there")
+        return None
+
+
+@cache
+def warn_once(text: str) -> None:
+    """Warn in the log, once a process: a file may be read many times."""
+    log.warning("%s", text)
 
 
 def reason(error: Exception) -> str:

@@ -1,15 +1,18 @@
 """A run on disk: its paths, JSON files and statuses; plan.json and the trials' own files are the truth."""
 
-import json
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from proxy_attention.checksums import file_sha256
 from proxy_attention.errors import ConfigError
-from proxy_attention.files import EPOCHS_FILE, REPORT_FILE, WEIGHTS_FILE, write_json
+from proxy_attention.files import EPOCHS_FILE, RECIPES_FILE, REPORT_FILE, WEIGHTS_FILE, load_json, write_json
 from proxy_attention.records import EpochRecord
 from study.file_formats import (
     EPOCHS,
@@ -20,6 +23,7 @@ from study.file_formats import (
     REPORT,
     TRIAL,
     ProxiesFile,
+    ReportFile,
     read,
     reason,
 )
@@ -28,7 +32,8 @@ from study.plan import SEARCHES, Plan, PlannedTrial
 STUDY_FILE = "study.toml"
 RESULTS_CSV, REPORT_HTML, ARMS_SVG = PUBLISHED = ("results.csv", "report.html", "arms.svg")
 """The files of a run that ``--publish`` copies up to the study's folder."""
-COMPLETE, FAILED, INTERRUPTED, MISSING = "complete", "failed", "interrupted", "missing"
+COMPLETE, FAILED, INTERRUPTED, MISSING, DAMAGED = "complete", "failed", "interrupted", "missing", "damaged"
+"""Statuses of a trial. A damaged one has a report, but not what was written; ``--restore`` trains it again."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,22 @@ class TrialFolder:
         return self.path / "proxies.json"
 
     def report(self) -> dict[str, Any] | None:
-        """Read the result, with all its keys; return None if the trial is not complete."""
+        """Read the result, with all its keys; return None if the trial is not complete, or is damaged."""
         values = read(self.report_file, REPORT)
-        return None if values is None else dict(values)
+        return None if values is None or self._damage(values) else dict(values)
+
+    def _damage(self, report: ReportFile) -> str:
+        """Say which of the files that a report belongs to is not what was written; return an empty text if all are."""
+        identity = report.get("identity")
+        if identity is not None and not self.trial_id.endswith(f"-{identity[:8]}"):
+            return "report.json is of another trial"
+        sums = report.get("sha256_of")
+        if sums is not None:  # an older report has none
+            for name in (EPOCHS_FILE, WEIGHTS_FILE, RECIPES_FILE):
+                found = _sha256_of(self.path / name)
+                if found and found != sums.get(name):  # weights and recipes may be deleted to save room
+                    return f"{name} is not what was written"
+        return "" if self.epochs() else f"{EPOCHS_FILE} is missing or damaged"
 
     def epochs(self) -> list[EpochRecord]:
         """Read the records of the epochs so far; fields that an older record lacks have their defaults."""
@@ -115,8 +133,12 @@ class TrialFolder:
 
     def status(self) -> tuple[str, str]:
         """Read the status of the trial and, if it failed, its error, from its own files."""
-        if self.is_complete:
-            return COMPLETE, ""
+        report = read(self.report_file, REPORT)
+        if report is not None:
+            damage = self._damage(report)
+            return (DAMAGED, f"{damage}; --restore trains it again") if damage else (COMPLETE, "")
+        if os.path.lexists(self.report_file):
+            return DAMAGED, "report.json is damaged; --restore trains it again"
         error = self.error()
         if error is not None:
             return FAILED, error
@@ -219,17 +241,21 @@ class RunFolder:
         """
         file = self.plan_file
         try:
-            values = dict(PLAN.validate_python(json.loads(file.read_text(encoding="utf-8"))))
+            values = dict(PLAN.validate_python(load_json(file)))
         except FileNotFoundError as error:
             raise ConfigError(f"a run must hold a plan.json; there is none in {str(self.path)!r}") from error
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError, OverflowError) as error:
             if isinstance(error, ValidationError) and error.errors()[0]["type"] == "literal_error":
                 raise ConfigError(f"{file} must be of format {FORMAT}; it was written by another version") from error
             raise ConfigError(
                 f"{file} must be a plan that this project wrote; it cannot be read ({reason(error)})"
             ) from error
         del values["format"]
-        return Plan.of(values)
+        plan = Plan.of(values)
+        for trial in plan.everything:
+            if trouble := _contradiction(trial):
+                raise ConfigError(f"{file} must be a plan that this project wrote; {trial.trial_id}: {trouble}")
+        return plan
 
     def known_trials(self, plan: Plan) -> list[PlannedTrial]:
         """Return all trials known so far, by number: those of the plan, and those that the search has suggested."""
@@ -253,6 +279,33 @@ class RunFolder:
         if not self.has_plan:
             return 0
         return sum(self.trial(trial.trial_id).is_complete for trial in self.known_trials(self.read_plan()))
+
+
+def _contradiction(trial: PlannedTrial) -> str:
+    """Say how a planned trial contradicts itself; return an empty text if it does not."""
+    config, digest = trial.config, trial.config_digest
+    if not trial.trial_id.endswith(f"-{digest[:8]}"):
+        return "its name is of another config_digest"
+    # the content of a weights file is not in the plan
+    if config.weights in ("none", "imagenet") and config.digest(data=trial.data_digest, weights=None) != digest:
+        return "its config is not that of its config_digest"
+    return ""
+
+
+def _sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a regular file's content; an empty text if there is none."""
+    try:
+        about = file.lstat()
+        if not stat.S_ISREG(about.st_mode):
+            return ""
+        return _sha256_at(file, about.st_mtime_ns, about.st_size, about.st_ino)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=100_000)
+def _sha256_at(file: Path, *_: int) -> str:
+    return file_sha256(file)
 
 
 def find_runs(path: Path) -> list[RunFolder]:

@@ -33,7 +33,7 @@ def written(directory, epochs):
     """Wait until so many epochs are written, which a thread does while the next epoch is trained."""
     while True:
         with contextlib.suppress(OSError):
-            if len(json.loads((directory / "epochs.json").read_text())) == epochs:
+            if len(json.loads((directory / "epochs.json").read_text())["epochs"]) == epochs:
                 return
         time.sleep(0.005)
 

@@ -9,7 +9,7 @@ from conftest import made_once
 from PIL import Image
 
 from proxy_attention.config import DEFAULTS, TrialConfig
-from proxy_attention.files import write_json
+from proxy_attention.files import load_json, write_epochs, write_json
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, TrialReport, as_json
 from study.analysis.findings import Findings
@@ -60,6 +60,26 @@ def unpublished_run(folder: Path, dataset: str) -> Findings:
     return findings
 
 
+def without_checksums_of(report: Path) -> None:
+    """Rewrite a report.json as earlier versions did, which knew no checksum of the trial's other files."""
+    write_json(report, {key: value for key, value in load_json(report).items() if key != "sha256_of"})
+
+
+def rewrite_plan(path: Path, edit) -> None:
+    """Edit each planned trial, by its number and values; its digest, its folder and its report's identity follow."""
+    run = RunFolder(path)
+    values = load_json(run.plan_file)
+    for number, trial in enumerate(values["trials"]):
+        before = run.trial(trial["trial_id"])
+        edit(number, trial)
+        trial["config_digest"] = TrialConfig.of(trial["config"]).digest(data=trial["data_digest"], weights=None)
+        trial["trial_id"] = f"{number:04d}-{trial['arm']}-{trial['config_digest'][:8]}"
+        after = run.trial(trial["trial_id"])
+        before.path.rename(after.path)
+        write_json(after.report_file, {**load_json(after.report_file), "identity": trial["config_digest"]})
+    write_json(run.plan_file, values)
+
+
 def write_run(path: Path, *trials, study="", **changes) -> Path:
     """Write a run whose trials are (arm, seed, test accuracy, changed values).
 
@@ -107,7 +127,7 @@ def _write_trial(folder, trial, test, given) -> None:
         if trial.config.has_proxies:
             write_sheet(folder.path)
     if error is None:
-        write_json(folder.epochs_file, [as_json(each) for each in (epochs if status is None else epochs[:1])])
+        write_epochs(folder.epochs_file, epochs if status is None else epochs[:1])
 
 
 def epoch(number, trial, val, *, skipped=False) -> EpochRecord:

@@ -6,7 +6,6 @@ No file is changed in place: a process that has mapped one keeps it when it is d
 """
 
 import hashlib
-import json
 import logging
 import os
 import tempfile
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxy_attention.files import UMASK, write_json
+from proxy_attention.checksums import file_sha256
+from proxy_attention.files import UMASK, is_own_file, read_json, write_json
 from proxy_attention.locks import hold_lock
 
 LIMIT_MB = 20_000
@@ -55,12 +55,12 @@ class CacheEntry:
         Returns: (count, 3, size, size) uint8; None if the entry lacks them.
         """
         path = self.folder / f"{size}px{ARRAY}"
-        expected = _read(path.with_suffix(".json")).get("sha256")
+        expected = _read(path.with_suffix(".json")).get("sha256_of_array")
         length = count * 3 * size * size
         try:
-            if expected is None or path.stat().st_size != length:
+            if expected is None or path.stat().st_size != length or not is_own_file(path):
                 return None
-            if verify and _sha256(path) != expected:
+            if verify and file_sha256(path) != expected:
                 log.warning("%s is not what was written: it is made again", path)
                 return None
             # private: a write would be seen by nobody else
@@ -112,7 +112,7 @@ class CacheEntry:
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-        write_json(path.with_suffix(".json"), {"sha256": sha.hexdigest()})
+        write_json(path.with_suffix(".json"), {"sha256_of_array": sha.hexdigest()})
         self._make_room(0, keep=path)  # where several build at one time, the last keeps to the limit
 
     def _make_room(self, need: int, *, keep: Path | None = None) -> None:
@@ -143,13 +143,5 @@ def _unfinished_files(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read the values of a JSON file; none if it is missing or damaged."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    values = read_json(path)
     return values if isinstance(values, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

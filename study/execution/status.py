@@ -9,7 +9,7 @@ from proxy_attention.state_keys import state_keys
 from study.console import duration
 from study.execution.run_lock import driver_of
 from study.plan import PlannedTrial
-from study.run_folder import COMPLETE, FAILED, INTERRUPTED, RunFolder
+from study.run_folder import COMPLETE, DAMAGED, FAILED, INTERRUPTED, RunFolder
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Status:
             settings count once they are planned.
         running: trials that have begun and not ended; without a driver they are interrupted.
         failed: (trial_id, error) of each failed trial.
+        damaged: (trial_id, what is damaged) of each trial whose result is not what was written.
         seconds_left: an estimate from the seconds of the epochs so far; NaN before the first.
     """
 
@@ -42,6 +43,7 @@ class Status:
     complete: int
     running: tuple[Running, ...]
     failed: tuple[tuple[str, str], ...]
+    damaged: tuple[tuple[str, str], ...]
     seconds_left: float
 
 
@@ -77,6 +79,7 @@ def status(run: Path) -> Status:
         complete=sum(state == COMPLETE for state, _ in states.values()),
         running=running,
         failed=tuple((trial_id, error) for trial_id, (state, error) in states.items() if state == FAILED),
+        damaged=tuple((trial_id, error) for trial_id, (state, error) in states.items() if state == DAMAGED),
         seconds_left=sum(seconds) / len(seconds) * left / at_once if seconds else math.nan,
     )
 
@@ -90,6 +93,7 @@ def status_lines(found: Status) -> list[str]:
         val = "" if math.isnan(trial.val_accuracy) else f", val {trial.val_accuracy:.1f} %"
         word = "running" if found.driver else "interrupted"
         lines.append(f"{trial.trial_id} {word}: epoch {trial.epochs_done}/{trial.epochs}{val}")
+    lines += [f"{trial_id} damaged: {error}" for trial_id, error in found.damaged]
     return lines + [f"{trial_id} failed: {error}" for trial_id, error in found.failed]
 
 

@@ -17,14 +17,14 @@ from PIL import Image
 
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import ImageSet
-from proxy_attention.files import write_atomic, write_json
+from proxy_attention.files import write_atomic, write_epochs, write_json
 from proxy_attention.memory import clear_caches, live_tensors
 from proxy_attention.proxies.step import Examples
-from proxy_attention.records import EpochRecord, as_json
+from proxy_attention.records import EpochRecord
 from proxy_attention.shared_states import Sharing
 from proxy_attention.trial import run_trial
 from proxy_attention.trial_state import replay_steps
-from proxy_attention.trial_store import read_recipes
+from proxy_attention.trial_store import checksums_of, read_recipes
 from study.execution.tensorboard import PADDING, TensorBoardLog, sheet
 from study.plan import PlannedTrial
 from study.planned_images import images_of
@@ -199,10 +199,11 @@ def _complete_twin(planned: PlannedTrial, run: RunFolder) -> TrialFolder | None:
 def _take_over(twin: TrialFolder, folder: TrialFolder, planned: PlannedTrial, report: Report, started: float) -> None:
     """Copy the epochs, examples and result of another trial with the same digest; the wall time is that of copying."""
     epochs = twin.epochs()
-    write_json(folder.epochs_file, [as_json(epoch) for epoch in epochs])
+    write_epochs(folder.epochs_file, epochs)
     for source, target in ((twin.proxies_png, folder.proxies_png), (twin.proxies_file, folder.proxies_file)):
         if source.exists():
             write_atomic(target, partial(shutil.copyfile, source))
     report(metrics(planned, epochs[-1], trained=False))
     wall_seconds = time.perf_counter() - started
-    write_json(folder.report_file, {**(twin.report() or {}), "wall_seconds": wall_seconds, "same_as": twin.trial_id})
+    own = {"wall_seconds": wall_seconds, "same_as": twin.trial_id, "sha256_of": checksums_of(folder.path)}
+    write_json(folder.report_file, {**(twin.report() or {}), **own})

@@ -13,7 +13,7 @@ from proxy_attention.models.build import untrained
 from proxy_attention.models.classifier import Classifier
 from proxy_attention.models.weights import not_finite
 from study.inference.selection import SelectedTrial
-from study.run_folder import RunFolder
+from study.run_folder import DAMAGED, RunFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,11 @@ def load_model(trial: SelectedTrial, device: torch.device) -> TrainedModel:
     Raises: ConfigError if the trial's report or weights are missing, damaged, or of another model.
     """
     config, run = trial.planned.config, RunFolder(trial.run)
-    report = run.trial(trial.planned.trial_id).report() or {}
+    folder = run.trial(trial.planned.trial_id)
+    status, damage = folder.status()
+    if status == DAMAGED:
+        raise ConfigError(f"{trial.name} is damaged: {damage}")
+    report = folder.report() or {}
     try:
         classes = tuple(str(name) for name in report["classes"])
         # A setting that was suggested twice was trained once: its second trial has no weights of its own.

@@ -16,7 +16,7 @@ from study.console import console
 from study.reporting.arm_tables import accuracy_by_arm
 from study.reporting.summary import skipped_steps
 from study.reporting.text_tables import TextTable, interval, marked_val, points, spread
-from study.run_folder import COMPLETE, FAILED, INTERRUPTED, MISSING
+from study.run_folder import COMPLETE, DAMAGED, FAILED, INTERRUPTED, MISSING
 
 
 def show(findings: Findings, *, columns: Sequence[str] = (), form: str = "table") -> None:
@@ -48,8 +48,8 @@ def _show_state(findings: Findings, out: Console) -> None:
     out.print(f"\n[bold]{plan.name}[/bold] · {plan.search} · {done} of {len(selected)} trials complete", style="")
     if plan.question:
         out.print(plan.question, style="italic", markup=False)
-    for row in rows[rows["status"] == FAILED].to_dict("records"):
-        out.print(f"{row['trial_id']} failed: {row['error']}", markup=False)
+    for row in rows[rows["status"].isin((FAILED, DAMAGED))].to_dict("records"):
+        out.print(f"{row['trial_id']} {row['status']}: {row['error']}", markup=False)
     for status in (INTERRUPTED, MISSING):
         if names := list(rows["trial_id"][rows["status"] == status]):
             out.print(f"{len(names)} {status}: {', '.join(names)}", markup=False)

@@ -70,7 +70,7 @@ def test_a_trial_cut_after_any_epoch_ends_as_if_it_had_not_been(
     assert [metrics(record) for record in rest] == [metrics(record) for record in records[after:]]
     assert metrics(again) == metrics(report)
     assert_equal_weights(cut, whole)
-    told = [EpochRecord(**row) for row in json.loads((cut / "epochs.json").read_text())]
+    told = [EpochRecord(**row) for row in json.loads((cut / "epochs.json").read_text())["epochs"]]
     assert [metrics(record) for record in told] == [metrics(record) for record in records]
 
 

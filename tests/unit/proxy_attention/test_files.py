@@ -2,12 +2,23 @@
 
 import json
 import os
+import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from proxy_attention.files import BackgroundWriter, write_atomic, write_json, write_text
+from proxy_attention.files import (
+    BackgroundWriter,
+    is_own_file,
+    load_json,
+    read_json,
+    write_atomic,
+    write_json,
+    write_text,
+)
 
 
 def files(folder):
@@ -60,7 +71,53 @@ def test_json_that_other_readers_would_refuse_is_not_written(tmp_path):
 def test_json_is_read_as_it_was_written(tmp_path):
     write_json(tmp_path / "file.json", {"a": [1, 2.5, None]})
 
-    assert json.loads((tmp_path / "file.json").read_text()) == {"a": [1, 2.5, None]}
+    assert load_json(tmp_path / "file.json") == {"a": [1, 2.5, None]}
+    assert json.loads((tmp_path / "file.json").read_text())["a"] == [1, 2.5, None]
+
+
+@pytest.mark.parametrize("damage", [lambda text: text.replace("2.5", "2.6"), lambda text: text[:-9], lambda _: "{"])
+def test_json_that_is_not_what_was_written_is_an_error_and_read_as_none(tmp_path, damage):
+    file = tmp_path / "file.json"
+    write_json(file, {"a": [1, 2.5, None]})
+    file.write_text(damage(file.read_text()))
+
+    with pytest.raises(ValueError, match=r"SHA-256|Expecting|Unterminated"):
+        load_json(file)
+    assert read_json(file) is None
+
+
+def test_json_without_a_checksum_is_read_as_it_is(tmp_path):
+    (tmp_path / "file.json").write_text('{"a": 1}')
+
+    assert load_json(tmp_path / "file.json") == {"a": 1}
+
+
+def test_json_is_read_from_regular_files_only_and_through_no_link(tmp_path):
+    write_json(tmp_path / "file.json", {"a": 1})
+    (tmp_path / "link").symlink_to("file.json")
+    os.mkfifo(tmp_path / "pipe")
+
+    for name in ("link", "pipe", "."):
+        with pytest.raises(OSError, match=r"link|pipe|directory"):
+            load_json(tmp_path / name)
+        assert read_json(tmp_path / name) is None
+
+
+def test_what_is_written_is_as_private_as_the_umask_asks(tmp_path):
+    code = "import sys, pathlib, proxy_attention.files as f; f.write_text(pathlib.Path(sys.argv[1]), 'x')"
+
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600), (0o000, 0o644)):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True, umask=umask)
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+def test_only_regular_files_of_this_user_that_no_one_else_may_write_are_ones_own(tmp_path):
+    (tmp_path / "own").touch(0o644)
+    (tmp_path / "shared").touch()
+    (tmp_path / "shared").chmod(0o664)
+    (tmp_path / "link").symlink_to("own")
+
+    assert [is_own_file(tmp_path / name) for name in ("own", "shared", "link", "nowhere", ".")] == [True, *[False] * 4]
 
 
 def test_the_one_who_hands_over_a_job_goes_on_meanwhile():

@@ -1,10 +1,9 @@
 import io
-import json
 import shutil
 
 import pandas as pd
 import pytest
-from written_runs import reported_run, write_run
+from written_runs import reported_run, rewrite_plan, write_run
 
 from study.analyse import main
 from study.results import load_results
@@ -114,12 +113,13 @@ def test_a_query_on_proxies_keeps_their_differences_to_the_baseline(analyse, com
 
 def test_a_query_gives_no_arm_another_baseline_than_it_was_planned_against(analyse, complete_run, tmp_path):
     run = shutil.copytree(complete_run, tmp_path / "small" / "grid")
-    plan = json.loads((run / "plan.json").read_text())
     told = [("baseline", 0.1), ("proxy", 0.1), ("baseline", 0.2), ("rival", 0.3)] * 2
-    for trial, (arm, lr) in zip(plan["trials"], told, strict=True):  # the rival is as near to one as to the other
-        trial["arm"] = arm
-        trial["config"] |= {"lr": lr, "mask": "saliency", "schedule": "1,p" if arm == "proxy" else "2"}
-    (run / "plan.json").write_text(json.dumps(plan))
+
+    def edit(number, trial):  # the rival is as near to one as to the other
+        trial["arm"], lr = told[number]
+        trial["config"] |= {"lr": lr, "mask": "saliency", "schedule": "1,p" if trial["arm"] == "proxy" else "2"}
+
+    rewrite_plan(run, edit)
 
     _, out, _ = analyse(run, "--query", "lr > 0.1")
 

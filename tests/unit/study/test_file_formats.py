@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from proxy_attention.files import load_json
 from proxy_attention.records import EpochRecord
 from study.file_formats import EPOCHS, ERROR, PROXIES, REPORT, TRIAL, read
 from study.run_folder import RunFolder
@@ -56,14 +57,14 @@ def test_a_file_that_lacks_what_is_read_is_as_if_it_were_not_there(form, values,
 
 
 def test_whole_files_read_as_they_were_written(trial):
-    assert trial.report() == json.loads(trial.report_file.read_text())
-    assert trial.proxies() == json.loads(trial.proxies_file.read_text())
+    assert trial.report() == load_json(trial.report_file)
+    assert trial.proxies() == load_json(trial.proxies_file)
     assert trial.planned().as_dict() == json.loads(trial.trial_file.read_text())["planned"]
-    assert [vars(record) for record in trial.epochs()] == json.loads(trial.epochs_file.read_text())
+    assert [vars(record) for record in trial.epochs()] == load_json(trial.epochs_file)["epochs"]
 
 
 def test_what_nothing_reads_may_be_there(trial, tmp_path):
-    epoch = json.loads(trial.epochs_file.read_text())[0]
+    epoch = load_json(trial.epochs_file)["epochs"][0]
     (tmp_path / "epochs.json").write_text(json.dumps([{**epoch, "of_a_later_version": [1]}]))
     (tmp_path / "error.json").write_text('{"error": "x", "traceback": "", "config": {"lr": null}}')
 

@@ -4,9 +4,11 @@ import shutil
 
 import pandas as pd
 import pytest
+from written_runs import without_checksums_of
 
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
+from proxy_attention.files import write_json
 from proxy_attention.records import EpochRecord
 from study.provenance import ROOT
 from study.results import COLUMNS, JUDGED, load_epochs, load_results, with_weights_named
@@ -153,7 +155,7 @@ def test_how_well_a_model_is_explained_is_a_number_in_every_row_and_missing_wher
     trials = RunFolder(copy).read_plan().trials
     older = RunFolder(copy).trial(trials[0].trial_id).report_file
     report = json.loads(older.read_text())
-    older.write_text(json.dumps({name: value for name, value in report.items() if name not in (*JUDGED, "judged_by")}))
+    write_json(older, {name: value for name, value in report.items() if name not in (*JUDGED, "judged_by")})
 
     results = load_results(copy)
 
@@ -220,7 +222,8 @@ def test_a_damaged_report_is_no_result(copy, damage):
 
     results = load_results(copy).set_index("trial_id")
 
-    assert results.loc[trial_id, "status"] == "interrupted"
+    assert results.loc[trial_id, "status"] == "damaged"
+    assert results.loc[trial_id, "error"] == "report.json is damaged; --restore trains it again"
     assert pd.isna(results.loc[trial_id, "val_accuracy"])
     assert (results["status"] == "complete").sum() == 7
 
@@ -244,8 +247,9 @@ def test_every_epoch_is_a_row(finished_run):
 def test_epochs_of_a_run_from_before_steps_could_be_skipped_are_read_as_they_were_meant(finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "small" / "grid")
     for file in run.glob("trials/*/epochs.json"):
-        rows = json.loads(file.read_text())
+        rows = json.loads(file.read_text())["epochs"]
         file.write_text(json.dumps([{k: v for k, v in row.items() if not k.startswith("step_")} for row in rows]))
+        without_checksums_of(file.parent / "report.json")
 
     older, epochs = load_epochs(run), load_epochs(finished_run)
 

@@ -11,6 +11,7 @@ import pytest
 
 import study
 from proxy_attention.errors import ConfigError
+from proxy_attention.files import write_json
 from study.file_formats import FORMAT
 from study.run_folder import RunFolder
 
@@ -89,7 +90,7 @@ def test_an_absent_plan_is_refused(tmp_path):
 def test_a_plan_of_another_format_is_refused(run):
     values = json.loads((run / "plan.json").read_text())
     assert values["format"] == FORMAT
-    (run / "plan.json").write_text(json.dumps({**values, "format": FORMAT + 1}))
+    write_json(run / "plan.json", {**values, "format": FORMAT + 1})
 
     with pytest.raises(ConfigError, match=f"must be of format {FORMAT}; it was written by another version"):
         RunFolder(run).read_plan()
@@ -144,20 +145,19 @@ def test_a_plan_that_is_no_text_is_refused(run):
 def test_a_plan_whose_trial_breaks_a_law_is_refused(run):
     values = json.loads((run / "plan.json").read_text())
     values["trials"][0]["config"]["lr"] = -1
-    (run / "plan.json").write_text(json.dumps(values))
+    write_json(run / "plan.json", values)
 
     with pytest.raises(ConfigError, match="lr must be a finite number > 0; got -1"):
         RunFolder(run).read_plan()
 
 
-def test_a_trial_is_complete_when_its_report_is_there(tmp_path):
-    folder = RunFolder(tmp_path).trial("0000-x").path
-    folder.mkdir(parents=True)
-    (folder / "epochs.json").write_text("[]")
-    assert not RunFolder(tmp_path).trial("0000-x").is_complete
+def test_a_trial_is_complete_when_its_report_is_there(copy):
+    trial = RunFolder(copy).trial_folders()[0]
+    report = trial.report_file.rename(copy / "elsewhere")
+    assert not trial.is_complete
 
-    (folder / "report.json").write_text("{}")
-    assert RunFolder(tmp_path).trial("0000-x").is_complete
+    report.rename(trial.report_file)
+    assert trial.is_complete
 
 
 def test_a_trial_with_a_damaged_report_is_not_complete(tmp_path):

@@ -33,7 +33,7 @@ def events(finished_run):
     def read(number):
         folder = folder_of_trial(finished_run, number)
         found = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
-        return found.Reload(), json.loads((folder / "epochs.json").read_text())
+        return found.Reload(), json.loads((folder / "epochs.json").read_text())["epochs"]
 
     return read
 
@@ -124,7 +124,7 @@ def test_a_sheet_has_original_map_and_proxy_of_an_image_in_a_row():
 
 
 def test_a_step_that_made_no_proxy_has_no_sheet(tmp_path, finished_run):
-    epochs = json.loads((folder_of_trial(finished_run, 1) / "epochs.json").read_text())
+    epochs = json.loads((folder_of_trial(finished_run, 1) / "epochs.json").read_text())["epochs"]
     record = EpochRecord(**epochs[1])
     with TensorBoardLog(tmp_path) as scalars:
         scalars.examples(record, examples(0))

@@ -1,6 +1,5 @@
 """One trial of a worker: what it reports, what it writes, how it fails and goes on."""
 
-import json
 import shutil
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from proxy_attention.errors import DataError, DivergedError
+from proxy_attention.files import load_json
 from study import planned_images
 
 KEYS = [
@@ -35,7 +35,7 @@ def folder(prepared, number):
 
 
 def read(prepared, number, name):
-    return json.loads((folder(prepared, number) / name).read_text())
+    return load_json(folder(prepared, number) / name)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_every_epoch_is_reported_with_the_same_keys_and_nothing_of_the_test_spli
 
 def test_a_report_says_whose_it_is_and_how_the_epoch_went(done):
     prepared, reports, _ = done
-    report, epoch = reports[-1], read(prepared, 1, "epochs.json")[-1]
+    report, epoch = reports[-1], read(prepared, 1, "epochs.json")["epochs"][-1]
 
     assert (report["trial"], report["arm"]) == (prepared.plan.trials[1].trial_id, "proxy")
     assert {key: report[key] for key in KEYS[3:-1]} == {key: epoch[key] for key in KEYS[3:-1]}

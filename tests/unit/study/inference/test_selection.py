@@ -1,10 +1,10 @@
 """Which trials of a study a query selects, and which are selected without one."""
 
-import json
 import shutil
 
 import pandas as pd
 import pytest
+from written_runs import rewrite_plan
 
 from proxy_attention.errors import ConfigError
 from study.inference.selection import MOST_MODELS, _best_on_val, complete_trials, select_pair, select_trials
@@ -180,10 +180,13 @@ def test_the_baseline_of_another_run_differs_in_nothing_but_proxies(two_runs):
 
 def test_an_audit_beside_its_baseline_is_told_to_differ_in_more_than_proxies(own_run):
     one, other = trial_of(own_run, "baseline"), trial_of(own_run, "random-mask")
-    plan = json.loads((own_run / "plan.json").read_text())
-    (audit,) = [trial for trial in plan["trials"] if trial["trial_id"] == other]
-    audit |= {"arm": "audit", "split_digest": "another", "config": {**audit["config"], "split": "redrawn"}}
-    (own_run / "plan.json").write_text(json.dumps(plan))
+
+    def edit(number, trial):
+        if trial["trial_id"] == other:
+            trial |= {"arm": "audit", "split_digest": "another", "config": {**trial["config"], "split": "redrawn"}}
+
+    rewrite_plan(own_run, edit)
+    one, other = trial_of(own_run, "baseline"), trial_of(own_run, "audit")
 
     plain, proxied, note = select_pair(own_run, "arm == 'audit'")
 

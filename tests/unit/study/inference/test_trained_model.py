@@ -1,15 +1,15 @@
 """The classifier of a trial comes from the trial's own files, which are checked."""
 
 import dataclasses
-import json
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from written_runs import without_checksums_of
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.files import read_json
+from proxy_attention.files import load_json, read_json, write_json
 from study.inference.selection import select_trials
 from study.inference.trained_model import load_model
 from study.run_folder import RunFolder
@@ -56,7 +56,7 @@ def test_a_model_is_named_after_its_trial_and_ready_to_classify(trials):
 def test_a_trial_that_took_over_the_result_of_another_has_its_weights(trials, tmp_path):
     first, second = (with_own_files(trial, tmp_path) for trial in trials[1:3])
     report = read_json(files_of(first).report_file)
-    files_of(first).report_file.write_text(json.dumps({**report, "same_as": second.planned.trial_id}))
+    write_json(files_of(first).report_file, {**report, "same_as": second.planned.trial_id})
     files_of(first).weights_file.unlink()
 
     states = [load_model(trial, CPU).classifier.module.state_dict() for trial in (first, second)]
@@ -86,6 +86,14 @@ def put_another_model(file):
     save_file({"fc.weight": torch.zeros(4, 8)}, file)
 
 
+@pytest.mark.parametrize("damage", [cut, put_another_model, put_not_finite])
+def test_weights_that_are_not_what_the_trial_wrote_are_refused(own_trial, damage):
+    damage(files_of(own_trial).weights_file)
+
+    with pytest.raises(ConfigError, match=r"is damaged: weights\.safetensors is not what was written"):
+        load_model(own_trial, CPU)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -99,6 +107,7 @@ def put_another_model(file):
 )
 def test_weights_that_cannot_be_used_are_refused(own_trial, damage, message):
     damage(files_of(own_trial).weights_file)
+    without_checksums_of(files_of(own_trial).report_file)
 
     with pytest.raises(ConfigError, match=message) as refused:
         load_model(own_trial, CPU)
@@ -107,8 +116,16 @@ def test_weights_that_cannot_be_used_are_refused(own_trial, damage, message):
 
 
 @pytest.mark.parametrize("content", ["{}", '{"classes": 3}', "no JSON"])
-def test_a_report_without_classes_is_refused(own_trial, content):
+def test_a_damaged_report_is_refused(own_trial, content):
     files_of(own_trial).report_file.write_text(content)
 
-    with pytest.raises(ConfigError, match=f"report.json of {own_trial.name} is damaged"):
+    with pytest.raises(ConfigError, match=rf"{own_trial.name} is damaged: report\.json is damaged; --restore trains"):
+        load_model(own_trial, CPU)
+
+
+def test_a_report_without_classes_is_refused(own_trial):
+    file = files_of(own_trial).report_file
+    write_json(file, {key: value for key, value in load_json(file).items() if key != "classes"})
+
+    with pytest.raises(ConfigError, match=f"report.json of {own_trial.name} is damaged: it names no classes"):
         load_model(own_trial, CPU)

@@ -1,9 +1,9 @@
 import dataclasses
-import json
 
 import pytest
 
 from proxy_attention.errors import ConfigError
+from proxy_attention.files import read_json, write_json
 from study.planning import batch_size
 from study.planning.batch_size import DATA_FIELDS, STEPS, find_batch_size, largest_that_fits, step_budget_mb
 from study.planning.prepare import Prepared
@@ -192,11 +192,11 @@ def test_a_damaged_cache_is_as_if_it_were_not_there(found, auto, fitting, tmp_pa
 def test_an_entry_that_cannot_be_is_as_if_it_were_not_there(found, auto, fitting, tmp_path, entry):
     fitting({"test_resnet": 9})
     found(auto)
-    (key,) = json.loads((tmp_path / "sizes.json").read_text())
-    (tmp_path / "sizes.json").write_text(json.dumps({key: entry, "other": 1}))
+    (key,) = read_json(tmp_path / "sizes.json")
+    write_json(tmp_path / "sizes.json", {key: entry, "other": 1})
 
     assert found(auto).reason.endswith("found now")
-    assert json.loads((tmp_path / "sizes.json").read_text()) == {key: [9, 32], "other": 1}
+    assert read_json(tmp_path / "sizes.json") == {key: [9, 32], "other": 1}
 
 
 def test_what_may_not_be_kept_is_not(found, auto, fitting, tmp_path):

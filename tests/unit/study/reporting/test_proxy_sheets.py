@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from written_runs import SMALL, folders, write_run, write_sheet
+from written_runs import SMALL, folders, rewrite_plan, write_run, write_sheet
 
+from proxy_attention.files import write_json
 from proxy_attention.proxies.step import EXAMPLES
 from proxy_attention.saliency.registry import METHODS
 from study.analysis.findings import Findings
@@ -65,7 +66,7 @@ def names(comparison):
 
 def change(run, number, **values):
     file = folders(run)[number] / "proxies.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    write_json(file, {**json.loads(file.read_text()), **values})
 
 
 def pixels(image):
@@ -145,9 +146,7 @@ def test_a_damaged_sheet_is_left_out(copy, damage):
 
 
 def test_trials_that_differ_in_more_than_the_method_are_not_compared(copy):
-    plan = json.loads((copy / "plan.json").read_text())
-    plan["trials"][GRADCAM]["config"]["lr"] = 0.5
-    (copy / "plan.json").write_text(json.dumps(plan))
+    rewrite_plan(copy, lambda number, trial: trial["config"].update(lr=0.5) if number == GRADCAM else None)
 
     assert names(compared(copy)[0]) == ["layercam", "scorecam"]
 

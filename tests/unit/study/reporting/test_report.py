@@ -6,6 +6,7 @@ import pytest
 from report_page import ReportPage
 from written_runs import SMALL, folders, reported_run, write_run, write_sheet
 
+from proxy_attention.files import write_json
 from study.analysis.findings import Findings
 from study.reporting.report import finish, render, write_report
 
@@ -31,7 +32,7 @@ def page(source):
 
 
 def change(file, **values):
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    write_json(file, {**json.loads(file.read_text()), **values})
 
 
 def test_a_run_ends_with_its_rows_and_its_report(run):
