@@ -43,7 +43,7 @@ def contents(folders: list[Path]) -> dict[str, tuple[bytes, int]]:
 def longest_cut(run: Path) -> int:
     """Epochs done by the trial that is furthest, of those not complete."""
     cut = [
-        len(read_json(file) or [])
+        len((read_json(file) or {"epochs": []})["epochs"])
         for file in (run / "trials").glob("*/epochs.json")
         if not (file.parent / "report.json").exists()
     ]
