@@ -1,12 +1,16 @@
 """Describes where a run comes from: command, commit of the code, versions and machine; knows no plan."""
 
+import hashlib
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import proxy_attention
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder, which holds both packages."""
@@ -23,6 +27,7 @@ def about(command: str, device: str) -> dict[str, Any]:
         device: ``cpu`` or ``cuda``.
     """
     return {
+        "code": code_digest(),
         "command": command,
         "commit": commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -32,6 +37,20 @@ def about(command: str, device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+@cache
+def code_digest() -> str:
+    """Hash the source files of both packages as they are installed here, by name and content.
+
+    Returns: 64 hexadecimal digits; the same for this process as long as it lives.
+    """
+    sha = hashlib.sha256()
+    for package in (Path(proxy_attention.__file__).parent, Path(__file__).parent):
+        for source in sorted(package.rglob("*.py")):
+            name = f"{package.name}/{source.relative_to(package).as_posix()}"
+            sha.update(f"{name}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
+    return sha.hexdigest()
 
 
 def commit() -> str:

@@ -15,6 +15,7 @@ from study.planning.search import (
     first_proxy_epochs,
     leaders_first,
 )
+from study.provenance import code_digest
 from study.results import load_results
 from study.run_folder import COMPLETE, RunFolder
 
@@ -93,6 +94,7 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
         cache=settings.cache,
         cache_mb=settings.cache_mb,
         reuse=settings.reuse,
+        code=code_digest(),
     )
 
 

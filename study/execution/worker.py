@@ -1,6 +1,7 @@
 """Runs one planned trial in a worker of Tune: reports every epoch, and releases the memory at the end."""
 
 import os
+import platform
 import shutil
 import time
 import traceback
@@ -17,6 +18,7 @@ from PIL import Image
 
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.images import ImageSet
+from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic, write_epochs, write_json
 from proxy_attention.memory import clear_caches, live_tensors
 from proxy_attention.proxies.step import Examples
@@ -28,6 +30,7 @@ from proxy_attention.trial_store import checksums_of, read_recipes
 from study.execution.tensorboard import PADDING, TensorBoardLog, sheet
 from study.plan import PlannedTrial
 from study.planned_images import images_of
+from study.provenance import code_digest
 from study.run_folder import RunFolder, TrialFolder
 
 SLACK_TENSORS, SLACK_MB = 64, 64.0
@@ -49,6 +52,7 @@ class WorkerSettings:
         cache: where decoded images lie for all processes of a host; None to decode in each.
         cache_mb: disk space that they may take, in MiB.
         reuse: whether a worker trains one trial after another.
+        code: digest of the driver's source code; a worker with another refuses to train. Empty: not compared.
     """
 
     run: RunFolder
@@ -59,6 +63,7 @@ class WorkerSettings:
     cache: Path | None = None
     cache_mb: int = LIMIT_MB
     reuse: bool = True
+    code: str = ""
 
 
 def metrics(planned: PlannedTrial, record: EpochRecord, *, trained: bool = True) -> dict[str, Any]:
@@ -115,6 +120,11 @@ def run_planned(planned: PlannedTrial, settings: WorkerSettings, report: Report)
         return
     folder.begin(planned, settings.commit)
     try:
+        if settings.code not in ("", code_digest()):
+            raise ConfigError(
+                f"the code of {platform.node()} must be the driver's; its study and proxy_attention are "
+                f"{code_digest()[:12]}, the driver's {settings.code[:12]} (SHA-256 of the source files)"
+            )
         twin = _complete_twin(planned, settings.run)
         if twin is not None:
             _take_over(twin, folder, planned, report, started)

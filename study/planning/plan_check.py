@@ -55,6 +55,9 @@ def changes_since(kept: Plan, now: Plan) -> list[str]:
         before, here = kept.about.get(what, ""), now.about.get(what, "")
         if before != here:
             found.append(f"{what} was {before or 'unknown'}, is {here or 'unknown'}")
+    before, here = (str(plan.about.get("code", ""))[:12] for plan in (kept, now))
+    if before and before != here:  # a plan of an earlier version does not say
+        found.append(f"the source code was {before}, is {here} (SHA-256 of both packages)")
     before, here = kept.about.get("versions", {}), now.about.get("versions", {})
     found += [
         f"{name} was {before.get(name, 'unknown')}, is {here[name]}" for name in here if here[name] != before.get(name)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from proxy_attention.errors import DataError, DivergedError
+from proxy_attention.errors import ConfigError, DataError, DivergedError
 from proxy_attention.files import load_json
 from study import planned_images
+from study.execution.worker import WorkerSettings, run_planned
 
 KEYS = [
     "trial",
@@ -125,6 +126,15 @@ def test_a_trial_that_diverges_writes_why_and_raises(hot, run_one):
     assert error["traceback"].startswith("Traceback (most recent call last):")
     assert error["config"] == hot.plan.trials[3].config.as_dict()
     assert not (folder(hot, 3) / "report.json").exists()
+
+
+def test_a_worker_whose_code_is_not_the_drivers_trains_nothing(prepared):
+    settings = WorkerSettings(prepared.run, prepared.settings.data_root, "cpu", "abc123", code="f" * 64)
+
+    with pytest.raises(ConfigError, match=r"code of .* must be the driver's; .* the driver's ffffffffffff"):
+        run_planned(prepared.plan.trials[0], settings, print)
+
+    assert sorted(path.name for path in folder(prepared, 0).iterdir()) == ["error.json", "trial.json"]
 
 
 def test_the_error_of_a_trial_is_one_line(own_images, prepared_run, run_one, tmp_path):

@@ -101,13 +101,17 @@ def test_trials_of_this_very_plan_are_taken_up_again_where_its_file_is_gone(fini
 def test_another_code_another_library_and_another_folder_are_said(finished_run):
     kept = RunFolder(finished_run).read_plan()
     versions = {**kept.about["versions"], "torch": "9.9"}
-    now = dataclasses.replace(kept, about={**kept.about, "folder": "/else", "commit": "abc", "versions": versions})
+    now = dataclasses.replace(
+        kept, about={**kept.about, "folder": "/else", "commit": "abc", "code": "f" * 64, "versions": versions}
+    )
 
     said = changes_since(kept, now)
 
     assert said == [
         f"folder was {finished_run}, is /else",
         f"commit was {kept.about['commit'] or 'unknown'}, is abc",
+        f"the source code was {kept.about['code'][:12]}, is ffffffffffff (SHA-256 of both packages)",
         f"torch was {kept.about['versions']['torch']}, is 9.9",
     ]
-    assert changes_since(kept, kept) == []
+    older = dataclasses.replace(kept, about={name: value for name, value in kept.about.items() if name != "code"})
+    assert changes_since(kept, kept) == changes_since(older, kept) == []
