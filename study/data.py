@@ -11,11 +11,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from proxy_attention.data.folder import list_all, list_folder
+from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.source import Source
@@ -126,11 +128,13 @@ def _check(args: Namespace, out: Console) -> int:
             catalogue = list_folder(root)
         except DataError as error:  # no study can train on it, but every image can be checked
             (catalogue, splits), refused = list_all(root), str(error)
+    catalogue = catalogue.with_max_pixels(args.max_pixels)
     straight = any("/" not in name for name in catalogue.names)
     stray = stray_files(root, names, straight=straight, shipped=shipped)
     unlisted = unlisted_images(root, catalogue, names)
     with ItemProgress("reading", "images") as line:
         found = check(catalogue, stray, splits=splits, unlisted=unlisted, progress=line)
+    found = [replace(one, other=one.other.replace("max_pixels", "--max-pixels")) for one in found]
     faults = [one for one in found if one.kind in FAULTS]
     if args.format == "csv":
         write_csv(("kind", "file", "other"), [(one.kind, one.file, one.other) for one in found])
@@ -229,6 +233,13 @@ def parser() -> Parser:
     sampling = add(_sample, "sample", "write a balanced part of one as a folder of images")
     checking.add_argument("path", metavar="DIR", help="DIR/<class>/* or DIR/train|test/<class>/*, or where a set lies")
     checking.add_argument("--dataset", metavar="NAME", help="open it as this data set (default: a folder of classes)")
+    checking.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=whole("--max-pixels", low=1, high=MAX_PIXELS_ASKED),
+        default=MAX_PIXELS,
+        help=f"an image with more pixels is broken (default: {MAX_PIXELS})",
+    )
     for command in (listing, checking):
         command.add_argument(
             "--format", choices=FORMATS, metavar="|".join(FORMATS), default="table", help="default: table"

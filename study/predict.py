@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
 from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
@@ -47,6 +48,13 @@ def parser() -> Parser:
     )
     options.add_argument(
         "--root", metavar="DIR", help="the folder in which IMAGES are looked for; their names are relative to it"
+    )
+    options.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=whole("--max-pixels", low=1, high=MAX_PIXELS_ASKED),
+        default=MAX_PIXELS,
+        help=f"an image with more pixels has no prediction (default: {MAX_PIXELS})",
     )
     options.add_argument(
         "--compare",
@@ -88,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     Raises: ConfigError for bad input.
     """
     _check_options(args)
-    images = find_images(args.images, expand_home(args.root) if args.root else None)
+    images = find_images(args.images, expand_home(args.root) if args.root else None, max_pixels=args.max_pixels)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     predictions = (_compare if args.compare else _classify)(args, images, device)
     return _exit_code(predictions)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analysis.findings import Findings
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, share, whole
@@ -77,6 +78,12 @@ def parser() -> Parser:
         metavar="N",
         type=whole("--cache-gb", low=1),
         help=f"disk for decoded images, and for shared states, each (default: {CACHE_GB})",
+    )
+    add(
+        "--max-pixels",
+        metavar="N",
+        type=whole("--max-pixels", low=1, high=MAX_PIXELS_ASKED),
+        help=f"an image with more pixels counts as unreadable (default: {MAX_PIXELS})",
     )
     add("--address", metavar="ADDRESS", help="join a Ray cluster (auto, or its address) instead of starting Ray")
     add("--no-dashboard", action="store_true", help="start Ray without its dashboard")

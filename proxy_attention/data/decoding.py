@@ -1,41 +1,64 @@
 """Decode the content of an image file and resize it to a square; knows no folder, no data set and no label."""
 
-import io
-import struct
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps, features
 
-UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError),
-    *(TypeError, KeyError, IndexError, AttributeError, struct.error),  # from its parsers, above all of TIFF
-)
-"""What Pillow raises for a file that is no image, is damaged, or decodes to far more pixels than it should."""
+from proxy_attention.data.image_files import MAX_PIXELS, UnreadableImageError, checked_image
 
-VERSION = 1
+UNREADABLE = (OSError, ValueError, UnreadableImageError)
+"""What is raised where an image cannot be read, is no image, is damaged, or has more pixels than it may."""
+
+VERSION = 2
 """Version of this module; a new number makes every cache decode its images again."""
 
+STRIP_PIXELS = 2**22
+"""Pixels that are converted at a time: whole, a large image would need several times its own memory."""
 
-def open_image(content: bytes) -> Image.Image:
+
+def open_image(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image upright and as RGB: grey is repeated, alpha is laid on white, 16 bits become 8.
 
-    Raises: one of ``UNREADABLE``.
+    Raises: UnreadableImageError.
     """
-    with Image.open(io.BytesIO(content)) as opened:
+    with checked_image(content, max_pixels=max_pixels) as opened:
         opened.load()
-        image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith(("I", "F")):  # 16 and 32 bits: Pillow would clip at 255 instead of scaling
-        values = np.asarray(image, dtype=np.float64)
-        # only the values tell the range of 32-bit pixels; Pillow before 11 reads a 16-bit PNG as 32 bits
-        sixteen = image.mode.startswith("I;16") or opened.format == "PNG" or values.max() > 255
-        unit = image.mode == "F" and values.max() <= 1
+        ImageOps.exif_transpose(opened, in_place=True)
+        if opened.mode.startswith(("I", "F")):  # 16 and 32 bits: Pillow would clip at 255 instead of scaling
+            return _convert(opened, _eight_bits(opened))
+        if opened.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in opened.info:
+            return _convert(opened, _lay_on_white)
+        return opened.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """Make a function that scales a part of the image to 8 bits; the range is that of the whole image."""
+    largest = np.asarray(image).max()
+    # only the values tell the range of 32-bit pixels; Pillow before 11 reads a 16-bit PNG as 32 bits
+    sixteen = image.mode.startswith("I;16") or image.format == "PNG" or largest > 255
+    unit = image.mode == "F" and largest <= 1
+
+    def scale(part: Image.Image) -> Image.Image:
+        values = np.asarray(part, dtype=np.float64)
         eight = values / 257.0 if sixteen else values * 255.0 if unit else values
-        image = Image.fromarray(eight.clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+        return Image.fromarray(eight.clip(0, 255).astype(np.uint8))
+
+    return scale
+
+
+def _lay_on_white(part: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", part.size, "white"), part.convert("RGBA"))
+
+
+def _convert(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert the image to RGB strip by strip."""
+    converted = Image.new("RGB", image.size)
+    rows = max(STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        converted.paste(convert(strip).convert("RGB"), (0, top))
+    return converted
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:

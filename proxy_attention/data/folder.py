@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from proxy_attention.data.decoding import open_image
+from proxy_attention.data.image_files import read_image_file
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.errors import DataError, unknown
 
@@ -158,7 +159,7 @@ def _build_catalogue(root: Path, found: list[tuple[bool, str, str]]) -> Catalogu
         labels=tuple(index[label] for _, _, label in found),
         own_test=tuple(own_test for own_test, _, _ in found),
         classes=classes,
-        read=lambda i: Path(base, names[i]).read_bytes(),
+        read=lambda i: read_image_file(Path(base, names[i])),
         decode=open_image,
     )
 

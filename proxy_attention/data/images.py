@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.decoding import UNREADABLE
+from proxy_attention.data.image_files import TooManyPixelsError
 from proxy_attention.data.loading import (
     MAX_NAMED,
     Catalogue,
@@ -147,6 +149,18 @@ def _check_on_bad_image(on_bad_image: str) -> None:
         raise unknown("on_bad_image", on_bad_image, ON_BAD_IMAGE)
 
 
+def _with_reason(catalogue: Catalogue, number: int) -> str:
+    """Name an unreadable image; of one that is too large also say how large it is, and how large it may be."""
+    name = catalogue.names[number]
+    try:
+        catalogue.decode(catalogue.read(number))
+    except TooManyPixelsError as error:
+        return f"{name} ({error})"
+    except UNREADABLE:
+        pass
+    return name
+
+
 def _keep_readable(
     catalogue: Catalogue, on_bad_image: str, decoded: DecodedImages
 ) -> tuple[list[int], str, tuple[str, ...]]:
@@ -154,9 +168,10 @@ def _keep_readable(
     total = len(catalogue.names)
     bad = [catalogue.names[i] for i in sorted(decoded.unreadable)]
     if bad and on_bad_image == "error":
+        told = [_with_reason(catalogue, i) for i in sorted(decoded.unreadable)[:MAX_NAMED]] + bad[MAX_NAMED:]
         raise DataError(
             f"every image must be readable (or set on_bad_image = skip); {len(bad)} of {total} "
-            f"{'is' if len(bad) == 1 else 'are'} not: {named(bad)}"
+            f"{'is' if len(bad) == 1 else 'are'} not: {named(told)}"
         )
     kept = [i for i in range(total) if i not in decoded.unreadable]
     left = {catalogue.labels[i] for i in kept}

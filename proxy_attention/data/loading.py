@@ -9,7 +9,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from PIL import Image
 
 from proxy_attention.data.cache import CacheEntry
-from proxy_attention.data.decoding import UNREADABLE, decoder, to_square
+from proxy_attention.data.decoding import UNREADABLE, decoder, open_image, to_square
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.pixels import Streamed, map_prefetched
 from proxy_attention.errors import DataError
 
@@ -41,6 +43,7 @@ class Catalogue:
         read: returns the content of image i, which is what is hashed.
         decode: turns a content into an RGB image; raises one of ``UNREADABLE``.
         form: names what ``decode`` takes, since the same bytes in another form are another image.
+        max_pixels: the most pixels of an image file that ``decode`` takes.
         region: returns where the object of image i is, (H, W) bool in the image's own proportions, or None if that
             is not known; None for a data set without regions.
     """
@@ -52,7 +55,14 @@ class Catalogue:
     read: Callable[[int], bytes]
     decode: Callable[[bytes], Image.Image]
     form: str = "file"
+    max_pixels: int = MAX_PIXELS
     region: Callable[[int], np.ndarray | None] | None = None
+
+    def with_max_pixels(self, max_pixels: int) -> "Catalogue":
+        """Return the catalogue with another limit for image files; images of another form have one fixed size."""
+        if self.decode is not open_image or max_pixels == self.max_pixels:
+            return self
+        return replace(self, decode=partial(open_image, max_pixels=max_pixels), max_pixels=max_pixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +150,7 @@ def _in_cache(
     everything = range(len(catalogue.names))
     parts = _read_chunks(catalogue, everything, None, progress, decode=False)
     digests = [digest for part in parts for digest in part.digests]
-    key = f"{digest_of(catalogue, digests, everything)}, {catalogue.form}, {decoder()}"
+    key = f"{digest_of(catalogue, digests, everything)}, {catalogue.form}, {catalogue.max_pixels}, {decoder()}"
     entry = CacheEntry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
 
     def from_entry(verify: bool) -> DecodedImages | None:

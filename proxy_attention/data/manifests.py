@@ -19,6 +19,7 @@ from scipy.io.matlab import MatReadError
 
 from proxy_attention.data.decoding import open_image
 from proxy_attention.data.folder import hidden, is_image
+from proxy_attention.data.image_files import read_image_file
 from proxy_attention.data.loading import Catalogue, named
 from proxy_attention.errors import DataError
 
@@ -223,7 +224,7 @@ def build_catalogue(
         labels=tuple(index[item.label] for item in found),
         own_test=tuple(item.own_test for item in found),
         classes=classes,
-        read=lambda i: Path(base, names[i]).read_bytes(),
+        read=lambda i: read_image_file(Path(base, names[i])),
         decode=open_image,
         region=None if region is None else lambda i: region(names[i]),
     )

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from proxy_attention.data.decoding import UNREADABLE
+from proxy_attention.data.image_files import checked_image
 from proxy_attention.errors import DataError
 
 ORIENTATION = 0x0112
@@ -55,8 +56,8 @@ def trimap_region(trimap: Path, image: Path) -> np.ndarray | None:
         return None
     size, turn = _header(image)
     try:
-        with Image.open(trimap) as opened:
-            values = np.asarray(opened)
+        with checked_image(trimap) as opened:
+            values = np.asarray(opened) if opened.size == size else np.empty(0)
     except UNREADABLE as error:
         raise DataError(f"a trimap must be readable; {str(trimap)!r} is not") from error
     if values.shape != (size[1], size[0]):
@@ -70,7 +71,7 @@ def _header(image: Path) -> tuple[tuple[int, int], int]:
     Raises: DataError.
     """
     try:
-        with Image.open(image) as opened:
+        with checked_image(image) as opened:
             return opened.size, int(opened.getexif().get(ORIENTATION, 1))
     except UNREADABLE as error:
         raise DataError(f"an image must be readable to tell its size; {str(image)!r} is not") from error

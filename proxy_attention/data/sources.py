@@ -2,17 +2,25 @@
 
 from pathlib import Path
 
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.errors import ConfigError, unknown
 
 
-def open_source(dataset: str, root: Path | None = None, label_function: str = "parent-folder") -> Catalogue:
+def open_source(
+    dataset: str,
+    root: Path | None = None,
+    label_function: str = "parent-folder",
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Catalogue:
     """Open a data set of the table in ``registry``, without decoding an image.
 
     Args:
         root: the data root; without one, a named data set is looked for in ``data/<name>``.
         label_function: for ``folder`` only.
+        max_pixels: the most pixels of an image; one with more counts as unreadable.
     Raises: ConfigError for an unknown name, a data root that is missing or not wanted, or a label function that is
         not wanted; DataError for a folder that is not as the data set is published.
     """
@@ -26,4 +34,4 @@ def open_source(dataset: str, root: Path | None = None, label_function: str = "p
         )
     if root is not None and not source.needs_root:
         raise ConfigError(f"a data root must not be given with dataset {dataset!r}, which ships inside the package")
-    return source.open(root, label_function)
+    return source.open(root, label_function).with_max_pixels(max_pixels)

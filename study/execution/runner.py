@@ -93,6 +93,7 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
         sharing=sharing,
         cache=settings.cache,
         cache_mb=settings.cache_mb,
+        max_pixels=settings.max_pixels,
         reuse=settings.reuse,
         code=code_digest(),
     )

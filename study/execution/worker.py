@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.images import ImageSet
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic, write_epochs, write_json
@@ -51,6 +52,7 @@ class WorkerSettings:
         sharing: the states that trials share; None if they share none.
         cache: where decoded images lie for all processes of a host; None to decode in each.
         cache_mb: disk space that they may take, in MiB.
+        max_pixels: the most pixels of an image.
         reuse: whether a worker trains one trial after another.
         code: digest of the driver's source code; a worker with another refuses to train. Empty: not compared.
     """
@@ -62,6 +64,7 @@ class WorkerSettings:
     sharing: Sharing | None = None
     cache: Path | None = None
     cache_mb: int = LIMIT_MB
+    max_pixels: int = MAX_PIXELS
     reuse: bool = True
     code: str = ""
 
@@ -142,7 +145,13 @@ def run_planned(planned: PlannedTrial, settings: WorkerSettings, report: Report)
 def _train(planned: PlannedTrial, settings: WorkerSettings, folder: TrialFolder, report: Report) -> None:
     """Train the trial to its end; report every epoch, and write its curves and examples."""
     config = planned.config
-    images = images_of(planned, settings.data_root, cache=settings.cache, cache_mb=settings.cache_mb)
+    images = images_of(
+        planned,
+        settings.data_root,
+        cache=settings.cache,
+        cache_mb=settings.cache_mb,
+        max_pixels=settings.max_pixels,
+    )
     reported = False
     if config.compile and settings.cache is not None:
         # compiled code is kept here, not in the system's temporary folder

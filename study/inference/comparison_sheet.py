@@ -10,6 +10,7 @@ from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from proxy_attention.data.image_files import UnreadableImageError, checked_image
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic
 from study.inference.compare_models import MAP_SIZE, ComparedImage, ModelPair
@@ -57,9 +58,9 @@ def check_sheet_file(file: Path) -> None:
 def is_sheet(file: Path) -> bool:
     """Whether a file is a sheet that this module drew."""
     try:
-        with Image.open(file) as opened:
+        with checked_image(file) as opened:
             return KEY in opened.info
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, UnreadableImageError):
         return False
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.decoding import UNREADABLE, open_image, to_square
@@ -19,6 +18,7 @@ from proxy_attention.data.folder import (
     numbered_folder,
     parent_folder,
 )
+from proxy_attention.data.image_files import MAX_PIXELS, NoImageError, UnreadableImageError, read_image_file
 from proxy_attention.data.layouts import WORDNET
 from proxy_attention.data.loading import CHUNK, THREADS
 from proxy_attention.data.pixels import map_prefetched
@@ -27,10 +27,11 @@ from proxy_attention.errors import ConfigError
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file, and the name by which the user knows it."""
+    """An image file, the name by which the user knows it, and the most pixels that it may have."""
 
     name: str
     path: Path
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +59,12 @@ def expand_home(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111  Path.expanduser raises for an unknown user
 
 
-def find_images(paths: Sequence[str], root: Path | None = None) -> list[ImageFile]:
+def find_images(paths: Sequence[str], root: Path | None = None, *, max_pixels: int = MAX_PIXELS) -> list[ImageFile]:
     """Find the files among these paths, and the images in the folders among them, each once, in this order.
 
     Args:
         root: the folder in which relative paths are looked for; names are relative to it.
+        max_pixels: the most pixels of an image.
     Raises: ConfigError for a path that does not exist, or a folder without images.
     """
     found: dict[str, ImageFile] = {}
@@ -77,7 +79,7 @@ def find_images(paths: Sequence[str], root: Path | None = None) -> list[ImageFil
         else:
             raise ConfigError(f"IMAGES must be files or folders; there is no {str(top)!r}")
         for name, path in files:
-            found.setdefault(os.path.normpath(path.absolute()), ImageFile(_as_text(name), path))
+            found.setdefault(os.path.normpath(path.absolute()), ImageFile(_as_text(name), path, max_pixels))
     return list(found.values())
 
 
@@ -118,13 +120,15 @@ def decode_images(images: Sequence[ImageFile], sizes: Iterable[int]) -> Iterator
 def _decode(image: ImageFile, sizes: Sequence[int]) -> DecodedImage:
     """Decode one image at all these sizes; an image that cannot be read has the reason as its error."""
     try:
-        content = image.path.read_bytes()
+        content = read_image_file(image.path)
         if not content:
             return DecodedImage(image, {}, "the file is empty")
-        opened = open_image(content)
+        opened = open_image(content, max_pixels=image.max_pixels)
         return DecodedImage(image, {size: to_square(opened, size) for size in sizes})
-    except UnidentifiedImageError:  # its text holds an address in memory
+    except NoImageError:
         return DecodedImage(image, {}, "the file is no image, or a damaged one")
+    except UnreadableImageError as error:
+        return DecodedImage(image, {}, str(error).replace("max_pixels", "--max-pixels"))
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return DecodedImage(image, {}, " ".join(f"{type(error).__name__}: {reason}".split())[:200])

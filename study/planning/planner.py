@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.explanation_metrics import judge_of
 from proxy_attention.saliency.faithfulness import PASSES
 from proxy_attention.state_keys import state_keys
@@ -47,13 +48,14 @@ class Planner:
         progress: Callable[[str, int, int], None] | None = None,
         cache: Path | None = None,
         cache_mb: int = LIMIT_MB,
+        max_pixels: int = MAX_PIXELS,
     ) -> "Planner":
         """Make the planner of a study; the arguments are those of ``StudyData`` and the attributes.
 
         Raises: ConfigError if the study's trials would be judged differently.
         """
         judge = JudgeChoice.of(study)
-        data = StudyData(data_root, progress=progress, cache=cache, cache_mb=cache_mb)
+        data = StudyData(data_root, progress=progress, cache=cache, cache_mb=cache_mb, max_pixels=max_pixels)
         models = ModelChecks(frozenset(study.values_of("saliency")), data)
         return cls(data, WeightsDigests(), models, judge, device, auto)
 

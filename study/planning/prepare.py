@@ -40,6 +40,7 @@ class RunSettings:
         sharing: where the run's shared states lie; None if trials share none.
         cache: where decoded images lie; None to decode in each worker.
         cache_mb: disk space that they may take, in MiB.
+        max_pixels: the most pixels of an image.
         reuse: whether a worker trains one trial after another.
         may_pack: whether several trials may share a GPU.
         node_cpus: CPUs of the largest node.
@@ -49,6 +50,7 @@ class RunSettings:
     sharing: Sharing | None
     cache: Path | None
     cache_mb: int
+    max_pixels: int
     reuse: bool
     may_pack: bool
     node_cpus: int
@@ -127,6 +129,7 @@ class _Preparation:
             progress=progress,
             cache=self.run.caches if caching and "cache" not in request.without else None,
             cache_mb=request.cache_gb * 1024,
+            max_pixels=request.max_pixels,
         )
 
     def prepared(self) -> Prepared:
@@ -240,6 +243,7 @@ def _run_settings(request: Request, machine: Machine) -> RunSettings:
         sharing=None if "sharing" in request.without else Sharing(run.shared_states, limit_mb=cache_mb),
         cache=None if "cache" in request.without else run.caches,
         cache_mb=cache_mb,
+        max_pixels=request.max_pixels,
         reuse="reuse" not in request.without,
         may_pack=request.gpus_per_trial is None and "packing" not in request.without,
         node_cpus=machine.cpus,

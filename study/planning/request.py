@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy_attention.config import DEFAULTS
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.registry import SOURCES, default_root
 from proxy_attention.errors import ConfigError, unknown
 from study.plan import SEARCHES
@@ -39,6 +40,7 @@ class Request:
         cpus_per_trial, gpus_per_trial, concurrency: None where the user did not say.
         without: keys of ``SPARED``.
         cache_gb: disk space in GiB that decoded images and shared states may each take.
+        max_pixels: the most pixels of an image; one with more counts as unreadable.
     """
 
     study: Study
@@ -54,6 +56,7 @@ class Request:
     command: str
     without: tuple[str, ...] = ()
     cache_gb: int = CACHE_GB
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
     def of_run(cls, run: Path, *, command: str) -> "Request":
@@ -87,7 +90,7 @@ class Request:
     @property
     def options(self) -> dict[str, Any]:
         """The part of the request that plan.json keeps for a restore."""
-        names = ("cpus_per_trial", "gpus_per_trial", "concurrency", "without", "cache_gb")
+        names = ("cpus_per_trial", "gpus_per_trial", "concurrency", "without", "cache_gb", "max_pixels")
         return {"data_root": str(self.data_root) if self.data_root else None} | {n: getattr(self, n) for n in names}
 
     @property
@@ -105,7 +108,7 @@ def requests(args: Namespace) -> list[Request]:
     if args.restore is not None:
         given = (
             *("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage"),
-            *("without", "cache_gb"),
+            *("without", "cache_gb", "max_pixels"),
         )
         for option in given:
             if getattr(args, option) is not None:
@@ -141,6 +144,7 @@ def requests(args: Namespace) -> list[Request]:
             command=command,
             without=_without(args.without),
             cache_gb=CACHE_GB if args.cache_gb is None else args.cache_gb,
+            max_pixels=MAX_PIXELS if args.max_pixels is None else args.max_pixels,
         )
     ]
 

@@ -9,6 +9,7 @@ import numpy as np
 from proxy_attention.config import TrialConfig, fields_with
 from proxy_attention.config_fields import Role
 from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.images import Inspection, inspect
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.sources import open_source
@@ -29,6 +30,7 @@ class StudyData:
         progress: called with (what is being done, images read, images in all) while a data set is read.
         cache: a folder in which decoded images are kept for the trials; None keeps none.
         cache_mb: disk space that they may take, in MiB.
+        max_pixels: the most pixels of an image.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class StudyData:
         progress: Callable[[str, int, int], None] | None = None,
         cache: Path | None = None,
         cache_mb: int = LIMIT_MB,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
+        self._max_pixels = max_pixels
         self._root, self._progress, self._cache, self._cache_mb = root, progress, cache, cache_mb
         self._opened: dict[tuple[str, ...], tuple[Catalogue, Inspection]] = {}
         self._cached: set[tuple[Any, ...]] = set()  # the data sets and sizes that lie in the cache
@@ -87,26 +91,32 @@ class StudyData:
         if (*key, size) in self._cached:
             return self._opened[key]
         known = self._opened.get(key)
-        catalogue = known[0] if known else open_source(config.dataset, self._root, config.label_function)
+        catalogue = known[0] if known else self._catalogue(config)
 
         def report(done: int, total: int) -> None:
             if self._progress is not None:
                 self._progress(f"checking {config.dataset}", done, total)
 
-        inspection = inspect(
-            catalogue,
-            config.on_bad_image,
-            report,
-            size=size,
-            cache=self._cache,
-            limit_mb=self._cache_mb,
-            verify=True,
-        )
+        try:
+            inspection = inspect(
+                catalogue,
+                config.on_bad_image,
+                report,
+                size=size,
+                cache=self._cache,
+                limit_mb=self._cache_mb,
+                verify=True,
+            )
+        except DataError as error:
+            raise DataError(str(error).replace("max_pixels", "--max-pixels")) from error
         if known and inspection != known[1]:
             raise DataError(f"the images of {config.dataset} must not change while a study is planned; they have")
         self._opened[key] = catalogue, inspection
         self._cached.add((*key, size))
         return self._opened[key]
+
+    def _catalogue(self, config: TrialConfig) -> Catalogue:
+        return open_source(config.dataset, self._root, config.label_function, max_pixels=self._max_pixels)
 
 
 def _data_key(config: TrialConfig) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.images import ImageSet
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic, write_json
@@ -25,11 +26,11 @@ def export_proxies(run: Path, trial_ids: Sequence[str], folder: Path) -> int:
         raise ConfigError(f"the folder for proxies must be new or empty; got {str(folder)!r}")
     kept = RunFolder(run)
     plan = kept.read_plan()
-    root = plan.options["data_root"]
+    root, max_pixels = plan.options["data_root"], plan.options.get("max_pixels", MAX_PIXELS)
     count = 0
     for trial in kept.known_trials(plan):
         if trial.trial_id in trial_ids and kept.trial(trial.trial_id).is_complete:
-            images = images_of(trial, Path(root) if root else None)
+            images = images_of(trial, Path(root) if root else None, max_pixels=max_pixels)
             count += _export(trial, images, kept.trial(trial.trial_id).path, folder / trial.trial_id)
     if not count:
         raise ConfigError(f"there must be a complete trial that made proxies to export; {str(run)!r} holds none")

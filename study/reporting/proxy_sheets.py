@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from proxy_attention.config import DEFAULTS
+from proxy_attention.data.image_files import UnreadableImageError, checked_image
 from proxy_attention.saliency.registry import METHODS
 from study.analysis.findings import Findings
 from study.analysis.pairs import SETTING
@@ -48,12 +49,12 @@ class Sheet:
         """Read the sheet of a trial; None for an older trial, or a damaged file."""
         values: Any = folder.proxies()
         try:
-            with Image.open(folder.proxies_png) as opened:
+            with checked_image(folder.proxies_png) as opened:
                 picture = opened.convert("RGB")
             rows = tuple((str(row["image"]), str(row["true"]), str(row["predicted"])) for row in values["rows"])
             padding = int(values["padding"])
             found = cls(picture, rows, int(values["epoch"]), (picture.height - padding) // len(rows), padding)
-        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        except (OSError, UnreadableImageError, ValueError, KeyError, TypeError, ZeroDivisionError):
             return None
         fits = picture.size == (COLUMNS * found.pitch + padding, len(rows) * found.pitch + padding)
         return found if fits and 0 <= padding < found.pitch else None

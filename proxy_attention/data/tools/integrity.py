@@ -6,17 +6,17 @@ Two images are the same if their decoded pixels are: upright, RGB, size and ever
 import hashlib
 import os
 import struct
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.folder import EXTENSIONS, hidden, is_image, walk
+from proxy_attention.data.image_files import NoImageError, read_image_file
 from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, ProgressCallback
 from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.data.tools.truncation import BEGINNINGS, describe_truncation
@@ -120,16 +120,13 @@ def _examine_all(catalogue: Catalogue, progress: ProgressCallback | None) -> Ite
     """Examine every image in threads; yields the results in order."""
     total, done = len(catalogue.names), 0
     chunks = (range(begin, min(begin + CHUNK, total)) for begin in range(0, total, CHUNK))
-    with warnings.catch_warnings():  # Pillow warns of odd files: what matters becomes an issue
-        warnings.simplefilter("ignore")
-        parts = map_prefetched(
-            lambda c: [_examine(catalogue, i) for i in c], chunks, threads=THREADS, depth=2 * THREADS
-        )
-        for part in parts:
-            yield from part
-            done += len(part)
-            if progress is not None:
-                progress(done, total)
+    for part in map_prefetched(
+        lambda c: [_examine(catalogue, i) for i in c], chunks, threads=THREADS, depth=2 * THREADS
+    ):
+        yield from part
+        done += len(part)
+        if progress is not None:
+            progress(done, total)
 
 
 def _examine(catalogue: Catalogue, i: int) -> _Examined:
@@ -139,7 +136,7 @@ def _examine(catalogue: Catalogue, i: int) -> _Examined:
         image = catalogue.decode(content)
         if catalogue.form == "file" and (lacks := describe_truncation(content)):
             return _Examined(b"", (BROKEN, lacks))
-    except UnidentifiedImageError:
+    except NoImageError:
         if not content:
             return _Examined(b"", (BROKEN, "empty"))
         if content.startswith(BEGINNINGS):
@@ -203,7 +200,7 @@ def unlisted_images(root: Path, catalogue: Catalogue, names: Sequence[str] | Non
         names=others,
         labels=(0,) * len(others),
         own_test=(False,) * len(others),
-        read=lambda i: (base / others[i]).read_bytes(),
+        read=lambda i: read_image_file(base / others[i]),
         region=None,
     )
 

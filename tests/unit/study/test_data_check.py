@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -117,6 +118,25 @@ def test_a_folder_that_no_study_would_train_on_is_looked_at_and_told_to_be_so(ru
     assert "9 images read, 2 classes, 6 to train and choose with, 3 test" in out
     assert "no study trains on it as it lies: data root must be DIR/<class>/* or DIR/train|test/<class>/*; " in out
     assert f"{str(tmp_path)!r} has train and a validation folder but no test: name the images" in out
+
+
+def test_an_image_of_more_pixels_than_allowed_is_broken_and_the_option_is_told(run, tmp_path):
+    lay(tmp_path, ("cat", "dog"))
+    Image.new("L", (300, 200)).save(tmp_path / "cat" / "large.png")
+
+    code, out, _ = run("check", tmp_path, "--format", "csv", "--max-pixels", "59999")
+
+    assert code == 1
+    assert out == 'kind,file,other\nbroken,cat/large.png,"it has 60,000 pixels; --max-pixels allows 59,999"\n'
+    assert run("check", tmp_path, "--format", "csv", "--max-pixels", "60000")[0] == 0
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_among_the_images_is_broken_and_not_waited_for(run, tmp_path):
+    lay(tmp_path, ("cat", "dog"))
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+
+    assert run("check", tmp_path, "--format", "csv")[1] == "kind,file,other\nbroken,cat/pipe.png,no regular file\n"
 
 
 def test_a_folder_without_an_image_is_refused(run, tmp_path):

@@ -145,6 +145,13 @@ def test_a_text_file_that_is_named_an_image_ends_in_one_line(refused, own_images
     assert file.relative_to(own_images).as_posix() in line
 
 
+def test_images_of_more_pixels_than_allowed_end_in_one_line(refused):
+    line = refused(*GRID, "--max-pixels", "1023")
+
+    assert "every image must be readable (or set on_bad_image = skip); 56 of 56 are not: " in line
+    assert "/dress_0001.png (it has 1,024 pixels; --max-pixels allows 1,023), " in line
+
+
 def test_storage_that_is_a_file_ends_in_one_line(capsys, finished_run, study_file, image_folder, tmp_path):
     (tmp_path / "file").write_text("")
 
@@ -186,6 +193,7 @@ def test_a_restore_of_a_run_without_its_study_ends_in_one_line(refused, finished
         ("--without", "speed", "--without must be one of cache, packing, reuse, sharing; got 'speed'"),
         ("--without", "", "--without must be one of cache, packing, reuse, sharing; got ''"),
         ("--cache-gb", "0", "--cache-gb must be a whole number in [1, 1000000]; got '0'"),
+        ("--max-pixels", "1e8", "--max-pixels must be a whole number in [1, 4294967296]; got '1e8'"),
     ],
 )
 def test_what_is_left_out_must_be_known(refused, option, value, law):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxy_attention.data.decoding import UNREADABLE, decoder, open_image, to_square
+from proxy_attention.data.decoding import STRIP_PIXELS, UNREADABLE, decoder, open_image, to_square
 
 
 def content(image, form="PNG", **options):
@@ -154,16 +154,30 @@ def test_every_error_of_a_file_that_is_no_image_is_one_that_is_expected(kind):
         open_image(BAD[kind])
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
+def test_an_image_of_more_pixels_than_allowed_is_refused():
     raw = content(Image.new("L", (40, 40)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
 
-    with pytest.raises(UNREADABLE, match="exceeds limit of 1400 pixels"):
-        open_image(raw)
+    assert open_image(raw, max_pixels=1600).size == (40, 40)
+    with pytest.raises(UNREADABLE, match=r"^it has 1,600 pixels; max_pixels allows 1,599$"):
+        open_image(raw, max_pixels=1599)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "LA"])
+def test_a_large_image_is_converted_in_strips_and_loses_no_row(mode):
+    numbers, rows = np.arange(256), 2100
+    values = numbers * 257 if mode == "I;16" else np.stack([np.full(256, 100), numbers], axis=-1)
+    column = values.astype(np.uint16 if mode == "I;16" else np.uint8)[:, None]
+    large = np.repeat(np.resize(column, (rows, *column.shape[1:])), STRIP_PIXELS // 2000, axis=1)
+
+    converted = np.asarray(open_image(content(Image.fromarray(large), compress_level=1)))
+
+    expected = np.asarray(open_image(content(Image.fromarray(column))))
+    assert large.shape[0] * large.shape[1] > STRIP_PIXELS
+    assert (converted == np.resize(expected, (rows, 1, 3))).all()
 
 
 def test_the_decoder_is_named_with_the_versions_of_its_libraries():
     name = decoder()
 
-    assert name.startswith(f"version 1, pil {Image.__version__}, jpg ")
+    assert name.startswith(f"version 2, pil {Image.__version__}, jpg ")
     assert [part.split()[0] for part in name.split(", ")[2:]] == ["jpg", "libjpeg_turbo", "zlib", "webp"]

@@ -55,6 +55,22 @@ def test_a_file_that_is_no_image_is_refused_by_name():
         load(catalogue([GREY, NO_IMAGE, GREY], labels=[0, 0, 1]), 16)
 
 
+def test_an_image_of_more_pixels_than_allowed_is_unreadable_and_told_with_its_size():
+    limited = catalogue([GREY, GREY]).with_max_pixels(8)
+
+    with pytest.raises(DataError, match=r"2 of 2 are not: 0.png \(it has 9 pixels; max_pixels allows 8\), 1.png \("):
+        load(limited, 16)
+
+
+def test_a_cache_of_fewer_pixels_is_not_taken_for_one_of_more(tmp_path):
+    images = catalogue([GREY, GREY])
+
+    with pytest.raises(DataError, match="2 of 2 are not"):
+        load(images.with_max_pixels(8), 16, cache=tmp_path)
+
+    assert len(load(images, 16, cache=tmp_path)) == 2
+
+
 def test_a_file_that_is_no_image_can_be_skipped_and_is_named():
     loaded = load(catalogue([GREY, NO_IMAGE, GREY], labels=[0, 0, 1]), 16, "skip")
 

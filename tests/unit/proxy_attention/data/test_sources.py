@@ -1,6 +1,7 @@
 import pytest
 from layout_trees import TREES, put
 
+from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.images import load
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.sources import open_source
@@ -34,6 +35,16 @@ def test_a_named_data_set_is_found_in_the_folder_data_and_stays_found_from_anoth
 
     monkeypatch.chdir(tmp_path / "data")
     assert catalogue.read(0)
+
+
+def test_a_data_set_is_opened_with_a_limit_of_pixels_of_its_files(tmp_path):
+    TREES["imagenette"](tmp_path)
+
+    catalogue = open_source("imagenette", tmp_path, max_pixels=5)
+
+    assert catalogue.max_pixels == 5
+    with pytest.raises(UNREADABLE, match="max_pixels allows 5"):
+        catalogue.decode(catalogue.read(0))
 
 
 @pytest.mark.parametrize("dataset", [name for name in SOURCES if name != "folder"])

@@ -108,8 +108,14 @@ def test_an_unreadable_image_has_the_reason_and_the_others_keep_their_places(ima
     assert [bool(item.pixels) for item in found] == [True, False, False, False, True, False]
     errors = [item.error for item in found]
     assert errors[:3] == ["", "the file is empty", "the file is no image, or a damaged one"]
-    assert errors[3].startswith("OSError: ")
+    assert errors[3] == "image file is truncated"
     assert errors[4:] == ["", "FileNotFoundError: No such file or directory"]
+
+
+def test_an_image_of_more_pixels_than_allowed_has_the_option_as_its_reason(image_folder):
+    images = find_images([str(image_folder / "test" / "dress")], max_pixels=1023)
+
+    assert {item.error for item in decode_images(images, [32])} == {"it has 1,024 pixels; --max-pixels allows 1,023"}
 
 
 # ---- true class
