@@ -2,7 +2,6 @@
 
 import logging
 import os
-import secrets
 import socket
 import warnings
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy_attention.errors import ConfigError
+from study.execution.ray_token import ensure_token
 from study.planning.resources import Machine
 
 ENVIRONMENT = {
@@ -24,7 +24,6 @@ ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "PYTHONWARNINGS": "ignore",
 }
-TOKEN = Path("~/.ray/auth_token")
 
 
 @contextmanager
@@ -32,7 +31,7 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
     """Start Ray on this machine, or join the cluster at the address, during a ``with`` block.
 
     Yields: ``dashboard``: its address or None; ``joined``: the cluster's address or None.
-    Raises: ConfigError if the cluster cannot be joined.
+    Raises: ConfigError if the cluster cannot be joined, or the file of the token must not be used.
     """
     joined = address or os.environ.get("RAY_ADDRESS") or None
     for name, value in ENVIRONMENT.items():
@@ -63,7 +62,7 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--address must be of a running Ray cluster; got {joined!r}: {reason}") from error
     else:
-        _ensure_token()
+        ensure_token()
         context = ray.init(
             num_cpus=machine.cpus,
             num_gpus=machine.gpus,
@@ -89,18 +88,6 @@ def _probe(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"--address must be of a running Ray cluster; got {address!r}: {error}") from error
-
-
-def _ensure_token() -> None:
-    """Write a token that only this user can read, if there is none; Ray would write one that every user can read."""
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        return
-    token = TOKEN.expanduser()
-    token.parent.mkdir(parents=True, exist_ok=True)
-    if not token.exists():
-        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    token.chmod(0o600)
 
 
 def cluster_machine() -> Machine:
