@@ -26,8 +26,15 @@ ALWAYS_MB = 16
 BLOCK = 512
 """The least bytes that a member counts for: a million empty files are a bomb, too."""
 
-MAX_LINK_TEXT = 4096
-MAX_HEADER = 2**20
+MAX_NAME = 4096
+"""The most characters of a name or of a link's text: no system has longer paths."""
+
+MAX_DEPTH = 100
+"""The most folders above a file: functions that delete a tree of a thousand fail."""
+
+MAX_HEADER = 2**13
+"""The most bytes of a header that describes the entry after it: it is held in memory, and searched slowly."""
+
 LONG_HEADERS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -87,6 +94,11 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def shown(name: str) -> str:
+    """Quote a name of an archive in an error: control characters are spelled out, a long name is cut."""
+    return repr(name) if len(name) <= 100 else f"{name[:100]!r}..."
+
+
 def members_of(archive: Path, folder: Path) -> Iterator[Member]:
     """Yield the entries of an archive that is to be unpacked into this folder.
 
@@ -120,13 +132,13 @@ def _zip_members(archive: Path, folder: Path) -> Iterator[Member]:
         check_size(archive, sum(max(entry.file_size, BLOCK) for entry in entries), shutil.disk_usage(folder).free)
         for entry in entries:
             if entry.flag_bits & 0x1:
-                raise DataError(f"{archive.name} must not be encrypted; {entry.filename!r} is")
+                raise DataError(f"{archive.name} must not be encrypted; {shown(entry.filename)} is")
             mode, target = entry.external_attr >> 16, ""
-            kind = "folder" if entry.is_dir() else "file"
+            kind = "folder" if entry.filename.endswith("/") else "file"  # is_dir fails for an empty name
             if stat.S_ISLNK(mode):
                 kind = "link"
                 with opened.open(entry) as file:
-                    target = _link_target(entry.filename, file.read(MAX_LINK_TEXT).decode(errors="surrogateescape"))
+                    target = _link_target(entry.filename, file.read(MAX_NAME).decode(errors="surrogateescape"))
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _device_error(archive, entry.filename)
             read = entry.header_offset + entry.compress_size
@@ -142,9 +154,9 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
             except tarfile.SpecialFileError as error:
                 raise _device_error(archive, entry.name) from error
             except tarfile.FilterError as error:
-                leads_to = entry.linkname or entry.name
+                leads_to = shown(entry.linkname or entry.name)
                 raise DataError(
-                    f"{archive.name} must stay in its folder; {entry.name!r} leads to {leads_to!r}"
+                    f"{archive.name} must stay in its folder; {shown(entry.name)} leads to {leads_to}"
                 ) from error
             kind, target = "folder" if entry.isdir() else "file", ""
             if entry.issym():
@@ -160,7 +172,7 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
 
 
 def _device_error(archive: Path, name: str) -> DataError:
-    return DataError(f"{archive.name} must hold files and folders only; {name!r} is a device")
+    return DataError(f"{archive.name} must hold files and folders only; {shown(name)} is a device")
 
 
 def _link_target(name: str, text: str) -> str:

@@ -17,14 +17,17 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from proxy_attention.data.loading import ProgressCallback
-from proxy_attention.data.tools.archive_members import BLOCK, Member, check_size, members_of
+from proxy_attention.data.tools.archive_members import BLOCK, MAX_DEPTH, MAX_NAME, Member, check_size, members_of, shown
 from proxy_attention.errors import DataError
 
 DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error),
-    *(ValueError, KeyError, NotImplementedError, RuntimeError),
+    *(ValueError, LookupError, NotImplementedError, RuntimeError),
 )
-"""What zipfile and tarfile raise for damaged bytes, beside an ``OSError`` without a number."""
+"""What zipfile and tarfile raise for damaged bytes, beside an ``OSError`` without a number, or for a bad place."""
+
+MAX_LINKS = 10_000
+"""The most links of an archive: a file system has at most so many names for a file, and no data set needs them."""
 
 
 def unpack(archive: Path, folder: Path, *, progress: ProgressCallback | None = None) -> int:
@@ -40,7 +43,7 @@ def unpack(archive: Path, folder: Path, *, progress: ProgressCallback | None = N
     try:
         return _unpack(archive, folder.resolve(), progress)
     except (OSError, *DAMAGED) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG, errno.EINVAL):
             raise
         reason = " ".join(str(error).split())
         raise DataError(f"{archive.name} must be a whole zip or tar archive; {reason}") from error
@@ -52,11 +55,16 @@ def _unpack(archive: Path, folder: Path, progress: ProgressCallback | None) -> i
     folders = {folder}
     links: dict[Path, tuple[str, Path]] = {}
     for member in members_of(archive, folder):
-        declared += max(member.size, BLOCK)
-        check_size(archive, declared, free)
-        path = folder.joinpath(*_inside(archive, member.name, member.name))
+        declared += max(member.size, BLOCK)  # a folder above it counts, too
+        check_size(archive, declared + BLOCK * (len(folders) - 1), free)
+        parts = _inside(archive, member.name, member.name)
+        if member.kind != "folder" and not (parts and parts[-1].strip(".")):
+            raise DataError(f"{archive.name} must give every file a name; got {shown(member.name)}")
+        path = folder.joinpath(*parts)
         _make_folder(path if member.kind == "folder" else path.parent, folder, folders, archive)
         if member.kind == "link":
+            if len(links) >= MAX_LINKS:
+                raise DataError(f"{archive.name} must hold at most {MAX_LINKS:,} links; it holds more")
             links[path] = member.name, folder.joinpath(*_inside(archive, member.target, member.name))
         elif member.kind == "file":
             links.pop(path, None)  # of two members with one name the last counts
@@ -76,9 +84,13 @@ def _inside(archive: Path, name: str, member: str) -> tuple[str, ...]:
 
     Raises: DataError for a path that leads elsewhere.
     """
+    if len(name) > MAX_NAME:
+        raise DataError(f"{archive.name} must have names of at most {MAX_NAME} characters; got {shown(name)}")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or "\0" in name or re.match(r"[A-Za-z]:[\\/]", name):
-        raise DataError(f"{archive.name} must stay in its folder; {member!r} leads to {name!r}")
+        raise DataError(f"{archive.name} must stay in its folder; {shown(member)} leads to {shown(name)}")
+    if len(path.parts) > MAX_DEPTH:
+        raise DataError(f"{archive.name} must have at most {MAX_DEPTH} folders in a name; got {shown(name)}")
     return path.parts
 
 
@@ -96,9 +108,8 @@ def _make_folder(path: Path, top: Path, folders: set[Path], archive: Path) -> No
             parent.mkdir()
         except FileExistsError:
             if not stat.S_ISDIR(parent.lstat().st_mode):
-                raise DataError(
-                    f"{archive.name} must hold folders where it puts files; {str(parent.relative_to(top))!r} is none"
-                ) from None
+                place = shown(str(parent.relative_to(top)))
+                raise DataError(f"{archive.name} must hold folders where it puts files; {place} is none") from None
         folders.add(parent)
 
 
@@ -112,7 +123,7 @@ def _write(member: Member, path: Path, archive: Path) -> None:
     with os.fdopen(handle, "wb") as file:
         source = member.content()
         if source is None:
-            raise DataError(f"{archive.name} must be a whole zip or tar archive; {member.name!r} has no content")
+            raise DataError(f"{archive.name} must be a whole zip or tar archive; {shown(member.name)} has no content")
         with source:
             left = member.size
             while chunk := source.read(min(left + 1, 2**20)):
@@ -122,7 +133,7 @@ def _write(member: Member, path: Path, archive: Path) -> None:
                 file.write(chunk)
     if left:
         raise DataError(
-            f"{archive.name} must be a whole zip or tar archive; {member.name!r} is not as long as declared"
+            f"{archive.name} must be a whole zip or tar archive; {shown(member.name)} is not as long as declared"
         )
 
 
@@ -133,7 +144,7 @@ def _clear(path: Path, archive: Path) -> None:
     """
     try:
         if stat.S_ISDIR(path.lstat().st_mode):
-            raise DataError(f"{archive.name} must not put a file in the place of a folder; got {path.name!r}")
+            raise DataError(f"{archive.name} must not put a file in the place of a folder; got {shown(path.name)}")
         path.unlink()
     except FileNotFoundError:
         pass
@@ -144,16 +155,20 @@ def _make_links(links: dict[Path, tuple[str, Path]], archive: Path) -> None:
 
     Raises: DataError for one that leads to no file.
     """
-    left = dict(links)
-    while left:
-        ready = {path: target for path, (_, target) in left.items() if target not in left and _is_file(target)}
-        if not ready:
-            name, _ = next(iter(left.values()))
-            raise DataError(f"{archive.name} must hold the file that a link leads to; {name!r} leads to none")
-        for path, target in ready.items():
-            _clear(path, archive)
-            os.link(target, path)
-            del left[path]
+    made: set[Path] = set()
+    for first in links:
+        chain: dict[Path, None] = {}
+        path = first
+        while path in links and path not in made and path not in chain:
+            chain[path] = None
+            path = links[path][1]
+        for link in reversed(chain):  # the last leads to a file, or the chain closes
+            name, target = links[link]
+            if (target in links and target not in made) or not _is_file(target):
+                raise DataError(f"{archive.name} must hold the file that a link leads to; {shown(name)} leads to none")
+            _clear(link, archive)
+            os.link(target, link)
+            made.add(link)
 
 
 def _is_file(path: Path) -> bool:
