@@ -11,7 +11,7 @@ from pathlib import Path
 
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.analysis.findings import Findings
-from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, console, fail
+from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, console, fail, say, shown
 from study.provenance import ROOT
 from study.reporting.publish import publish
 from study.reporting.terminal_report import show
@@ -89,17 +89,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _publish(findings: Findings, *, with_images: bool) -> None:
     published = publish(findings, with_images=with_images)
     for file in published.files:
-        print(f"published {file}")
+        say(f"published {file}")
     if published.without_images_of:
         names = ", ".join(published.without_images_of)
-        print(f"without images of {names}: --with-images shows them, if their licence allows it")
+        say(f"without images of {names}: --with-images shows them, if their licence allows it")
 
 
 def _export(findings: Findings, folder: Path) -> None:
     from study.reporting.export import export_proxies  # imported here: tables need no torch
 
     count = export_proxies(findings.run.path, list(findings.selected["trial_id"]), folder)
-    print(f"wrote {count} proxies below {folder}")
+    say(f"wrote {count} proxies below {folder}")
 
 
 def _draw_gallery(path: str | None, folder: Path) -> None:
@@ -109,9 +109,9 @@ def _draw_gallery(path: str | None, folder: Path) -> None:
 
     out = console()
     with out.status("the first image") as line:
-        grids = draw_gallery(folder, report=line.update)
+        grids = draw_gallery(folder, report=lambda text: line.update(shown(text)))
     for name in grids:
-        print(f"wrote {folder / name}")
+        say(f"wrote {folder / name}")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
+from study.foreign_text import printable
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -101,15 +104,47 @@ def share(option: str) -> Any:
     return convert
 
 
-def console() -> Console:
+class PlainConsole(Console):
+    """A console on which no text acts: it has no markup, no emoji codes, and shows control characters as escapes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render as rich does; only its own control codes, such as those that move the cursor, stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
+
+
+def console(*, width: int | None = None) -> PlainConsole:
     """Make the console of standard output: 120 columns wide if it is not a terminal, so that tables fit."""
-    wide = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, width=wide, soft_wrap=False)
+    return PlainConsole(width=width or (None if sys.stdout.isatty() else 120))
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Make text for a console's line or table: one line, on which nothing acts."""
+    return Text(printable(text), style)
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print text as one line, on which nothing acts.
+
+    Args:
+        error: print it on the error stream.
+    """
+    print(printable(text), file=sys.stderr if error else sys.stdout)
+
+
+def print_data(text: str) -> None:
+    """Print lines for a program to read; on a terminal, control characters are shown as escapes."""
+    print(
+        printable(text, keep="\n") if sys.stdout.isatty() else text, end="" if text.endswith("\n") else "\n", flush=True
+    )
 
 
 def fail(program: str, error: Exception) -> None:
     """Print an error as one line on the error stream."""
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    say(f"{program}: {' '.join(str(error).split())}", error=True)
 
 
 def duration(seconds: float) -> str:

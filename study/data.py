@@ -25,7 +25,7 @@ from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.integrity import FAULTS, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
+from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, shown, whole
 from study.progress import ItemProgress
 from study.provenance import ROOT
 from study.reporting.data_report import print_table, show_issues, source_rows, write_csv
@@ -77,7 +77,7 @@ def _prepare(args: Namespace, out: Console) -> int:
 
     def tell(text: str) -> None:
         line.pause()
-        out.print(text, markup=False, soft_wrap=True)
+        out.print(shown(text), soft_wrap=True)
 
     try:
         with ItemProgress("unpacking", "MB", scale=MB) as line:
@@ -107,7 +107,7 @@ def _show(name: str, root: Path, catalogue: Catalogue, out: Console) -> None:
         ("note", f"{there} of its {known} classes are there" if known is not None and there < known else ""),
     ):
         if text:
-            out.print(f"{head:<12} {text}", markup=False, soft_wrap=True)
+            out.print(shown(f"{head:<12} {text}"), soft_wrap=True)
 
 
 def _check(args: Namespace, out: Console) -> int:
@@ -164,8 +164,8 @@ def _sample(args: Namespace, out: Console) -> int:
     tested = sum(catalogue.own_test[i] for i in chosen)
     parts = f"{len(chosen) - tested} train and {tested} test images" if tested else f"{len(chosen)} images"
     use = ["python", _short(ROOT / "study" / "run.py"), "--search", "grid", "--data-root", _short(target)]
-    out.print(f"wrote {parts} of {len(catalogue.classes)} classes to {_short(target)}", markup=False, soft_wrap=True)
-    out.print(f"{'use':<12} {shlex.join(use)}", markup=False, soft_wrap=True)
+    out.print(shown(f"wrote {parts} of {len(catalogue.classes)} classes to {_short(target)}"), soft_wrap=True)
+    out.print(shown(f"{'use':<12} {shlex.join(use)}"), soft_wrap=True)
     return DONE
 
 
@@ -278,7 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = shlex.join(["python", _short(ROOT / "study" / PROGRAM), *words])
         how = " (the archive that was being fetched begins again)" if words[:1] == ["prepare"] else ""
         said = f"interrupted; nothing half done is in use. To go on{how}:"
-        out.print(f"\n{said}\n  {again}", markup=False, soft_wrap=True)
+        out.print(f"\n{said}")
+        out.print(shown(f"  {again}"), soft_wrap=True)
         return INTERRUPTED
     except BrokenPipeError:  # the reader has ended, such as ``| head``
         return DONE

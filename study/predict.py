@@ -14,11 +14,23 @@ import torch
 from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
 from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, whole
+from study.console import (
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    SOME_FAILED,
+    Parser,
+    console,
+    fail,
+    print_data,
+    say,
+    shown,
+    whole,
+)
 from study.inference.classify import classify_images
 from study.inference.compare_models import MOST_IMAGES, compare_models, pair_models
 from study.inference.comparison_sheet import SHEET, check_sheet_file, write_sheet
-from study.inference.predictions import AS_TEXT, FORMATS, Prediction, as_table, printable, summarise
+from study.inference.predictions import AS_TEXT, FORMATS, Prediction, as_table, summarise
 from study.inference.selection import select_pair, select_trials
 from study.inference.trained_model import TrainedModel, load_model
 from study.inference.user_images import ImageFile, expand_home, find_images
@@ -146,7 +158,7 @@ def _compare(args: argparse.Namespace, images: Sequence[ImageFile], device: torc
     if compared:
         file = _sheet_file(args)
         write_sheet(file, pair, compared)
-        print(f"wrote {file}", file=sys.stdout if args.format == "table" else sys.stderr)
+        say(f"wrote {file}", error=args.format != "table")
     return predictions
 
 
@@ -165,7 +177,7 @@ def _check_models(models: Sequence[TrainedModel], *, top: int) -> None:
 
 def _print_note(note: str) -> None:
     if note:
-        print(f"predict.py: {note}", file=sys.stderr)
+        say(f"predict.py: {note}", error=True)
 
 
 def _print_predictions(predictions: Sequence[Prediction], args: argparse.Namespace) -> None:
@@ -176,17 +188,16 @@ def _print_predictions(predictions: Sequence[Prediction], args: argparse.Namespa
         out.print(as_table(predictions, top=args.top))
         out.print()
         for summary in summaries:
-            out.print(summary.line, markup=False, soft_wrap=True)
+            out.print(shown(summary.line), soft_wrap=True)
         return
-    text = AS_TEXT[args.format](predictions, top=args.top)
-    print(text, end="" if text.endswith("\n") else "\n", flush=True)
+    print_data(AS_TEXT[args.format](predictions, top=args.top))
     for summary in summaries:
         _print_note(summary.line)
 
 
 def _exit_code(predictions: Sequence[Prediction]) -> int:
     """Name the images without a prediction; returns the exit code."""
-    failed = {printable(one.image): one.error for one in predictions if one.error}
+    failed = {one.image: one.error for one in predictions if one.error}
     if not failed:
         return DONE
     images = "image has" if len(failed) == 1 else "images have"

@@ -8,7 +8,7 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
 from rich.table import Column
 from rich.text import Text
 
-from study.console import duration
+from study.console import PlainConsole, duration, shown
 
 LOG_SECONDS = 10.0
 """The fewest seconds between two lines of a log."""
@@ -31,8 +31,8 @@ class ItemProgress:
 
     def __init__(self, what: str, unit: str, *, scale: int = 1, console: Console | None = None) -> None:
         self.unit, self.scale = unit, scale
-        self._console = console or Console(stderr=True, highlight=False)
-        self._progress = _one_line(self._console, lambda task: Text(self._words(task)))
+        self._console = console or PlainConsole(stderr=True)
+        self._progress = _one_line(self._console, lambda task: shown(self._words(task)))
         self._task = self._progress.add_task(what, total=0)
         self._logged = self._progress.get_time()
 
@@ -51,7 +51,7 @@ class ItemProgress:
             self._progress.start()
         elif self._progress.get_time() - self._logged >= LOG_SECONDS:
             self._logged = self._progress.get_time()
-            self._console.print(self._words(self._progress.tasks[0]), markup=False, soft_wrap=True)
+            self._console.print(shown(self._words(self._progress.tasks[0])), soft_wrap=True)
 
     def pause(self) -> None:
         """Clear the line, so that other text can be printed; the next call measures anew."""
@@ -98,7 +98,7 @@ class RunProgress:
         self._usual = sum(self._beside.values()) / max(len(self._beside), 1)
         unknown = max(trials - trials_done - len(self._beside), 0)
         self._val: dict[str, list[float]] = {}
-        self._progress = _one_line(out, lambda _: Text.from_markup(self.text()))
+        self._progress = _one_line(out, lambda _: self._line())
         work = epochs + sum(self._beside.values()) + unknown * self._usual
         self._task = self._progress.add_task("", total=work)
 
@@ -122,21 +122,26 @@ class RunProgress:
         self._advance(self._beside.get(trial_id, self._usual))
         self._val.setdefault(arm, []).append(val_accuracy)
         if not self.out.is_interactive:
-            self.out.print(f"{trial_id}: val {val_accuracy:.1f} %   ({self.text(short=True)})", soft_wrap=True)
+            line = shown(f"{trial_id}: val {val_accuracy:.1f} %   (")
+            self.out.print(line + self._line(short=True) + shown(")"), soft_wrap=True)
 
     def failure(self, trial_id: str) -> None:
         """Count a trial that failed, and name it."""
         self.failed += 1
-        self.out.print(f"[red]{trial_id} failed[/red]")
+        self.out.print(shown(f"{trial_id} failed", "red"))
 
-    def text(self, *, short: bool = False) -> str:
+    def text(self) -> str:
+        """Return the line without its colours."""
+        return self._line().plain
+
+    def _line(self, *, short: bool = False) -> Text:
         """Compose the line; the short one leaves out the val accuracies, which a log shows for each trial."""
         val = ", ".join(f"{arm} {sum(v) / len(v):.1f} %" for arm, v in sorted(self._val.items()))
         parts = [f"{self.trials_done}/{self.trials} trials", f"{self.epochs_done}/{self.epochs} epochs"]
         parts += [f"{duration(self._seconds_left())} left"]
         parts += [f"val so far: {val}"] if val and not short else []
-        parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
-        return " · ".join(parts)
+        line = [shown(part) for part in parts] + ([shown(f"{self.failed} failed", "red")] if self.failed else [])
+        return Text(" · ").join(line)
 
     def _seconds_left(self) -> float:
         task = self._progress.tasks[0]

@@ -16,7 +16,7 @@ from rich.console import Console
 from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analysis.findings import Findings
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, share, whole
+from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, share, shown, whole
 from study.execution.run_lock import sole_driver, storage_trouble
 from study.execution.session import machine_at, run_in_session, sigterm_as_ctrl_c
 from study.execution.status import status, status_lines
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show_status(path: Path, out: Console) -> int:
     for run in find_runs(path):
         for line in status_lines(status(run.path)):
-            out.print(line, markup=False, soft_wrap=True)
+            out.print(shown(line), soft_wrap=True)
     return DONE
 
 
@@ -137,11 +137,14 @@ class _Run:
     def _plan(self, request: Request) -> Prepared:
         with self.out.status("reading the plan's images and building its models") as line:
 
+            def tell(text: str) -> None:
+                line.update(shown(text))
+
             def reading(what: str, done: int, total: int) -> None:
-                line.update(f"{what}: {done}/{total} images")
+                tell(f"{what}: {done}/{total} images")
 
             caching = not self.args.dry_run
-            return Prepared.of(request, self.machine, progress=reading, tell=line.update, caching=caching)
+            return Prepared.of(request, self.machine, progress=reading, tell=tell, caching=caching)
 
     @property
     def is_incomplete(self) -> bool:
@@ -193,12 +196,13 @@ class _Run:
         """Print how many trials are complete, and the command that runs the others."""
         script, run = shown_path(ROOT / "study" / "run.py"), shown_path(self.prepared.run.path)
         restore = shlex.join(["python", script, "--restore", run])
-        self.out.print(f"\n{complete} of {planned} trials are complete. To go on:\n  {restore}", soft_wrap=True)
+        self.out.print(f"\n{complete} of {planned} trials are complete. To go on:")
+        self.out.print(shown(f"  {restore}"), soft_wrap=True)
 
     def _print_plainly(self, lines: list[str]) -> None:
         """Print lines as they are: no markup, no wrapping."""
         for line in lines:
-            self.out.print(line, markup=False, soft_wrap=True)
+            self.out.print(shown(line), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
+
+from study.console import shown
+from study.foreign_text import FORMULA, spreadsheet_cell
 
 DIGITS = 6
 """Decimal places of a probability."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet may compute."""
 
 
 @dataclass(frozen=True)
@@ -112,25 +112,16 @@ def as_csv(predictions: Sequence[Prediction], *, top: int) -> str:
     rows.writerow([*first, *next_classes, *last])
     for prediction in predictions:
         ranked: list[str | float] = [
-            cell for name, share in prediction.top[:top] for cell in (_harmless(name), round(share, DIGITS))
+            cell for name, share in prediction.top[:top] for cell in (spreadsheet_cell(name), round(share, DIGITS))
         ]
         ranked += [""] * (2 * top - len(ranked))
         image = f"./{prediction.image}" if prediction.image.startswith(FORMULA) else prediction.image
         correct = "" if prediction.correct is None else prediction.correct
-        model = (_harmless(prediction.trial_id), _harmless(prediction.arm), prediction.seed)
-        rows.writerow([image, *model, *ranked, _harmless(prediction.true), correct, _harmless(prediction.error)])
+        model = (spreadsheet_cell(prediction.trial_id), spreadsheet_cell(prediction.arm), prediction.seed)
+        rows.writerow(
+            [image, *model, *ranked, spreadsheet_cell(prediction.true), correct, spreadsheet_cell(prediction.error)]
+        )
     return out.getvalue()
-
-
-def _harmless(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would compute; leave a number alone, as a class may be one."""
-    if not text.startswith(FORMULA):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text
 
 
 # ---- JSON
@@ -181,23 +172,18 @@ def as_table(predictions: Sequence[Prediction], *, top: int) -> Table:
         if wanted:
             table.add_column(name, overflow="fold")
     for one in predictions:
-        cells = [printable(one.image), one.trial_id, one.arm, str(one.seed), printable(one.predicted)]
+        cells = [one.image, one.trial_id, one.arm, str(one.seed), one.predicted]
         cells.append(percent(one.top[0][1]) if one.top else "")
         if top > 1:
-            cells.append(", ".join(f"{printable(name)} {percent(share)}" for name, share in one.top[1:top]))
+            cells.append(", ".join(f"{name} {percent(share)}" for name, share in one.top[1:top]))
         if any_true:
-            cells += [printable(one.true), {True: "yes", False: "no", None: ""}[one.correct]]
+            cells += [one.true, {True: "yes", False: "no", None: ""}[one.correct]]
         if any_error:
-            cells.append(printable(one.error))
-        table.add_row(*(Text(cell) for cell in cells))
+            cells.append(one.error)
+        table.add_row(*map(shown, cells))
     return table
 
 
 def percent(share: float) -> str:
     """Write a share in [0, 1] as ``71.3 %``."""
     return f"{100 * share:.1f} %"
-
-
-def printable(text: str) -> str:
-    """Escape what would steer a terminal, such as control characters, in text from outside."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -10,7 +10,7 @@ from rich.text import Text
 from proxy_attention.config import LEAKING
 from proxy_attention.data.images import MAX_NAMED
 from proxy_attention.schedule import Schedule
-from study.console import duration
+from study.console import duration, shown
 from study.planning.cost import WRONG_FRACTION, RunCost
 from study.planning.plan_check import changes_since
 from study.planning.prepare import Prepared
@@ -24,9 +24,10 @@ MOST_METHODS = 6
 def plan_lines(prepared: Prepared, trials_done: int) -> list[Text]:
     """Format the plan: what will be run, on what, and what a person should know beforehand."""
     plan = prepared.plan
-    lines = [Text.assemble((plan.name, "bold"), f" · {plan.search} · seeds {', '.join(map(str, plan.seeds))}")]
+    head = shown(f" · {plan.search} · seeds {', '.join(map(str, plan.seeds))}")
+    lines = [Text.assemble(shown(plan.name, "bold"), head)]
     if plan.question:
-        lines.append(Text(plan.question, style="italic"))
+        lines.append(shown(plan.question, "italic"))
     rest = [
         _trials_line(prepared),
         _epochs_line(prepared),
@@ -36,7 +37,7 @@ def plan_lines(prepared: Prepared, trials_done: int) -> list[Text]:
         *_history_lines(prepared, trials_done),
         f"run          {shown_path(prepared.run.path)}",
     ]
-    return lines + [Text(line) for line in rest]
+    return lines + [shown(line) for line in rest]
 
 
 def cost_lines(cost: RunCost | None) -> list[str]:

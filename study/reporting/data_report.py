@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.tools.integrity import FAULTS, KINDS, Issue
+from study.console import console, shown
+from study.foreign_text import printable, spreadsheet_cell
 
 MOST_SHOWN = 20
 """Issues of a kind that the table names; the CSV names all."""
@@ -45,9 +46,9 @@ def show_issues(catalogue: Catalogue, found: Sequence[Issue], out: Console, *, r
     counts = Counter(one.kind for one in found)
     images = len(catalogue.names)
     split = f"{images - tested} to train and choose with, {tested} test" if tested else "no test split of its own"
-    out.print(f"{images} images read, {len(catalogue.classes)} classes, {split}", markup=False)
+    out.print(f"{images} images read, {len(catalogue.classes)} classes, {split}")
     if refused:
-        out.print(f"no study trains on it as it lies: {_plain(refused)}", markup=False, soft_wrap=True)
+        out.print(shown(f"no study trains on it as it lies: {refused}"), soft_wrap=True)
     out.print("two images are the same if their decoded pixels are: upright, RGB, size and every value")
     for title, kinds in (("found", FAULTS), ("for information", [kind for kind in KINDS if kind not in FAULTS])):
         rows = []
@@ -62,7 +63,7 @@ def show_issues(catalogue: Catalogue, found: Sequence[Issue], out: Console, *, r
     out.print()
     for kind in KINDS:
         if counts[kind]:
-            out.print(f"{counts[kind]} {kind}: {KINDS[kind]}", markup=False)
+            out.print(shown(f"{counts[kind]} {kind}: {KINDS[kind]}"))
     if not any(counts[kind] for kind in FAULTS):
         out.print("nothing is wrong")
 
@@ -73,20 +74,15 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], out: Consol
     for head in heads:
         table.add_column(head, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_plain(cell)) for cell in row))
+        table.add_row(*(shown(cell) for cell in row))
     if sys.stdout.isatty():
         out.print(table)
         return
     needed = Measurement.get(out, out.options.update(width=WIDEST), table).maximum
-    Console(highlight=False, width=max(out.width, needed)).print(table)
+    console(width=max(out.width, needed)).print(table)
 
 
 def write_csv(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows as CSV to the standard output."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerows([heads, *([_plain(cell) for cell in row] for row in rows)])
-
-
-def _plain(text: str) -> str:
-    """Escape characters that a terminal would obey or cannot show."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    writer.writerows([heads, *([spreadsheet_cell(printable(cell)) for cell in row] for row in rows)])

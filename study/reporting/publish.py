@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_text
 from study.analysis.findings import Findings
+from study.foreign_text import csv_text, read_csv_text
 from study.results import with_weights_named
 from study.run_folder import PUBLISHED
 
@@ -34,8 +33,8 @@ def publish(findings: Findings, *, with_images: bool = False) -> Published:
     file, study = findings.run.results_csv, findings.run.path.parent
     if not file.is_file():
         raise ConfigError(f"a run must have results to be published; {str(findings.run.path)!r} has none yet")
-    rows = pd.read_csv(file, dtype=str, keep_default_na=False)  # as text: no digit of it changes
-    write_text(study / file.name, with_weights_named(rows).to_csv(index=False))
+    rows = read_csv_text(file)
+    write_text(study / file.name, csv_text(with_weights_named(rows)))
     others = sorted(name for name in set(rows["dataset"]) - {""} if SOURCES[name].needs_root)
     write_report(findings, to=study, with_images=with_images or not others)
     files = tuple(study / name for name in PUBLISHED if (study / name).is_file())

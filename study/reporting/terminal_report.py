@@ -12,7 +12,8 @@ from study.analysis.arm_statistics import has_rivals
 from study.analysis.claims import LEVEL, Claim
 from study.analysis.findings import Findings
 from study.analysis.grouping import group
-from study.console import console
+from study.console import console, print_data, shown
+from study.foreign_text import csv_text, latex_table
 from study.reporting.arm_tables import accuracy_by_arm
 from study.reporting.summary import skipped_steps
 from study.reporting.text_tables import TextTable, interval, marked_val, points, spread
@@ -30,10 +31,10 @@ def show(findings: Findings, *, columns: Sequence[str] = (), form: str = "table"
     tables = {", ".join(columns): group(findings.selected, columns)} if columns else findings.tables
     if form == "csv":
         keyed = pd.concat(tables.values(), keys=tables.keys(), names=["table", None])
-        print(keyed.reset_index(level=0).to_csv(index=False), end="")
+        print_data(csv_text(keyed.reset_index(level=0)))
     elif form == "latex":
         for table in tables.values():
-            print(table.to_latex(index=False, float_format="%.2f", escape=True, na_rep=""))
+            print(latex_table(table))
     else:
         out = console()
         _show_state(findings, out)
@@ -45,14 +46,16 @@ def show(findings: Findings, *, columns: Sequence[str] = (), form: str = "table"
 def _show_state(findings: Findings, out: Console) -> None:
     plan, rows, selected = findings.plan, findings.rows, findings.selected
     done = int((selected["status"] == COMPLETE).sum())
-    out.print(f"\n[bold]{plan.name}[/bold] · {plan.search} · {done} of {len(selected)} trials complete", style="")
+    out.print()
+    state = f" · {plan.search} · {done} of {len(selected)} trials complete"
+    out.print(Text.assemble(shown(plan.name, "bold"), shown(state)))
     if plan.question:
-        out.print(plan.question, style="italic", markup=False)
+        out.print(shown(plan.question, "italic"))
     for row in rows[rows["status"].isin((FAILED, DAMAGED))].to_dict("records"):
-        out.print(f"{row['trial_id']} {row['status']}: {row['error']}", markup=False)
+        out.print(shown(f"{row['trial_id']} {row['status']}: {row['error']}"))
     for status in (INTERRUPTED, MISSING):
         if names := list(rows["trial_id"][rows["status"] == status]):
-            out.print(f"{len(names)} {status}: {', '.join(names)}", markup=False)
+            out.print(shown(f"{len(names)} {status}: {', '.join(names)}"))
 
 
 def _show_tables(findings: Findings, tables: Mapping[str, pd.DataFrame], out: Console) -> None:
@@ -86,15 +89,15 @@ def frame_table(frame: pd.DataFrame, title: str, *, leaking: Container[str] = ()
         leaking: the arms of which a trial trains on validation images.
     """
     keys = [c for c in frame.columns if c not in ("n", "pairs") and not c.startswith(("val_", "test_"))]
-    table = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = RichTable(title=shown(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for key in keys:
-        table.add_column(key)
+        table.add_column(shown(key))
     for name in ("n", "val %", "test %", "pairs", "val diff", "test diff"):
         table.add_column(name, justify="right")
     for row in frame.to_dict("records"):
         leaks = row.get("arm") in leaking or row.get("split") in LEAKING
         table.add_row(
-            *(f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in keys),
+            *(shown(f"{row[key]:g}" if isinstance(row[key], float) else str(row[key])) for key in keys),
             str(row["n"]),
             marked_val(spread(row["val_mean"], row["val_sd"]), leaks),
             spread(row["test_mean"], row["test_sd"]),
@@ -119,19 +122,20 @@ def claim_table(claims: Sequence[Claim]) -> RichTable:
     for claim in claims:
         by_seed = " ".join(points(value, digits=1) for value in claim.test.values)
         val = marked_val(interval(claim.val), claim.leaking)
-        table.add_row(claim.text, str(len(claim.seeds)), val, interval(claim.test), by_seed, claim.verdict)
+        cells = (claim.text, str(len(claim.seeds)), val, interval(claim.test), by_seed, claim.verdict)
+        table.add_row(*map(shown, cells))
     return table
 
 
 def text_table(table: TextTable, title: str) -> RichTable:
     """Show a table of text without its calibration: a terminal is narrow."""
-    shown = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    rich_table = RichTable(title=shown(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     kept = [number for number, name in enumerate(table.columns) if not name.endswith("ECE")]
     columns, *rows = (
-        [Text(row[i].replace("\N{MINUS SIGN}", "-")) for i in kept] for row in (table.columns, *table.rows)
+        [shown(row[i].replace("\N{MINUS SIGN}", "-")) for i in kept] for row in (table.columns, *table.rows)
     )
     for number, name in enumerate(columns):
-        shown.add_column(name, justify="right" if number else "left")
+        rich_table.add_column(name, justify="right" if number else "left")
     for row in rows:
-        shown.add_row(*row)
-    return shown
+        rich_table.add_row(*row)
+    return rich_table

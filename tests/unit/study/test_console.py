@@ -1,14 +1,22 @@
+import io
 import math
+import sys
 
 import pytest
+from rich.table import Table
+from traps import TRAPS, controls
 
 from proxy_attention.errors import ConfigError
 from study.console import (
     Parser,
+    PlainConsole,
     UsageError,
     duration,
     fail,
+    print_data,
+    say,
     share,
+    shown,
     whole,
 )
 
@@ -56,6 +64,53 @@ def test_an_error_is_one_line_however_many_it_had(capsys):
     fail("x.py", ConfigError("one\n  two\tthree"))
 
     assert capsys.readouterr() == ("", "x.py: one two three\n")
+
+
+# ---- text from elsewhere
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_text_is_one_line_on_which_nothing_acts(trap, capsys):
+    say(trap)
+    fail("x.py", ConfigError(trap))
+
+    for stream in capsys.readouterr():
+        assert len(stream.splitlines()) == 1
+        assert controls(stream) == []
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_console_shows_markup_and_control_characters(trap, terminal):
+    table = Table(title=trap)
+    table.add_column(trap)
+    table.add_row(trap)
+    out = io.StringIO()
+    console = PlainConsole(file=out, width=100, force_terminal=terminal, color_system=None)
+
+    for thing in (trap, table, shown(trap), shown(trap, "bold")):
+        console.print(thing)
+
+    assert controls(out.getvalue()) == []
+    assert out.getvalue().count(trap.splitlines()[0]) >= 4 or controls(trap, keep="")
+
+
+def test_a_console_still_moves_its_own_cursor_and_writes_bold():
+    out = io.StringIO()
+    console = PlainConsole(file=out, width=100, force_terminal=True, _environ={"TERM": "xterm"})
+
+    console.print(shown("x", "bold"))
+    console.show_cursor(False)
+
+    assert out.getvalue() == "\x1b[1mx\x1b[0m\n\x1b[?25l"
+
+
+def test_data_is_printed_as_it_is_where_a_program_reads_it_and_with_escapes_on_a_terminal(capsys, monkeypatch):
+    print_data("a,\x1b\nb\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_data("a,\x1b\nb")
+
+    assert capsys.readouterr().out == "a,\x1b\nb\n" + "a,\\x1b\nb\n"
 
 
 DURATIONS = {

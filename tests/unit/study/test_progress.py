@@ -4,6 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
+from traps import TRAPS, controls
 
 from study.progress import ItemProgress, RunProgress
 
@@ -70,6 +71,18 @@ def test_failures_are_counted(line):
     progress.failure("0001-proxy")
 
     assert "1 failed" in progress.text()
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_no_name_acts_in_the_progress_of_a_run(line, trap):
+    progress, out = line
+    with progress:
+        progress.trial(trap, trap, 80.0)
+        progress.failure(trap)
+
+    assert len(out.getvalue().splitlines()) == 2
+    assert controls(out.getvalue()) == []
+    assert trap in progress.text() or controls(trap, keep="")
 
 
 def test_a_run_on_a_terminal_is_one_line_that_vanishes():

@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from study.inference.predictions import as_csv, as_json, as_table, percent, printable, summarise
+from study.inference.predictions import as_csv, as_json, as_table, percent, summarise
 
 
 def rows_of(text):
@@ -129,10 +129,6 @@ def test_a_table_shows_further_classes_the_true_one_and_errors_where_there_are_a
     assert header[5:] == ["confidence", "and", "then", "true", "correct", "error"]
     assert first[4:] == ["cat", "75.0", "%", "dog", "25.0", "%", "dog", "no"]
     assert second == ["b.png", "0-x", "proxy", "0", "empty"]
-
-
-def test_text_from_outside_cannot_steer_a_terminal():
-    assert printable("a\x1b[2Jb\n.png") == "a\\x1b[2Jb\\n.png"
 
 
 def test_a_share_is_shown_in_percent():

@@ -3,6 +3,7 @@ import io
 
 import pytest
 from PIL import Image
+from traps import TRAPS, controls
 
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES
@@ -93,3 +94,13 @@ def test_csv_can_be_read_back(capsys):
     write_csv(("one", "two"), rows)
 
     assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["one", "two"], ["a,b", 'say "c"'], ["", "d"]]
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_no_file_name_acts_in_the_table_or_in_the_csv(trap, shown, capsys):
+    write_csv(("file",), [(trap,)])
+    text = capsys.readouterr().out + shown(Issue(NO_IMAGE, trap, trap), refused=trap)
+
+    assert controls(text) == []
+    assert not [line for line in text.splitlines() if line.startswith(("=", "0001 failed"))]
+    assert trap in text or controls(trap, keep="")

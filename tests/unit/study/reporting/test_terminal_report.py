@@ -1,7 +1,11 @@
+import dataclasses
 import io
+import re
 
 import pandas as pd
+import pytest
 from rich.console import Console
+from traps import TRAPS, controls
 
 from study.analysis.claims import Claim
 from study.analysis.estimates import estimate
@@ -42,6 +46,46 @@ def test_a_table_of_text_is_shown_without_calibration():
     assert "[b]a" in text
     assert "7" in text
     assert "0.25" not in text
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_no_name_acts_in_a_table(trap):
+    found = estimate([1.0, 1.0])
+    numbers = {f"{part}_{name}": 1.0 for part in ("val", "test") for name in ("mean", "sd", "difference")}
+    rows = pd.DataFrame(
+        [{trap: trap, "n": 2, "pairs": 2, **numbers, "val_difference_sd": 1.0, "test_difference_sd": 1.0}]
+    )
+
+    for table in (
+        claim_table([Claim(trap, (0, 1), found, found)]),
+        frame_table(rows, trap),
+        text_table(TextTable((trap,), ((trap,),)), trap),
+    ):
+        text = shown(table, terminal=True)
+        assert controls(re.sub(r"\x1b\[[0-9;]*m", "", text)) == []  # rich's own styles stay
+        assert trap in text or controls(trap, keep="")
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_no_question_or_error_acts(findings_of, trap, capsys):
+    show(findings_of(("baseline", 0, 50.0, {}), ("proxy", 0, 0.0, {"error": trap}), question=trap))
+
+    out = capsys.readouterr().out
+    assert controls(out) == []
+    assert "\n0001 failed" not in out
+    assert out.count(trap) == 2 or controls(trap, keep="")
+
+
+@pytest.mark.parametrize("form", ["csv", "latex"])
+def test_no_text_of_a_group_acts_in_a_file(findings_of, form, capsys):
+    found = findings_of(("baseline", 0, 50.0, {}))
+    frame = found.selected.assign(commit="=1+1", split_digest="\\input{x}")
+
+    show(dataclasses.replace(found, selected=frame), columns=["commit", "split_digest"], form=form)
+
+    row = next(line for line in capsys.readouterr().out.splitlines() if "1+1" in line)
+    start = {"csv": '"commit, split_digest",\'=1+1,\\input{x},', "latex": "=1+1 & \\textbackslash input\\{x\\} & "}
+    assert row.startswith(start[form])
 
 
 def test_arms_of_other_training_are_shown_side_by_side_and_a_control_is_not(rivals, findings, capsys):
