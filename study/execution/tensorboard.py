@@ -12,6 +12,7 @@ from torchvision.utils import make_grid
 
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord, TrialReport
+from study.foreign_text import printable
 
 PADDING = 4
 """White pixels around every picture of a sheet."""
@@ -73,10 +74,12 @@ def sheet(examples: Examples, *, side: int = 96) -> np.ndarray:
     return drawn
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # a class may be called $x$
 def confusion_figure(report: TrialReport) -> Figure:
     """Draw the confusion matrix of the test images, each true class scaled to 1; up to 20 classes with their counts."""
     counts = np.array(report.confusion)
-    names = [name if len(name) <= 16 else f"{name[:15]}…" for name in report.classes]
+    shown = [printable(name) for name in report.classes]
+    names = [name if len(name) <= 16 else f"{name[:15]}…" for name in shown]
     few = len(names) <= 20
     figure = Figure(figsize=(8, 7) if few else (12, 11), layout="constrained")
     axes = figure.subplots()

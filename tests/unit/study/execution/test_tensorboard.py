@@ -5,6 +5,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from proxy_attention.proxies.step import Examples
@@ -172,6 +173,16 @@ def test_a_class_without_test_images_is_drawn_empty(real):
     shown = confusion_figure(report(4, counts, real)).axes[0].images[0].get_array()
 
     assert np.array_equal(shown, (counts > 0).astype(float))
+
+
+def test_class_names_are_no_mathematics_and_steer_nothing(real):
+    odd = dataclasses.replace(real, classes=("$\\frac{$", "$x$", "\x1b[2J\n", "\u202eb"))
+
+    figure = confusion_figure(odd)
+
+    FigureCanvasAgg(figure).draw()
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["$\\frac{$", "$x$", "\\x1b[2J\\n", "\\u202eb"]
 
 
 def test_a_long_class_name_is_cut(real):
