@@ -72,16 +72,24 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     write_text(path, json.dumps(with_checksum(values), indent=1, allow_nan=False) + "\n")
 
 
+def read_regular(path: Path) -> bytes:
+    """Read a regular file, through no link and without waiting for a pipe.
+
+    Raises: OSError if it cannot be read or is anything else.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return file.read()
+
+
 def load_json(path: Path) -> Any:
     """Load a JSON file. The checksum of an object is compared and taken off; files of earlier versions have none.
 
     Raises: OSError if it cannot be read or is no regular file (a link is none); ValueError or RecursionError if it is
         damaged.
     """
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        value = json.loads(file.read().decode())
+    value = json.loads(read_regular(path).decode())
     return without_checksum(value)[0] if isinstance(value, dict) else value
 
 

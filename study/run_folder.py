@@ -257,6 +257,24 @@ class RunFolder:
                 raise ConfigError(f"{file} must be a plan that this project wrote; {trial.trial_id}: {trouble}")
         return plan
 
+    def find_link(self) -> Path | None:
+        """Find what is neither a folder nor a regular file of its own: through a link a run would write elsewhere.
+
+        Returns: the first such path below the folder, Ray's own files left out; None if there is none.
+        """
+        for folder, below, files in os.walk(self.path):
+            if Path(folder) == self.path and self.ray.name in below and not self.ray.is_symlink():
+                below.remove(self.ray.name)
+            for path in (Path(folder) / name for name in sorted([*below, *files])):
+                try:
+                    mode = path.lstat().st_mode
+                except OSError:  # removed meanwhile by the process that drives the run
+                    continue
+                if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                    return path
+        about = self.lock_file.stat() if self.lock_file.exists() else None
+        return self.lock_file if about is not None and about.st_nlink > 1 else None
+
     def known_trials(self, plan: Plan) -> list[PlannedTrial]:
         """Return all trials known so far, by number: those of the plan, and those that the search has suggested."""
         known = {trial.trial_id: trial for trial in plan.trials}

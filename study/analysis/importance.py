@@ -4,6 +4,7 @@ import logging
 import math
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from study.plan import Plan
 from study.run_folder import RunFolder
@@ -21,13 +22,15 @@ def importances(run: Path, plan: Plan) -> tuple[dict[str, float], int]:
     Source: fANOVA; Hutter et al., An Efficient Approach for Assessing Hyperparameter Importance, ICML 2014.
     """
     file = RunFolder(run).optuna_db
-    if plan.search != "optuna" or not file.is_file():
+    if plan.search != "optuna" or not file.is_file() or file.is_symlink():
         return {}, 0
     import optuna  # here: only the report of a search needs it, and it takes a second
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///file:{quote(str(file))}?mode=ro&uri=true", skip_table_creation=True
+        )
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
         log.warning("%s cannot be read: %s", file, " ".join(str(error).split())[:200])
         return {}, 0

@@ -23,14 +23,16 @@ def sole_driver(run: Path) -> Iterator[None]:
 
     The operating system releases the lock when the process ends, however it ends.
 
-    Raises: ConfigError if another process holds it, or the folder cannot be written or locked.
+    Raises: ConfigError if another process holds it, the folder cannot be written or locked, or it holds a link.
     """
     file = RunFolder(run).lock_file
+    if (link := RunFolder(run).find_link()) is not None:
+        raise ConfigError(f"a run must hold files and folders only; {str(link)!r} is a link or no regular file")
     with ExitStack() as held:
         try:
             held.enter_context(hold_lock(file, wait=False))
             # written in place: a file that is replaced loses its lock
-            file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+            _overwrite(file, json.dumps({"pid": os.getpid(), "host": platform.node()}))
         except BlockingIOError as error:
             driver = driver_of(run)
             who = f"another process (pid {driver})" if driver else "another process"
@@ -42,7 +44,12 @@ def sole_driver(run: Path) -> Iterator[None]:
                 f"--storage must be a folder that can be written; got {str(run)!r}: {error.strerror}"
             ) from error
         yield
-        file.write_text("")
+        _overwrite(file, "")
+
+
+def _overwrite(file: Path, text: str) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC), "w") as opened:
+        opened.write(text)
 
 
 def driver_of(run: Path) -> str:

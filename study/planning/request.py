@@ -11,6 +11,7 @@ from proxy_attention.config import DEFAULTS
 from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.registry import SOURCES, default_root
 from proxy_attention.errors import ConfigError, unknown
+from proxy_attention.files import read_regular
 from study.plan import SEARCHES
 from study.planning.study_file import SAFE_NAME, check_seeds, load_study, parse_setting, parse_study, study_file
 from study.planning.study_spec import Study
@@ -67,7 +68,7 @@ class Request:
         folder = RunFolder(run)
         plan = folder.read_plan()
         try:
-            study = parse_study(folder.study_file.read_text(encoding="utf-8"))
+            study = parse_study(read_regular(folder.study_file).decode())
             options = dict(plan.options)
             root = options.pop("data_root")
             options["without"] = tuple(options.get("without", ()))

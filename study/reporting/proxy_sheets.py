@@ -48,6 +48,8 @@ class Sheet:
     def read(cls, folder: TrialFolder) -> "Sheet | None":
         """Read the sheet of a trial; None for an older trial, or a damaged file."""
         values: Any = folder.proxies()
+        if folder.proxies_png.is_symlink():
+            return None
         try:
             with checked_image(folder.proxies_png) as opened:
                 picture = opened.convert("RGB")

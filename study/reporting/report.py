@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from proxy_attention.files import write_text
+from proxy_attention.files import read_regular, write_text
 from study.analysis.claims import SECONDARY
 from study.analysis.findings import Findings
 from study.reporting import report_figures as pictures
@@ -101,7 +101,7 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
 
 def _text_of(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return read_regular(file).decode(errors="replace")
     except OSError:
         return ""
 
