@@ -23,6 +23,7 @@ from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.source import Source
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools import download, subset
+from proxy_attention.data.tools.http_file import FetchError
 from proxy_attention.data.tools.integrity import FAULTS, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
 from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, shown, whole
@@ -69,7 +70,7 @@ def _prepare(args: Namespace, out: Console) -> int:
         except DataError as error:
             if not source.archives:
                 how = source.by_hand.replace("DIR", _short(root))
-                raise download.FetchError(f"{args.name} must be got by hand: {how} (now: {error})") from error
+                raise FetchError(f"{args.name} must be got by hand: {how} (now: {error})") from error
         else:
             out.print(f"{args.name} is there already: nothing was done")
             _show(args.name, root, catalogue, out)
@@ -83,7 +84,7 @@ def _prepare(args: Namespace, out: Console) -> int:
         with ItemProgress("unpacking", "MB", scale=MB) as line:
             download.download(source.archives, root, tell=tell, progress=line)
     except OSError as error:
-        raise download.FetchError(f"--root must be writable and have room; got {str(root)!r}: {error}") from error
+        raise FetchError(f"--root must be writable and have room; got {str(root)!r}: {error}") from error
     try:
         catalogue = open_source(args.name, root)
     finally:
@@ -268,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command is None:
             raise unknown("the command", "", COMMANDS)
         return int(args.run(args, out))
-    except download.FetchError as error:
+    except FetchError as error:
         fail(PROGRAM, error)
         return SOME_FAILED
     except ProxyAttentionError as error:

@@ -114,9 +114,15 @@ def publish(server: Server, images: Mapping[str, bytes] = IMAGES) -> dict[str, b
 
 
 def archives_of(server: Server) -> tuple[Archive, ...]:
-    """List the archives that a server publishes now, each with its md5."""
+    """List the archives that a server publishes now, each with its hashes: this server has no https."""
     return tuple(
-        Archive(url=server.url + path, md5=hashlib.md5(content).hexdigest(), filename=path[1:])
+        Archive(
+            url=server.url + path,
+            md5=hashlib.md5(content).hexdigest(),
+            filename=path[1:],
+            most_mb=1,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
         for path, content in server.files.items()
     )
 

@@ -40,8 +40,8 @@ def _published(dataset: str, layout: Callable[[Path], Catalogue]) -> Callable[[P
     return partial(_open_published, dataset, layout)
 
 
-def _archive(base: str, path: str, md5: str) -> Archive:
-    return Archive(url=base + path, md5=md5, filename=path.rpartition("/")[2])
+def _archive(base: str, path: str, md5: str, most_mb: int) -> Archive:
+    return Archive(url=base + path, md5=md5, filename=path.rpartition("/")[2], most_mb=most_mb)
 
 
 OWN, DRAWN = "its own train and test", "none: drawn"
@@ -49,12 +49,14 @@ VAL_IS_TEST = "its own train and val, of which val is used as test (test labels 
 NO_TEST = "its own train and val, of which val is used as test (there is no other)"
 PARENT = "the folder that holds the image"
 UNNUMBERED = "the folder that holds the image, without the number before it"
-CALTECH, PLACES = "https://data.caltech.edu/records/", "http://data.csail.mit.edu/places/places365/"
+CALTECH, PLACES = "https://data.caltech.edu/records/", "https://data.csail.mit.edu/places/places365/"
 OXFORD, TORONTO = "https://www.robots.ox.ac.uk/~vgg/data/", "https://www.cs.toronto.edu/~kriz/"
 KAGGLE = "https://www.kaggle.com/datasets/"
 
 # An md5 is the one that torchvision's own class states; of the binary CIFARs, the one on their page; of Tiny-ImageNet
 # and CUB, which torchvision lacks, the one on which published loaders agree. Where none is known, there is no archive.
+# An md5 tells a damaged file, not a forged one: every archive is asked for over https, also where torchvision has http.
+# The MB are far above what is published: they bound a server that does not end.
 SOURCES: dict[str, Source] = {
     "fashion-mnist-sample": Source(
         open=lambda *_: open_sample(),
@@ -74,7 +76,7 @@ SOURCES: dict[str, Source] = {
         split=OWN,
         layout="cifar-10-batches-bin/{data_batch_1..5,test_batch}.bin and batches.meta.txt, or {train,test}/<class>/*",
         label="a byte before the pixels, named in batches.meta.txt",
-        archives=(_archive(TORONTO, "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        archives=(_archive(TORONTO, "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", 300),),
     ),
     "cifar100": Source(
         open=_published("cifar100", layouts.cifar100),
@@ -84,7 +86,7 @@ SOURCES: dict[str, Source] = {
         split=OWN,
         layout="cifar-100-binary/{train,test}.bin and fine_label_names.txt, or {train,test}/<class>/*",
         label="the second byte before the pixels (the fine class), named in fine_label_names.txt",
-        archives=(_archive(TORONTO, "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+        archives=(_archive(TORONTO, "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", 300),),
     ),
     "caltech101": Source(
         open=_published("caltech101", layouts.caltech101),
@@ -94,7 +96,7 @@ SOURCES: dict[str, Source] = {
         split=DRAWN,
         layout="101_ObjectCategories/<class>/*.jpg (BACKGROUND_Google, which is no class, is left out)",
         label=PARENT,
-        archives=(_archive(CALTECH, "mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0"),),
+        archives=(_archive(CALTECH, "mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0", 300),),
     ),
     "caltech256": Source(
         open=_published("caltech256", layouts.caltech256),
@@ -104,7 +106,9 @@ SOURCES: dict[str, Source] = {
         split=DRAWN,
         layout="256_ObjectCategories/<number>.<class>/*.jpg (257.clutter, which is no class, is left out)",
         label=UNNUMBERED,
-        archives=(_archive(CALTECH, "nyy15-4j048/files/256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d"),),
+        archives=(
+            _archive(CALTECH, "nyy15-4j048/files/256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d", 2500),
+        ),
         other_files=("RENAME2",),
     ),
     "places365": Source(
@@ -117,9 +121,9 @@ SOURCES: dict[str, Source] = {
         "places365_val}.txt",
         label="the number after the image in the lists, named in categories_places365.txt",
         archives=(
-            _archive(PLACES, "filelist_places365-standard.tar", "35a0585fee1fa656440f3ab298f8479c"),
-            _archive(PLACES, "train_256_places365standard.tar", "53ca1c756c3d1e7809517cc47c5561c5"),
-            _archive(PLACES, "val_256.tar", "e27b17d8d44f4af9a78502beb927f808"),
+            _archive(PLACES, "filelist_places365-standard.tar", "35a0585fee1fa656440f3ab298f8479c", 1000),
+            _archive(PLACES, "train_256_places365standard.tar", "53ca1c756c3d1e7809517cc47c5561c5", 60_000),
+            _archive(PLACES, "val_256.tar", "e27b17d8d44f4af9a78502beb927f808", 2000),
         ),
     ),
     "stanford-dogs": Source(
@@ -154,8 +158,8 @@ SOURCES: dict[str, Source] = {
         layout="images/<Breed>_<n>.jpg, annotations/{trainval,test}.txt, annotations/trimaps/*.png",
         label="the number after the image in the lists, named by the file up to its last underscore",
         archives=(
-            _archive(OXFORD, "pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
-            _archive(OXFORD, "pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
+            _archive(OXFORD, "pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c", 2000),
+            _archive(OXFORD, "pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f", 100),
         ),
         other_files=("*.mat",),
     ),
@@ -169,7 +173,10 @@ SOURCES: dict[str, Source] = {
         label=PARENT,
         archives=(
             _archive(
-                "https://s3.amazonaws.com/fast-ai-imageclas/", "imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3"
+                "https://s3.amazonaws.com/fast-ai-imageclas/",
+                "imagenette2-320.tgz",
+                "3df6f0d01a2c9592104656642f5e78a3",
+                1000,
             ),
         ),
     ),
@@ -194,7 +201,7 @@ SOURCES: dict[str, Source] = {
         "{wnids,words}.txt",
         label="the wnid of its folder, or of val_annotations.txt, named in words.txt",
         archives=(
-            _archive("http://cs231n.stanford.edu/", "tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),
+            _archive("https://cs231n.stanford.edu/", "tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de", 600),
         ),
     ),
     "food101": Source(
@@ -206,7 +213,9 @@ SOURCES: dict[str, Source] = {
         layout="food-101/images/<class>/*.jpg, food-101/meta/{classes,train,test}.txt",
         label=PARENT,
         archives=(
-            _archive("http://data.vision.ee.ethz.ch/cvl/", "food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87"),
+            _archive(
+                "https://data.vision.ee.ethz.ch/cvl/", "food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87", 10_000
+            ),
         ),
     ),
     "flowers102": Source(
@@ -218,9 +227,9 @@ SOURCES: dict[str, Source] = {
         layout="jpg/image_<n>.jpg, imagelabels.mat, setid.mat",
         label="the number in imagelabels.mat, of 001 to 102 (names are not shipped)",
         archives=(
-            _archive(OXFORD, "flowers/102/102flowers.tgz", "52808999861908f626f3c1f4e79d11fa"),
-            _archive(OXFORD, "flowers/102/imagelabels.mat", "e0620be6f572b9609742df49c70aed4d"),
-            _archive(OXFORD, "flowers/102/setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c"),
+            _archive(OXFORD, "flowers/102/102flowers.tgz", "52808999861908f626f3c1f4e79d11fa", 1000),
+            _archive(OXFORD, "flowers/102/imagelabels.mat", "e0620be6f572b9609742df49c70aed4d", 1),
+            _archive(OXFORD, "flowers/102/setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c", 1),
         ),
     ),
     "asl-alphabet": Source(
@@ -265,7 +274,7 @@ SOURCES: dict[str, Source] = {
         layout="CUB_200_2011/images/<number>.<class>/*.jpg, {images,image_class_labels,train_test_split,classes,"
         "bounding_boxes}.txt",
         label="the number in image_class_labels.txt, named in classes.txt",
-        archives=(_archive(CALTECH, "65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
+        archives=(_archive(CALTECH, "65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78", 3000),),
     ),
     "folder": Source(
         open=_open_folder,

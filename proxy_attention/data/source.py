@@ -9,11 +9,18 @@ from proxy_attention.data.loading import Catalogue
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download, which is unpacked if it is an archive; the fields are named as in torchvision."""
+    """A file to download, which is unpacked if it is an archive; the first fields are named as in torchvision.
+
+    Attributes:
+        most_mb: the MB (of a million bytes) that it has at most, rounded up; nobody downloads more.
+        sha256: empty where no publisher states it; then the URL must be of https.
+    """
 
     url: str
     md5: str
     filename: str
+    most_mb: int
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,29 @@
 """Download the archives of a data set and unpack them in its data root; knows no data set and opens none.
 
 Unfinished files lie in ``.preparing`` below the data root, so that nobody takes them for complete; after a kill at any
-point the same call continues. An archive that a person put into the data root is used if its md5 is the publisher's.
+point the same call continues. An archive that a person put into the data root is used if it has the publisher's hashes.
 """
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
 from proxy_attention.data.loading import ProgressCallback
 from proxy_attention.data.source import Archive
 from proxy_attention.data.tools.archive_members import is_archive
+from proxy_attention.data.tools.http_file import FetchError, download_file, has_hashes
 from proxy_attention.data.tools.unpacking import unpack
-from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError
+from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.locks import hold_lock
 
 WORK = ".preparing"
+MB = 1_000_000
 TIMEOUT_SECONDS = 60
 """The longest time that a server may be silent."""
 
 Tell = Callable[[str], None]
-
-
-class FetchError(ProxyAttentionError):
-    """A file cannot be downloaded, or its md5 is not the publisher's; a later attempt may succeed."""
 
 
 def unfinished(root: Path) -> bool:
@@ -80,9 +75,11 @@ def finish(root: Path) -> None:
 def _sole_process(root: Path) -> Iterator[Path]:
     """Lock the folder of unfinished files for one process at a time; yields the folder.
 
-    Raises: ConfigError if another process holds it.
+    Raises: ConfigError if another process holds it, or a link leads out of it.
     """
     work = root / WORK
+    if links := [path for path in (work, *work.glob("*")) if path.is_symlink()]:
+        raise ConfigError(f"data root must hold no link where preparing keeps its files; {str(links[0])!r} is one")
     with ExitStack() as held:
         try:
             held.enter_context(hold_lock(work / "lock", wait=False))
@@ -94,28 +91,31 @@ def _sole_process(root: Path) -> Iterator[Path]:
 
 
 def _fetch(archive: Archive, root: Path, work: Path, tell: Tell, *, instead: str) -> None:
-    """Download a file into the folder of unfinished files, check its md5, and move it into the data root.
+    """Download a file into the folder of unfinished files, check its hashes, and move it into the data root.
 
     Raises: FetchError; OSError where it cannot be written.
     """
-    from torchvision.datasets.utils import check_integrity, download_url  # here: it takes a second to import
-
     file = root / archive.filename
     if not archive.md5:
         raise FetchError(f"{file.name} must have a known md5 to be fetched; get it from {archive.url} by hand")
     if file.exists():
-        if check_integrity(file, archive.md5):
+        if file.is_file() and has_hashes(file, md5=archive.md5, sha256=archive.sha256):
             tell(f"{file.name} is there and whole")
             return
         tell(f"{file.name} is there and is not what the publisher ships: it is fetched again")
     tell(f"fetching {archive.url}")
     partial = work / "download" / file.name
     try:
-        with _network_timeout():
-            download_url(archive.url, str(partial.parent), filename=partial.name, md5=archive.md5)
-    except (URLError, HTTPException, TimeoutError, ConnectionError, RuntimeError, ValueError) as error:
-        partial.unlink(missing_ok=True)
-        raise FetchError(f"{archive.url} cannot be fetched: {_reason(error)}; try again, or {instead}") from error
+        download_file(
+            archive.url,
+            partial,
+            md5=archive.md5,
+            sha256=archive.sha256,
+            most_bytes=archive.most_mb * MB,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+    except FetchError as error:
+        raise FetchError(f"{archive.url} cannot be fetched: {error}; try again, or {instead}") from error
     file.parent.mkdir(parents=True, exist_ok=True)
     partial.replace(file)
 
@@ -124,17 +124,6 @@ def _by_hand(archives: Sequence[Archive], root: Path) -> str:
     """Say how to go on by hand: name every file that is left, so that it can be downloaded on another machine."""
     names = ", ".join(archive.filename for archive in archives)
     return f"put {names} into {str(root)!r} (from {', '.join(archive.url for archive in archives)})"
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why a file cannot be downloaded."""
-    if isinstance(error, HTTPError):
-        error.close()
-    elif isinstance(error, URLError):
-        return str(error.reason)
-    elif str(error).startswith("File not found or corrupted"):  # torchvision's words
-        return "what came is not whole, or not what the publisher ships"
-    return str(error) or type(error).__name__
 
 
 def _archives_in(folder: Path) -> list[Path]:
@@ -146,17 +135,6 @@ def _archives_in(folder: Path) -> list[Path]:
         if is_archive(name) and not name.startswith(".")
     ]
     return sorted(found)
-
-
-@contextmanager
-def _network_timeout() -> Iterator[None]:
-    """Raise if a server is silent for ``TIMEOUT_SECONDS``, instead of waiting for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _move_into(source: Path, target: Path) -> None:

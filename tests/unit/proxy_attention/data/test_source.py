@@ -2,7 +2,7 @@ import pytest
 
 from proxy_attention.data.source import Archive, Source
 
-ARCHIVE = Archive(url="https://here/a.zip", md5="0" * 32, filename="a.zip")
+ARCHIVE = Archive(url="https://here/a.zip", md5="0" * 32, filename="a.zip", most_mb=1)
 
 
 def source(**fields):

@@ -3,7 +3,8 @@ from published_archives import archives_of, pack, publish, serve, tree
 
 from proxy_attention.data.source import Archive
 from proxy_attention.data.tools import download as module
-from proxy_attention.data.tools.download import FetchError, download, finish, unfinished
+from proxy_attention.data.tools.download import download, finish, unfinished
+from proxy_attention.data.tools.http_file import FetchError
 from proxy_attention.errors import ConfigError, DataError
 
 
@@ -138,7 +139,7 @@ def test_a_server_that_falls_silent_is_given_up(archives, server, tmp_path, monk
 
 def test_a_file_without_a_known_md5_is_not_fetched(tmp_path):
     with pytest.raises(FetchError, match=r"a.zip must have a known md5 to be fetched; get it from http://here by hand"):
-        download([Archive(url="http://here", md5="", filename="a.zip")], tmp_path, tell=print)
+        download([Archive(url="http://here", md5="", filename="a.zip", most_mb=1)], tmp_path, tell=print)
 
 
 def test_a_hostile_archive_leaves_nothing_where_images_are_looked_for(server, tmp_path):
@@ -155,6 +156,29 @@ def test_an_archive_that_holds_the_folder_of_unfinished_files_is_refused(server,
 
     with pytest.raises(DataError, match=r"an archive must not hold '.preparing', where preparing keeps its own files"):
         fetch(archives_of(server), tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "lock", "download", "images.tgz.unpacked", "images.tgz.done"])
+def test_a_link_where_preparing_keeps_its_files_is_refused(place, archives, server, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    link = tmp_path / "root" / module.WORK / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "mine" / ("file" if place == "lock" else ""))
+
+    with pytest.raises(ConfigError, match=r"^data root must hold no link where preparing keeps its files; '.*' is one"):
+        fetch(archives, tmp_path / "root")
+
+    assert server.asked == []
+    assert tree(tmp_path / "mine") == {"file": b"mine"}
+
+
+def test_more_than_an_archive_has_at_most_is_not_downloaded(server, tmp_path):
+    server.files = {"/large.zip": bytes(1_000_001)}
+
+    with pytest.raises(FetchError, match=r"large.zip cannot be fetched: more came than the 1,000,000 bytes"):
+        fetch(archives_of(server), tmp_path)
+    assert tree(tmp_path) == {}
 
 
 def test_a_second_process_does_not_download_into_the_same_data_root(archives, tmp_path):
