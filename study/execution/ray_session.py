@@ -5,10 +5,11 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
+import proxy_attention
 from proxy_attention.errors import ConfigError
 from study.execution.ray_token import ensure_token
 from study.planning.resources import Machine
@@ -24,6 +25,11 @@ ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "PYTHONWARNINGS": "ignore",
 }
+
+
+STUDY = Path(__file__).resolve().parent.parent
+"""The folder of this package. Ray puts the directory in which it is started first on its workers' path: it is started
+here, so that a ``timm.py`` in the folder where the user stands is not what they import."""
 
 
 @contextmanager
@@ -51,25 +57,27 @@ def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbo
         "configure_logging": verbose,
     }
     if joined:
-        packages = [str(Path(__file__).resolve().parent.parent / name) for name in ("proxy_attention", "study")]
+        packages = [str(Path(proxy_attention.__file__).parent), str(STUDY)]
         worker = {
             name: value for name, value in ENVIRONMENT.items() if name.startswith(("RAY_CHDIR", "TUNE", "PYTHON"))
         }
         _probe(joined)
         try:
-            context = ray.init(address=joined, runtime_env={"py_modules": packages, "env_vars": worker}, **options)
+            with chdir(STUDY):
+                context = ray.init(address=joined, runtime_env={"py_modules": packages, "env_vars": worker}, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--address must be of a running Ray cluster; got {joined!r}: {reason}") from error
     else:
         ensure_token()
-        context = ray.init(
-            num_cpus=machine.cpus,
-            num_gpus=machine.gpus,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            **options,
-        )
+        with chdir(STUDY):
+            context = ray.init(
+                num_cpus=machine.cpus,
+                num_gpus=machine.gpus,
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                **options,
+            )
     try:
         yield {"dashboard": context.dashboard_url or None, "joined": joined}
     finally:
