@@ -24,6 +24,8 @@ def printable(text: str, *, keep: str = "") -> str:
     Args:
         keep: such characters that stay, as line feeds may in text of several lines.
     """
+    if text.isascii() and text.isprintable():  # nearly all, such as an image in a report
+        return text
     return "".join(
         sign.encode("unicode_escape").decode("ascii")
         if sign not in keep and unicodedata.category(sign) in ACTING

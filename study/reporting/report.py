@@ -12,6 +12,7 @@ import jinja2
 from proxy_attention.files import read_regular, write_text
 from study.analysis.claims import SECONDARY
 from study.analysis.findings import Findings
+from study.foreign_text import csv_text, printable
 from study.reporting import report_figures as pictures
 from study.reporting.arm_tables import accuracy_by_arm, explanations_by_arm
 from study.reporting.claim_tables import claims_table, holm_count, primary_by_seed
@@ -24,6 +25,8 @@ from study.run_folder import ARMS_SVG, REPORT_HTML, RunFolder
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 log = logging.getLogger(__name__)
+KEPT = "\t\n\N{SOFT HYPHEN}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""The control characters that a page may show: ends of lines, and those inside of words and emoji."""
 
 NOT_DRAWN = (
     ArithmeticError,
@@ -62,7 +65,7 @@ def render(findings: Findings, *, with_images: bool = True) -> str:
 
 def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) -> str:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, finalize=_printed, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     claims = findings.claims
@@ -70,7 +73,7 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
         plan=findings.plan,
         counts=Counter(findings.rows["status"]),
         planned=len(findings.rows),
-        leaking=findings.leaking,
+        leaking=[_printed(arm) for arm in findings.leaking],
         headline=headline(findings),
         sentences=[text for text in (*sentences(claims), skipped_steps(findings.scope_epochs)) if text],
         pairs=primary_by_seed(claims),
@@ -99,6 +102,13 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
     return text.encode("utf-8", "replace").decode("utf-8")  # a file name may hold bytes that are no text
 
 
+def _printed(value: object) -> object:
+    """Show the control characters of a text as escapes, and what is no text as ?; markup of the template stays."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return printable(value.encode("utf-8", "replace").decode("utf-8"), keep=KEPT)
+
+
 def _text_of(file: Path) -> str:
     try:
         return read_regular(file).decode(errors="replace")
@@ -109,7 +119,7 @@ def _text_of(file: Path) -> str:
 def finish(folder: Path) -> Findings:
     """Write results.csv and report.html at the end of every run, however it ended, and return the findings."""
     run, results = RunFolder(folder), load_results(folder)
-    write_text(run.results_csv, results.to_csv(index=False))  # before anything is computed that could fail
+    write_text(run.results_csv, csv_text(results))  # before anything is computed that could fail
     findings = Findings.of(folder, results=results)
     try:
         write_report(findings)

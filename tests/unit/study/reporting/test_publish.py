@@ -1,9 +1,11 @@
+import pandas as pd
 import pytest
 from written_runs import SMALL, unpublished_run, write_run
 
 from proxy_attention.errors import ConfigError
 from study.analysis.findings import Findings
 from study.reporting.publish import publish
+from study.reporting.report import finish
 
 
 @pytest.fixture
@@ -23,6 +25,20 @@ def test_rows_report_and_figure_are_written_into_the_folder_of_the_study(run, tm
         "arms.svg",
     ]
     assert published.files[0].read_bytes() == findings.run.results_csv.read_bytes()
+
+
+def test_no_row_of_a_run_or_of_what_is_published_holds_a_formula(tmp_path):
+    trials = [("baseline", 0, 50.0, {"weights": "/far/=1+1"}), ("proxy", 0, 0.0, {"error": "@sum(1)"})]
+    findings = finish(write_run(tmp_path / "small" / "grid", *trials))
+
+    publish(findings)
+
+    (_, failed), (named, _) = (
+        pd.read_csv(folder / "results.csv").set_index("arm").loc[["baseline", "proxy"], column].tolist()
+        for folder, column in ((findings.run.path, "error"), (tmp_path / "small", "weights"))
+    )
+    assert (failed, named) == ("'@sum(1)", "'=1+1")
+    assert pd.read_csv(tmp_path / "small" / "results.csv")["test_accuracy"].tolist()[0] == 50.0
 
 
 def test_a_run_without_results_cannot_be_published(tmp_path):

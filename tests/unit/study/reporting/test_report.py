@@ -4,10 +4,12 @@ import logging
 import pandas as pd
 import pytest
 from report_page import ReportPage
+from traps import TRAPS, controls
 from written_runs import SMALL, folders, reported_run, write_run, write_sheet
 
 from proxy_attention.files import write_json
 from study.analysis.findings import Findings
+from study.foreign_text import printable
 from study.reporting.report import finish, render, write_report
 
 SCRIPT = "<script>alert(1)"
@@ -138,6 +140,22 @@ def test_scripts_in_names_questions_and_errors_are_shown_and_never_run(told):
     assert f'"><{SCRIPT}.png' in told.text
     assert SCRIPT[:11] + "…" in told.drawn_words  # the class, at the confusion matrix
     assert not [element for figure in told.figures for element in figure.iter() if element.tag.endswith("script")]
+
+
+def test_nothing_in_a_report_is_markup_mathematics_or_turns_the_direction_of_text(tmp_path):
+    names = {"classes": TRAPS[-4:], "confusion": (((1, 0, 0, 0),) * 4)}
+    trials = [("baseline", 0, 50.0, names), *(("proxy", 0, 0.0, {"error": trap}) for trap in TRAPS)]
+    path = write_run(tmp_path / "small" / "grid", *trials, question=" ".join(TRAPS))
+
+    source = render(Findings.of(path))
+
+    page = ReportPage(source)
+    assert controls(source) == []
+    assert not [link for link in page.links if not link.startswith(("data:", "#"))]
+    assert "onerror=" not in source.replace("onerror=alert(1)&gt;", "")
+    told = [row[2] for row in page.rows if row[1:2] == ["failed"]]
+    assert told == [printable(" ".join(trap.split("\n"))) for trap in TRAPS]
+    assert TRAPS[-1][:11] + "…" in page.drawn_words
 
 
 def test_a_question_that_is_no_text_is_shown_with_what_can_be_shown(told):
