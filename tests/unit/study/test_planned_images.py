@@ -22,6 +22,13 @@ def test_images_are_kept_for_the_next_trial_of_a_worker(prepared_run, image_fold
     assert images_of(one, image_folder) is images_of(two, image_folder)
 
 
+def test_images_of_more_pixels_than_allowed_are_refused(prepared_run, image_folder, tmp_path):
+    trial = prepared_run(tmp_path / "run", write=False).plan.trials[0]
+
+    with pytest.raises(DataError, match=r"56 of 56 are not: .* \(it has 1,024 pixels; max_pixels allows 1,023\)"):
+        images_of(trial, image_folder, max_pixels=1023)
+
+
 def test_images_that_have_changed_since_the_plan_are_refused(prepared_run, image_folder, tmp_path):
     trial = prepared_run(tmp_path / "run", write=False).plan.trials[0]
 

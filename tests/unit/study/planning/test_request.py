@@ -4,8 +4,9 @@ import pytest
 from layout_trees import TREES
 
 from proxy_attention.errors import ConfigError
+from study.execution.runner import worker_settings
 from study.execution.worker import WorkerSettings, run_planned
-from study.planning.request import requests
+from study.planning.request import Request, requests
 from study.run import main, parser
 
 
@@ -120,6 +121,15 @@ schedule = ["1"]
     )
 
     assert reports
+
+
+def test_the_limit_of_pixels_is_kept_for_a_restore_and_reaches_the_workers(prepared_run, tmp_path):
+    prepared = prepared_run(tmp_path / "small" / "grid", max_pixels=1024)  # as many as the images have
+
+    restored = Request.of_run(prepared.run.path, command="")
+
+    assert restored.max_pixels == 1024
+    assert worker_settings(prepared, known=()).max_pixels == 1024
 
 
 def test_the_command_line_plans_a_named_data_set_without_a_place(asked, capsys):
