@@ -1,6 +1,7 @@
 """Reads command lines, prints errors as one line, and formats durations; knows no command."""
 
 import argparse
+import logging
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,14 @@ DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 class UsageError(ProxyAttentionError):
     """An argument breaks a rule. It is no ValueError, because argparse would replace the text of one."""
+
+
+class PlainFormatter(logging.Formatter):
+    """Shows the control characters of a log record, such as those of an error's text, as escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record; a traceback keeps its lines."""
+        return printable(super().format(record), keep="\n")
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +57,8 @@ class Parser(argparse.ArgumentParser):
             intermixed: whether the values of one positional argument may stand before and after options.
         Raises: ConfigError for bad input; for an unknown option it names the most similar ones.
         """
+        if logging.lastResort is not None:  # it prints warnings where nothing else was set up
+            logging.lastResort.setFormatter(PlainFormatter())
         args, rest = (self.parse_known_intermixed_args if intermixed else self.parse_known_args)(argv)
         if rest:
             options = getattr(args, "parser", self)._actions  # of the sub-command, if there is one

@@ -1,4 +1,5 @@
 import io
+import logging
 import math
 import sys
 
@@ -93,6 +94,16 @@ def test_a_console_shows_markup_and_control_characters(trap, terminal):
 
     assert controls(out.getvalue()) == []
     assert out.getvalue().count(trap.splitlines()[0]) >= 4 or controls(trap, keep="")
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_nothing_acts_in_a_warning_of_a_command(trap):
+    parser().read([])
+
+    shown = logging.lastResort.format(logging.makeLogRecord({"msg": "%s is damaged", "args": (trap,)}))
+
+    assert controls(shown) == []
+    assert shown.endswith(" is damaged")
 
 
 def test_a_console_still_moves_its_own_cursor_and_writes_bold():
