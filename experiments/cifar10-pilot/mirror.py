@@ -18,6 +18,7 @@ from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import draw_split
 from proxy_attention.models.classifier import as_float
 from proxy_attention.saliency.maps import classify_and_explain, scale
+from study.console import say
 from study.inference.selection import select_trials
 from study.inference.trained_model import load_model
 
@@ -51,7 +52,7 @@ def main() -> None:
             ]
             for shown in (pixels, pixels.flip(-1))
         )
-        print(
+        say(
             f"{model.name}: mirror image {correlation(maps, mirrored):+.2f}, mirrored back "
             f"{correlation(maps, mirrored.flip(-1)):+.2f}, another image {correlation(maps, maps.roll(1, 0)):+.2f} "
             f"(n = {len(ids)})"
