@@ -21,7 +21,8 @@ from urllib.request import (
 
 from proxy_attention.errors import ProxyAttentionError
 
-BLOCK = 2**18
+BLOCK = 2**15
+"""Bytes that are read and written at a time: a read waits until it has them all."""
 USER_AGENT = "proxy-attention"
 
 
