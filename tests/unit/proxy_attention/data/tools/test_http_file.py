@@ -1,6 +1,7 @@
 """A download: over https or with a strong hash, from no other scheme, never more than was stated."""
 
 import hashlib
+import shutil
 import ssl
 import subprocess
 import threading
@@ -68,6 +69,8 @@ def serving(certificate=None, **redirects):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A certificate for 127.0.0.1, with its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
     file = tmp_path_factory.mktemp("tls") / "both.pem"
     subprocess.run(
         [
