@@ -163,14 +163,14 @@ class SharedStates:
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         """Read a published state; return None if it does not exist, is damaged, or was written under another name."""
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         if not is_own_file(path):
             log.warning("shared state %s is not used: others own it or may write it", path)
             return None
         found = read_state(path)
         if found is None or found.get("of") != path.name:
-            if path.exists():  # not removed meanwhile
+            if os.path.lexists(path):  # not removed meanwhile
                 log.warning("shared state %s is damaged; it is made again", path)
             return None
         with suppress(OSError):
