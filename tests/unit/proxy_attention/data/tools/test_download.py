@@ -145,10 +145,11 @@ def test_a_file_without_a_known_md5_is_not_fetched(tmp_path):
 def test_a_hostile_archive_leaves_nothing_where_images_are_looked_for(server, tmp_path):
     server.files = {"/bad.zip": pack({"set/a.txt": b"x", "../../evil.txt": b"y"}, "zip")}
 
+    root = tmp_path / "one" / "two" / "three"
     with pytest.raises(DataError, match=r"bad.zip must stay in its folder; '../../evil.txt' leads to"):
-        fetch(archives_of(server), tmp_path)
-    assert [name for name in tree(tmp_path.parent) if name.endswith("evil.txt")] == []
-    assert {path.name for path in tmp_path.iterdir()} == {"bad.zip", module.WORK}
+        fetch(archives_of(server), root)
+    assert list(tmp_path.rglob("evil.txt")) == []
+    assert {path.name for path in root.iterdir()} == {"bad.zip", module.WORK}
 
 
 def test_an_archive_that_holds_the_folder_of_unfinished_files_is_refused(server, tmp_path):
