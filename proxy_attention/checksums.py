@@ -25,6 +25,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def source_digest(package: Path) -> str:
+    """Return a SHA-256 over the names and contents of all Python files of a package's folder."""
+    sha = hashlib.sha256()
+    for source in sorted(package.rglob("*.py")):
+        sha.update(
+            f"{source.relative_to(package).as_posix()}\0".encode() + hashlib.sha256(source.read_bytes()).digest()
+        )
+    return sha.hexdigest()
+
+
 def append_checksum(path: Path) -> None:
     """Append the checksum of a file's content to it. ``torch.load`` reads a file with such an end as one without."""
     digest = file_sha256(path)

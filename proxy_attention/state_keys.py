@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from proxy_attention.checksums import source_digest
 from proxy_attention.config import FIELDS, TrialConfig
 from proxy_attention.config_fields import Enters
 
@@ -84,13 +85,9 @@ def environment(device: str) -> str:
     """Hash what else decides the bits of a state: the source of this package, the libraries, the processor."""
     import torch  # imported here: the functions above need no torch
 
-    sha = hashlib.sha256()
-    package = Path(__file__).parent
-    for source in sorted(package.rglob("*.py")):
-        sha.update(f"{source.relative_to(package)}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
     processor = torch.cuda.get_device_name() if device == "cuda" else _processor()
     about = [platform.python_version(), device, processor, *(version(package) for package in PACKAGES)]
-    return key_of([sha.hexdigest(), *about])
+    return key_of([source_digest(Path(__file__).parent), *about])
 
 
 def _processor() -> str:

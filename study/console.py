@@ -4,7 +4,7 @@ import argparse
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -83,6 +83,24 @@ class Parser(argparse.ArgumentParser):
         """Return the parser of every sub-command, by name."""
         groups = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         return {word: command for group in groups for word, command in group.items()}
+
+
+def add_max_pixels(add: Callable[..., Any], effect: str, *, default: int | None) -> None:
+    """Add the option ``--max-pixels``.
+
+    Args:
+        add: the ``add_argument`` of a parser.
+        effect: what becomes of an image with more pixels, for the help text.
+    """
+    from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED  # here: tables need no Pillow
+
+    add(
+        "--max-pixels",
+        metavar="N",
+        type=whole("--max-pixels", low=1, high=MAX_PIXELS_ASKED),
+        default=default,
+        help=f"an image with more pixels {effect} (default: {MAX_PIXELS})",
+    )
 
 
 def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from proxy_attention.data.folder import list_all, list_folder
-from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.source import Source
@@ -26,7 +26,7 @@ from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.http_file import FetchError
 from proxy_attention.data.tools.integrity import FAULTS, check, stray_files, unlisted_images
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, shown, whole
+from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, add_max_pixels, console, fail, shown, whole
 from study.progress import ItemProgress
 from study.provenance import ROOT
 from study.reporting.data_report import print_table, show_issues, source_rows, write_csv
@@ -234,13 +234,7 @@ def parser() -> Parser:
     sampling = add(_sample, "sample", "write a balanced part of one as a folder of images")
     checking.add_argument("path", metavar="DIR", help="DIR/<class>/* or DIR/train|test/<class>/*, or where a set lies")
     checking.add_argument("--dataset", metavar="NAME", help="open it as this data set (default: a folder of classes)")
-    checking.add_argument(
-        "--max-pixels",
-        metavar="N",
-        type=whole("--max-pixels", low=1, high=MAX_PIXELS_ASKED),
-        default=MAX_PIXELS,
-        help=f"an image with more pixels is broken (default: {MAX_PIXELS})",
-    )
+    add_max_pixels(checking.add_argument, "is broken", default=MAX_PIXELS)
     for command in (listing, checking):
         command.add_argument(
             "--format", choices=FORMATS, metavar="|".join(FORMATS), default="table", help="default: table"

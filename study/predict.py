@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
+from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.console import (
@@ -20,6 +20,7 @@ from study.console import (
     INTERRUPTED,
     SOME_FAILED,
     Parser,
+    add_max_pixels,
     console,
     fail,
     print_data,
@@ -61,13 +62,7 @@ def parser() -> Parser:
     options.add_argument(
         "--root", metavar="DIR", help="the folder in which IMAGES are looked for; their names are relative to it"
     )
-    options.add_argument(
-        "--max-pixels",
-        metavar="N",
-        type=whole("--max-pixels", low=1, high=MAX_PIXELS_ASKED),
-        default=MAX_PIXELS,
-        help=f"an image with more pixels has no prediction (default: {MAX_PIXELS})",
-    )
+    add_max_pixels(options.add_argument, "has no prediction", default=MAX_PIXELS)
     options.add_argument(
         "--compare",
         action="store_true",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import proxy_attention
+from proxy_attention.checksums import source_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder, which holds both packages."""
@@ -45,12 +46,8 @@ def code_digest() -> str:
 
     Returns: 64 hexadecimal digits; the same for this process as long as it lives.
     """
-    sha = hashlib.sha256()
-    for package in (Path(proxy_attention.__file__).parent, Path(__file__).parent):
-        for source in sorted(package.rglob("*.py")):
-            name = f"{package.name}/{source.relative_to(package).as_posix()}"
-            sha.update(f"{name}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
-    return sha.hexdigest()
+    packages = (Path(proxy_attention.__file__).parent, Path(__file__).parent)
+    return hashlib.sha256("".join(map(source_digest, packages)).encode()).hexdigest()
 
 
 def commit() -> str:

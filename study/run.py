@@ -13,10 +13,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proxy_attention.data.image_files import MAX_PIXELS, MAX_PIXELS_ASKED
 from proxy_attention.errors import ConfigError, ProxyAttentionError
 from study.analysis.findings import Findings
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, console, fail, share, shown, whole
+from study.console import (
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    SOME_FAILED,
+    Parser,
+    add_max_pixels,
+    console,
+    fail,
+    share,
+    shown,
+    whole,
+)
 from study.execution.run_lock import sole_driver, storage_trouble
 from study.execution.session import machine_at, run_in_session, sigterm_as_ctrl_c
 from study.execution.status import status, status_lines
@@ -79,12 +90,7 @@ def parser() -> Parser:
         type=whole("--cache-gb", low=1),
         help=f"disk for decoded images, and for shared states, each (default: {CACHE_GB})",
     )
-    add(
-        "--max-pixels",
-        metavar="N",
-        type=whole("--max-pixels", low=1, high=MAX_PIXELS_ASKED),
-        help=f"an image with more pixels counts as unreadable (default: {MAX_PIXELS})",
-    )
+    add_max_pixels(add, "counts as unreadable", default=None)
     add("--address", metavar="ADDRESS", help="join a Ray cluster (auto, or its address) instead of starting Ray")
     add("--no-dashboard", action="store_true", help="start Ray without its dashboard")
     add("--dry-run", action="store_true", help="print the plan and its cost, start nothing")
