@@ -53,7 +53,7 @@ def decode(
     catalogue: Catalogue = CATALOGUE, size: int | None = SIZE, cache: Path | None = None, **options: Any
 ) -> DecodedImages:
     """Read the images, by default at ``SIZE`` and without a cache."""
-    usual = {"limit_mb": 1, "verify": False, "progress": None}
+    usual = {"limit_mb": 1, "progress": None}
     return decode_images(catalogue, size, cache=cache, **(usual | options))
 
 

@@ -44,14 +44,14 @@ class CacheEntry:
     def unreadable(self) -> frozenset[int] | None:
         """Read which images do not decode: their numbers, or None where that is not known."""
         numbers = _read(self.folder / "checked.json").get("unreadable")
-        return None if numbers is None else frozenset(numbers)
+        known = isinstance(numbers, list) and all(type(number) is int for number in numbers)
+        return frozenset(numbers) if known else None
 
-    def array(self, count: int, size: int, *, verify: bool = False) -> torch.Tensor | None:
-        """Map the pixels into memory, which every process of the host shares.
+    def array(self, count: int, size: int) -> torch.Tensor | None:
+        """Map the pixels into memory, which every process of the host shares, if they are what was written.
 
         Args:
             count: how many images are readable.
-            verify: read the whole file, and compare its hash.
         Returns: (count, 3, size, size) uint8; None if the entry lacks them.
         """
         path = self.folder / f"{size}px{ARRAY}"
@@ -60,7 +60,7 @@ class CacheEntry:
         try:
             if expected is None or path.stat().st_size != length or not is_own_file(path):
                 return None
-            if verify and file_sha256(path) != expected:
+            if file_sha256(path) != expected:
                 log.warning("%s is not what was written: it is made again", path)
                 return None
             # private: a write would be seen by nobody else
@@ -142,6 +142,6 @@ def _unfinished_files(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read the values of a JSON file; none if it is missing or damaged."""
-    values = read_json(path)
+    """Read the values of a JSON file; none if it is missing or damaged, or others own it or may write it."""
+    values = read_json(path) if is_own_file(path) else None
     return values if isinstance(values, dict) else {}

@@ -80,7 +80,6 @@ def inspect(
     size: int | None = None,
     cache: Path | None = None,
     limit_mb: int = LIMIT_MB,
-    verify: bool = False,
 ) -> Inspection:
     """Read every image and check that it decodes, without keeping any in memory.
 
@@ -88,11 +87,11 @@ def inspect(
         progress: called with (images read, images in all) about a hundred times; again from the start where a cache
             lacks the images: they are read, then decoded.
         size: the size at which the images are put into the cache, if there is one.
-        cache, limit_mb, verify: as ``load``.
+        cache, limit_mb: as ``load``.
     Raises: as ``load``.
     """
     _check_on_bad_image(on_bad_image)
-    decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
+    decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, progress=progress)
     kept, digest, skipped = _keep_readable(catalogue, on_bad_image, decoded)
     counts = np.bincount([catalogue.labels[i] for i in kept], minlength=len(catalogue.classes))
     own_test = sum(catalogue.own_test[i] for i in kept)
@@ -113,7 +112,6 @@ def load(
     *,
     cache: Path | None = None,
     limit_mb: int = LIMIT_MB,
-    verify: bool = False,
     progress: ProgressCallback | None = None,
 ) -> ImageSet:
     """Load every image at this size: mapped from the cache, which is filled first, or in memory where there is none.
@@ -123,13 +121,12 @@ def load(
             images are kept in memory.
         limit_mb: the MB that all arrays in the cache may take; a data set that is larger is decoded while it is trained
             on.
-        verify: read a cached array whole and compare its hash.
         progress: as ``inspect``.
     Raises: DataError that names the unreadable images under ``on_bad_image = error``, a class that skipping them
         would leave empty, or images that change meanwhile; ConfigError for another ``on_bad_image``.
     """
     _check_on_bad_image(on_bad_image)
-    decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, verify=verify, progress=progress)
+    decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, progress=progress)
     kept, digest, skipped = _keep_readable(catalogue, on_bad_image, decoded)
     region = catalogue.region
     return ImageSet(

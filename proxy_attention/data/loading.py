@@ -101,7 +101,6 @@ def decode_images(
     *,
     cache: Path | None,
     limit_mb: int,
-    verify: bool,
     progress: ProgressCallback | None,
 ) -> DecodedImages:
     """Read every image; take its pixels from the cache, or decode them.
@@ -113,7 +112,7 @@ def decode_images(
     if size is not None and len(catalogue.names) * 3 * size * size > limit_mb * 2**20:
         size = None
     try:
-        return _in_cache(catalogue, size, cache / "images", limit_mb=limit_mb, verify=verify, progress=progress)
+        return _in_cache(catalogue, size, cache / "images", limit_mb=limit_mb, progress=progress)
     except OSError as error:
         log.info("the image cache %s cannot be used (%s): the images are decoded without it", cache, error)
         return _in_memory(catalogue, size, progress)
@@ -140,7 +139,6 @@ def _in_cache(
     folder: Path,
     *,
     limit_mb: int,
-    verify: bool,
     progress: ProgressCallback | None,
 ) -> DecodedImages:
     """Read every image; decode them only if the cache has no entry for their contents.
@@ -153,20 +151,20 @@ def _in_cache(
     key = f"{digest_of(catalogue, digests, everything)}, {catalogue.form}, {catalogue.max_pixels}, {decoder()}"
     entry = CacheEntry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
 
-    def from_entry(verify: bool) -> DecodedImages | None:
+    def from_entry() -> DecodedImages | None:
         unreadable = entry.unreadable()
         if unreadable is None:
             return None
-        pixels = None if size is None else entry.array(len(everything) - len(unreadable), size, verify=verify)
+        pixels = None if size is None else entry.array(len(everything) - len(unreadable), size)
         return DecodedImages(digests, unreadable, pixels) if size is None or pixels is not None else None
 
-    decoded = from_entry(verify)
+    decoded = from_entry()
     if decoded is None:
         with entry.locked():
-            decoded = from_entry(verify)  # another may have built it while this one waited
+            decoded = from_entry()  # another may have built it while this one waited
             if decoded is None:
                 _build(entry, catalogue, digests, size, progress)
-                decoded = from_entry(verify=False)
+                decoded = from_entry()
     if decoded is None:
         raise OSError("what was just written is gone")
     return decoded

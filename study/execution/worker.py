@@ -22,6 +22,7 @@ from proxy_attention.data.images import ImageSet
 from proxy_attention.errors import ConfigError
 from proxy_attention.files import write_atomic, write_epochs, write_json
 from proxy_attention.memory import clear_caches, live_tensors
+from proxy_attention.models.weights import weights_digest
 from proxy_attention.proxies.step import Examples
 from proxy_attention.records import EpochRecord
 from proxy_attention.shared_states import Sharing
@@ -152,6 +153,8 @@ def _train(planned: PlannedTrial, settings: WorkerSettings, folder: TrialFolder,
         cache_mb=settings.cache_mb,
         max_pixels=settings.max_pixels,
     )
+    if config.digest(data=images.digest, weights=weights_digest(config.weights)) != planned.config_digest:
+        raise ConfigError(f"weights must be the file of the plan; {config.weights!r} has changed since it was made")
     reported = False
     if config.compile and settings.cache is not None:
         # compiled code is kept here, not in the system's temporary folder

@@ -105,7 +105,6 @@ class StudyData:
                 size=size,
                 cache=self._cache,
                 limit_mb=self._cache_mb,
-                verify=True,
             )
         except DataError as error:
             raise DataError(str(error).replace("max_pixels", "--max-pixels")) from error

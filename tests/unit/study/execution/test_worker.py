@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from proxy_attention.errors import ConfigError, DataError, DivergedError
 from proxy_attention.files import load_json
+from proxy_attention.models.build import build
 from study import planned_images
 from study.execution.worker import WorkerSettings, run_planned
 
@@ -163,6 +164,18 @@ def test_a_trial_of_other_images_than_the_plans_fails_and_runs_when_they_are_bac
     run_one(prepared, 0)
     assert (folder(prepared, 0) / "report.json").exists()
     assert not (folder(prepared, 0) / "error.json").exists()
+
+
+def test_a_trial_of_other_weights_than_the_plans_trains_nothing(prepared_run, run_one, study_text, tmp_path):
+    file = tmp_path / "own.safetensors"
+    save_file(build("test_resnet", classes=4, image_size=32, weights="none", seed=0).module.state_dict(), file)
+    study = study_text.replace("[search]", f'weights = "{file}"\n[search]')
+    prepared = prepared_run(tmp_path / "small" / "grid", study)
+    save_file(build("test_resnet", classes=4, image_size=32, weights="none", seed=1).module.state_dict(), file)
+
+    with pytest.raises(ConfigError, match="weights must be the file of the plan; .*own.safetensors' has changed since"):
+        run_one(prepared, 0)
+    assert sorted(path.name for path in folder(prepared, 0).iterdir()) == ["error.json", "trial.json"]
 
 
 def clear_kept_images():
