@@ -21,6 +21,11 @@ class PlannedTrial:
     data_digest: str
     split_digest: str
 
+    @staticmethod
+    def name(number: int, arm: str, seed: int, config_digest: str) -> str:
+        """Return the trial_id of a trial."""
+        return f"{number:04d}-{arm}-seed{seed}-{config_digest[:8]}"
+
     @property
     def number(self) -> int:
         """The number of the trial in its run, with which its trial_id begins."""

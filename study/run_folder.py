@@ -302,8 +302,8 @@ class RunFolder:
 def _contradiction(trial: PlannedTrial) -> str:
     """Say how a planned trial contradicts itself; return an empty text if it does not."""
     config, digest = trial.config, trial.config_digest
-    if not trial.trial_id.endswith(f"-{digest[:8]}"):
-        return "its name is of another config_digest"
+    if trial.trial_id != PlannedTrial.name(trial.number, trial.arm, config.seed, digest):
+        return "its name is not that of its arm, seed and config_digest"
     # the content of a weights file is not in the plan
     if config.weights in ("none", "imagenet") and config.digest(data=trial.data_digest, weights=None) != digest:
         return "its config is not that of its config_digest"

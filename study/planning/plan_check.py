@@ -1,5 +1,6 @@
 """Keeps one plan per run folder: writes the first, refuses another, lists what has changed since; trains nothing."""
 
+from collections import Counter
 from pathlib import Path
 
 from proxy_attention.errors import ConfigError
@@ -41,6 +42,10 @@ def check_plan(run: Path, plan: Plan) -> None:
             )
         return
     kept = folder.read_plan()
+    if kept.fingerprint == plan.fingerprint and _contents(kept) != _contents(plan):
+        raise ConfigError(
+            f"{folder.plan_file} must be a plan that this project wrote; its trials are not those of its fingerprint"
+        )
     if kept.fingerprint != plan.fingerprint:
         raise ConfigError(
             f"--name must be new for another plan: {kept.name!r} already holds a {kept.search} of {_size(kept)} made "
@@ -63,6 +68,11 @@ def changes_since(kept: Plan, now: Plan) -> list[str]:
         f"{name} was {before.get(name, 'unknown')}, is {here[name]}" for name in here if here[name] != before.get(name)
     ]
     return found
+
+
+def _contents(plan: Plan) -> Counter[tuple[str, ...]]:
+    """Count the trials that are known in advance, by everything that decides their results."""
+    return Counter((t.arm, t.config_digest, t.data_digest, t.split_digest) for t in plan.trials)
 
 
 def _size(plan: Plan) -> str:

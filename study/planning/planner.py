@@ -78,7 +78,7 @@ class Planner:
         self.models.check(config)
         digest = config.digest(data=inspection.digest, weights=self.weights.digest(config))
         return PlannedTrial(
-            trial_id=f"{number:04d}-{arm}-seed{config.seed}-{digest[:8]}",
+            trial_id=PlannedTrial.name(number, arm, config.seed, digest),
             arm=arm,
             config=config,
             config_digest=digest,

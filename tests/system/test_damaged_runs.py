@@ -128,6 +128,19 @@ def test_a_plan_whose_config_was_edited_is_refused_even_without_its_checksum(cop
         copy.read_plan()
 
 
+@pytest.mark.parametrize("key", ["arm", "data_digest"])
+def test_a_plan_whose_trials_were_edited_is_not_followed(finished_run, prepared_run, tmp_path, key):
+    run = RunFolder(shutil.copytree(finished_run, tmp_path / "small" / "grid"))
+    values = load_json(run.plan_file)
+    first, second = values["trials"][:2]
+    second[key], second["trial_id"] = "baseline", second["trial_id"].replace("proxy", "baseline")
+    first[key], first["trial_id"] = "proxy", first["trial_id"].replace("baseline", "proxy")
+    run.plan_file.write_text(json.dumps(values))
+
+    with pytest.raises(ConfigError, match=r"plan\.json must be a plan that this project wrote"):
+        prepared_run(run.path, write=False)
+
+
 def test_the_report_and_weights_of_another_trial_are_not_accepted(copy):
     baseline, proxy = (copy.trial(trial.trial_id) for trial in copy.read_plan().trials)
     for name in ("report.json", "weights.safetensors", "epochs.json"):
@@ -157,7 +170,8 @@ def test_a_trial_id_that_is_a_path_is_refused(copy, trial_id):
         copy.read_plan()
 
 
-def test_a_damaged_trial_is_trained_again(copy, run_one, prepared_run):
+def test_a_damaged_trial_is_trained_again(finished_run, run_one, prepared_run, tmp_path):
+    copy = RunFolder(shutil.copytree(finished_run, tmp_path / "small" / "grid"))
     rows, _ = truth(copy)
     trial = copy.trial(copy.read_plan().trials[1].trial_id)
     weights = trial.weights_file
