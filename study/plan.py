@@ -31,6 +31,16 @@ class PlannedTrial:
         """The number of the trial in its run, with which its trial_id begins."""
         return int(self.trial_id.split("-", 1)[0])
 
+    def contradiction(self) -> str:
+        """Say how the trial contradicts itself; return an empty text if it does not."""
+        config, digest = self.config, self.config_digest
+        if self.trial_id != self.name(self.number, self.arm, config.seed, digest):
+            return "its name is not that of its arm, seed and config_digest"
+        # the content of a weights file is not in the plan
+        if config.weights in ("none", "imagenet") and config.digest(data=self.data_digest, weights=None) != digest:
+            return "its config is not that of its config_digest"
+        return ""
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as they are written to plan.json and to the trial's own trial.json."""
         return {**dataclasses.asdict(self), "config": self.config.as_dict()}

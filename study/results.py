@@ -13,7 +13,7 @@ from proxy_attention.config import DEFAULTS, PROXY_FIELDS
 from proxy_attention.records import EpochRecord
 from study.plan import Plan, PlannedTrial
 from study.provenance import ROOT
-from study.run_folder import COMPLETE, MISSING, RunFolder, TrialFolder, find_runs
+from study.run_folder import COMPLETE, DAMAGED, LOST, MISSING, RunFolder, TrialFolder, find_runs
 
 JUDGED = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness", "pointing_game")
 """The metrics of the trained model's explanations, each in [0, 1]; missing where nothing was judged."""
@@ -121,7 +121,9 @@ def _rows(run: RunFolder) -> list[dict[str, Any]]:
     plan = run.read_plan()
     rows = [_row(plan, trial, run.trial(trial.trial_id)) for trial in run.known_trials(plan)]
     if plan.search == "optuna":
-        begun = sum(1 for row in rows if row["seed"] == plan.seeds[0])
+        lost = [folder.trial_id for folder in run.lost_trials(plan)]
+        begun = sum(1 for row in rows if row["seed"] == plan.seeds[0]) + len(lost)
+        rows += [{"trial_id": name, "search": plan.search, "status": DAMAGED, "error": LOST} for name in lost]
         rows += [
             {"trial_id": f"{number:04d}-not-suggested", "search": plan.search, "status": MISSING, "error": ""}
             for number in range(begun, plan.suggestions)

@@ -26,6 +26,7 @@ from study.file_formats import (
     ReportFile,
     read,
     reason,
+    warn_once,
 )
 from study.plan import SEARCHES, Plan, PlannedTrial
 
@@ -33,6 +34,7 @@ STUDY_FILE = "study.toml"
 RESULTS_CSV, REPORT_HTML, ARMS_SVG = PUBLISHED = ("results.csv", "report.html", "arms.svg")
 """The files of a run that ``--publish`` copies up to the study's folder."""
 COMPLETE, FAILED, INTERRUPTED, MISSING, DAMAGED = "complete", "failed", "interrupted", "missing", "damaged"
+LOST = "trial.json is damaged; --restore writes it again"
 """Statuses of a trial. A damaged one has a report, but not what was written; ``--restore`` trains it again."""
 
 
@@ -105,12 +107,18 @@ class TrialFolder:
         return read(self.epochs_file, EPOCHS) or []
 
     def planned(self) -> PlannedTrial | None:
-        """Read the planned trial; return None if it has not begun.
-
-        Raises: ConfigError if its config breaks a rule.
-        """
+        """Read the planned trial; return None if it has not begun, or its file is damaged."""
         values = read(self.trial_file, TRIAL)
-        return None if values is None else PlannedTrial.of(dict(values["planned"]))
+        if values is None:
+            return None
+        try:
+            trial = PlannedTrial.of(dict(values["planned"]))
+            trouble = trial.contradiction() if trial.trial_id == self.trial_id else "it is of another trial"
+        except ConfigError as error:
+            trouble = str(error)
+        if trouble:
+            warn_once(f"{self.trial_file} is damaged ({trouble}); it is as if it were not there")
+        return None if trouble else trial
 
     def commit(self) -> str:
         """Read which commit ran the trial; return an empty text if it has not begun."""
@@ -251,10 +259,15 @@ class RunFolder:
                 f"{file} must be a plan that this project wrote; it cannot be read ({reason(error)})"
             ) from error
         del values["format"]
-        plan = Plan.of(values)
-        for trial in plan.everything:
-            if trouble := _contradiction(trial):
-                raise ConfigError(f"{file} must be a plan that this project wrote; {trial.trial_id}: {trouble}")
+        try:
+            plan = Plan.of(values)
+            troubles = [
+                f"{trial.trial_id}: {trouble}" for trial in plan.everything if (trouble := trial.contradiction())
+            ]
+        except ConfigError as error:
+            troubles = [str(error)]
+        if troubles:
+            raise ConfigError(f"{file} must be a plan that this project wrote; {troubles[0]}")
         return plan
 
     def find_link(self) -> Path | None:
@@ -288,6 +301,14 @@ class RunFolder:
         planned = [folder.planned() for folder in self.trial_folders()]
         return [trial for trial in planned if trial is not None and trial.config.seed == seed]
 
+    def lost_trials(self, plan: Plan) -> list[TrialFolder]:
+        """Return the folders of suggested trials whose trial.json is damaged; only optuna.db knows their settings."""
+        if plan.search != "optuna":
+            return []
+        known = {trial.trial_id for trial in self.known_trials(plan)}
+        begun = [folder for folder in self.trial_folders("[0-9]*-*") if os.path.lexists(folder.trial_file)]
+        return [folder for folder in begun if folder.trial_id not in known and folder.planned() is None]
+
     def missing_trials(self, trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
         """Return the trials that are not complete."""
         return [trial for trial in trials if not self.trial(trial.trial_id).is_complete]
@@ -297,17 +318,6 @@ class RunFolder:
         if not self.has_plan:
             return 0
         return sum(self.trial(trial.trial_id).is_complete for trial in self.known_trials(self.read_plan()))
-
-
-def _contradiction(trial: PlannedTrial) -> str:
-    """Say how a planned trial contradicts itself; return an empty text if it does not."""
-    config, digest = trial.config, trial.config_digest
-    if trial.trial_id != PlannedTrial.name(trial.number, trial.arm, config.seed, digest):
-        return "its name is not that of its arm, seed and config_digest"
-    # the content of a weights file is not in the plan
-    if config.weights in ("none", "imagenet") and config.digest(data=trial.data_digest, weights=None) != digest:
-        return "its config is not that of its config_digest"
-    return ""
 
 
 def _sha256_of(file: Path) -> str:

@@ -44,8 +44,9 @@ class CacheEntry:
     def unreadable(self) -> frozenset[int] | None:
         """Read which images do not decode: their numbers, or None where that is not known."""
         numbers = _read(self.folder / "checked.json").get("unreadable")
-        known = isinstance(numbers, list) and all(type(number) is int for number in numbers)
-        return frozenset(numbers) if known else None
+        if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+            return None
+        return frozenset(numbers)
 
     def array(self, count: int, size: int) -> torch.Tensor | None:
         """Map the pixels into memory, which every process of the host shares, if they are what was written.

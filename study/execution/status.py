@@ -9,7 +9,7 @@ from proxy_attention.state_keys import state_keys
 from study.console import duration
 from study.execution.run_lock import driver_of
 from study.plan import PlannedTrial
-from study.run_folder import COMPLETE, DAMAGED, FAILED, INTERRUPTED, RunFolder
+from study.run_folder import COMPLETE, DAMAGED, FAILED, INTERRUPTED, LOST, RunFolder
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def status(run: Path) -> Status:
     plan = folder.read_plan()
     known = folder.known_trials(plan)
     states = {trial.trial_id: folder.trial(trial.trial_id).status() for trial in known}
+    states |= {lost.trial_id: (DAMAGED, LOST) for lost in folder.lost_trials(plan)}
     epochs = {trial.trial_id: folder.trial(trial.trial_id).epochs() for trial in known}
     total = known[0].config.planned.total_epochs if known else 0
     running = tuple(
@@ -64,7 +65,7 @@ def status(run: Path) -> Status:
         if states[trial_id][0] == INTERRUPTED
     )
     # suggestions that are still to come are counted; confirmations are not, because they are planned after the search
-    planned = max(len(known), plan.suggestions)
+    planned = max(len(states), plan.suggestions)
     seconds = [row.train_seconds + row.proxy_seconds + row.eval_seconds for rows in epochs.values() for row in rows]
     done = {trial_id: len(rows) for trial_id, rows in epochs.items()}
     left = _epochs_left(

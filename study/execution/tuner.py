@@ -176,6 +176,7 @@ def run_optuna(
     known = optuna.create_study(
         storage=storage_of(settings.run), study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
     )
+    _write_again(known, study, planner, settings.run)
     cut = settings.run.missing_trials(settings.run.suggested_trials(study.seeds[0]))
     outcome = run_trials(cut, settings, resources, watcher)
     if outcome.interrupted:
@@ -204,6 +205,20 @@ def run_optuna(
         num_samples=missing,
     )
     return Outcome(further.interrupted, outcome.errors | further.errors)
+
+
+def _write_again(known: optuna.Study, study: Study, planner: Planner, run: RunFolder) -> None:
+    """Write the trial.json of suggested trials again where it is damaged, from the settings in Optuna's database."""
+    suggested = {trial.number: trial.params for trial in known.get_trials(deepcopy=False)}
+    for folder in run.lost_trials(run.read_plan()):
+        number = int(folder.trial_id.split("-", 1)[0])
+        if suggested.get(number):
+            config = study.config(suggested[number], study.seeds[0])
+            trial = planner.trial(number, arm_of(config), config)
+            if trial.trial_id == folder.trial_id:
+                folder.begin(trial, commit="")  # which commit ran it is lost
+                continue
+        log.warning("%s: optuna.db does not know its settings, so it stays damaged; move it away", folder.path)
 
 
 def _settle(known: optuna.Study, run: RunFolder, seed: int) -> None:

@@ -1,9 +1,14 @@
 """What Optuna is asked and told, without Ray; with it: ``test_whole_studies``."""
 
+import dataclasses
+
 import optuna
+import pandas as pd
 import pytest
 
-from study.execution.tuner import _Sampler, _settle, _Space
+from study.execution.status import status
+from study.execution.tuner import _Sampler, _settle, _Space, _write_again
+from study.plan import PlannedTrial
 from study.planning.planner import Planner
 from study.planning.study_file import parse_study
 from study.results import load_results
@@ -68,6 +73,29 @@ def test_suggestions_are_on_the_first_seed_and_numbered(ask):
 
     assert {planned["config"]["seed"] for planned in found} == {5}
     assert [planned["trial_id"][:5] for planned in found] == ["0000-", "0001-", "0002-"]
+
+
+def test_a_damaged_trial_file_is_written_again_from_the_database(study_text, image_folder, finished_run, tmp_path):
+    study = parse_study(study_text, seeds=(5, 6))
+    planner = Planner.of(study, data_root=image_folder, device="cpu", auto=lambda config: {})
+    known = optuna.create_study(sampler=_Sampler(seed=1), direction="maximize")
+    suggested = [PlannedTrial.of(_Space(study, planner)(known.ask())["trial"]) for _ in range(2)]
+    run = RunFolder(tmp_path)
+    plan = RunFolder(finished_run).read_plan()
+    run.write_plan(dataclasses.replace(plan, search="optuna", seeds=(5, 6), trials=(), suggestions=2))
+    for trial in suggested:
+        run.trial(trial.trial_id).begin(trial, "abc")
+    before = load_results(tmp_path)
+    damaged = run.trial(suggested[1].trial_id)
+    damaged.trial_file.write_text(damaged.trial_file.read_text().replace('"lr": ', '"lr": 1'))
+
+    rows = load_results(tmp_path)
+    assert list(rows["status"]) == ["interrupted", "damaged"]
+    assert rows["error"].iloc[1] == "trial.json is damaged; --restore writes it again"
+    assert status(tmp_path).damaged == ((damaged.trial_id, rows["error"].iloc[1]),)
+
+    _write_again(known, study, planner, run)
+    pd.testing.assert_frame_equal(load_results(tmp_path).drop(columns="commit"), before.drop(columns="commit"))
 
 
 def test_trials_that_optuna_believes_running_are_told_how_they_ended(broken_run):

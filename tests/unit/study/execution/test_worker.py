@@ -173,7 +173,9 @@ def test_a_trial_of_other_weights_than_the_plans_trains_nothing(prepared_run, ru
     prepared = prepared_run(tmp_path / "small" / "grid", study)
     save_file(build("test_resnet", classes=4, image_size=32, weights="none", seed=1).module.state_dict(), file)
 
-    with pytest.raises(ConfigError, match="weights must be the file of the plan; .*own.safetensors' has changed since"):
+    with pytest.raises(
+        ConfigError, match=r"weights must be the file of the plan; .*own.safetensors' has changed since"
+    ):
         run_one(prepared, 0)
     assert sorted(path.name for path in folder(prepared, 0).iterdir()) == ["error.json", "trial.json"]
 
