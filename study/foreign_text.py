@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 
@@ -42,11 +41,6 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{text}" if _is_formula(text.lstrip("'")) else text
 
 
-def text_of_cell(cell: str) -> str:
-    """Return the text of which ``spreadsheet_cell`` made a cell."""
-    return cell[1:] if cell.startswith("'") and _is_formula(cell.lstrip("'")) else cell
-
-
 def _is_formula(text: str) -> bool:
     if not text.startswith(FORMULA):
         return False
@@ -65,14 +59,6 @@ def csv_text(frame: pd.DataFrame) -> str:
         return spreadsheet_cell(one_kind).encode("utf-8", "backslashreplace").decode("utf-8")
 
     return _with_text(frame, cell).to_csv(index=False)
-
-
-def read_csv_text(file: Path) -> pd.DataFrame:
-    """Read a CSV of ``csv_text`` as text: no digit of it changes, and its formulas are as they were.
-
-    Raises: OSError, ValueError.
-    """
-    return _with_text(pd.read_csv(file, dtype=str, keep_default_na=False), text_of_cell)
 
 
 # ---- LaTeX

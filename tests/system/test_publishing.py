@@ -7,6 +7,7 @@ import pytest
 from written_runs import SMALL, reported_run, unpublished_run, write_run
 
 from study.analyse import main
+from study.analysis.findings import Findings
 from study.provenance import ROOT
 from study.reporting.publish import publish
 from study.reporting.report import finish
@@ -83,10 +84,10 @@ def test_images_of_another_data_set_are_published_only_on_demand(unpublished):
     assert "Wrong images and their proxies" in shown
 
 
-def test_published_rows_name_no_folder_of_this_machine(unpublished, tmp_path):
-    findings = unpublished()
-    file = findings.run.results_csv
-    pd.read_csv(file).assign(weights=["/far/away/w.pt", str(ROOT / "data" / "w.pt")]).to_csv(file, index=False)
+def test_published_rows_name_no_folder_of_this_machine(tmp_path):
+    trials = [(arm, seed, test, dict(given)) for arm, seed, test, given in SMALL[:2]]
+    trials[0][3]["weights"], trials[1][3]["weights"] = "/far/away/w.pt", str(ROOT / "data" / "w.pt")
+    findings = Findings.of(write_run(tmp_path / "small" / "grid", *trials))
 
     publish(findings)
 

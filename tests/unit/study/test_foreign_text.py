@@ -9,9 +9,7 @@ from study.foreign_text import (
     latex_cell,
     latex_table,
     printable,
-    read_csv_text,
     spreadsheet_cell,
-    text_of_cell,
 )
 
 FORMULAS = ["=1+1", "+1+1", "-1+cmd", "@sum(1)", "\t=1", "\r=1", "\n=1", "＝1", "=cmd|' /C calc'!A0", "-", "+"]
@@ -50,11 +48,6 @@ def test_a_number_and_any_other_text_stay(text):
     assert spreadsheet_cell(text) == text
 
 
-@pytest.mark.parametrize("text", [*FORMULAS, "'=1", "''@x", "'", "'-1", "-1", "", "plain", *TRAPS])
-def test_the_text_of_a_cell_can_be_had_again(text):
-    assert text_of_cell(spreadsheet_cell(text)) == text
-
-
 @pytest.mark.parametrize("trap", [*FORMULAS, *TRAPS, "x\r=1+1", "'=1"])
 def test_no_cell_or_column_name_of_a_csv_is_a_formula(trap, tmp_path):
     frame = pd.DataFrame({"name": [trap, None], "value": [-0.5, 2.0], trap: ["+x", "y"]})
@@ -87,14 +80,6 @@ def test_a_csv_without_formulas_is_the_one_of_pandas():
     frame = pd.DataFrame(columns)
 
     assert csv_text(frame) == frame.to_csv(index=False)
-
-
-def test_what_was_written_is_read_back_as_it_was(tmp_path):
-    frame = pd.DataFrame({"=name": ["@x", "-1", "'+y", "", "1.50"], "b": ["\t", "=", "a,b", "NaN", "one\ntwo"]})
-
-    (tmp_path / "rows.csv").write_text(csv_text(frame), encoding="utf-8")
-
-    assert read_csv_text(tmp_path / "rows.csv").to_dict() == frame.to_dict()
 
 
 # ---- LaTeX
