@@ -6,6 +6,8 @@ Neither torch nor safetensors notices a flipped bit: a damaged file would be rea
 import hashlib
 import json
 import re
+import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,25 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's whole content, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept_sha256(path: Path) -> str:
+    """Return the SHA-256 of a regular file's content, computed once as long as its size, time and inode stay.
+
+    Returns: an empty text if there is no such file, or a link in its place.
+    """
+    try:
+        about = path.lstat()
+        if not stat.S_ISREG(about.st_mode):
+            return ""
+        return _sha256_at(path, about.st_mtime_ns, about.st_size, about.st_ino)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=100_000)
+def _sha256_at(path: Path, *_: int) -> str:
+    return file_sha256(path)
 
 
 def source_digest(package: Path) -> str:

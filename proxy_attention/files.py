@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,30 @@ def is_own_file(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid() and not about.st_mode & 0o022
+
+
+def find_link(top: Path, *, without: Collection[Path] = ()) -> Path | None:
+    """Find what is neither a folder nor a regular file: a path through it would lead elsewhere.
+
+    Args:
+        top: a file or folder, which need not exist.
+        without: folders in which nothing is looked for; a link in place of one is found.
+    Returns: the first such path at or below ``top``; None if there is none.
+    """
+    if not os.path.lexists(top):
+        return None
+    if not top.is_dir() or top.is_symlink():
+        return top
+    for folder, below, files in os.walk(top):
+        for path in (Path(folder) / name for name in sorted([*below, *files])):
+            try:
+                mode = path.lstat().st_mode
+            except OSError:  # removed meanwhile by the process that made it
+                continue
+            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                return path
+        below[:] = [name for name in below if Path(folder) / name not in without]
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

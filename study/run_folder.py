@@ -1,18 +1,16 @@
 """A run on disk: its paths, JSON files and statuses; plan.json and the trials' own files are the truth."""
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from proxy_attention.checksums import file_sha256
+from proxy_attention.checksums import kept_sha256
 from proxy_attention.errors import ConfigError
-from proxy_attention.files import EPOCHS_FILE, RECIPES_FILE, REPORT_FILE, WEIGHTS_FILE, load_json, write_json
+from proxy_attention.files import EPOCHS_FILE, RECIPES_FILE, REPORT_FILE, WEIGHTS_FILE, find_link, load_json, write_json
 from proxy_attention.records import EpochRecord
 from study.file_formats import (
     EPOCHS,
@@ -92,13 +90,14 @@ class TrialFolder:
     def _damage(self, report: ReportFile) -> str:
         """Say which of the files that a report belongs to is not what was written; return an empty text if all are."""
         identity = report.get("identity")
-        if identity is not None and not self.trial_id.endswith(f"-{identity[:8]}"):
+        twin = report.get("same_as", self.trial_id)
+        if identity is not None and {self.trial_id[-9:], twin[-9:]} != {f"-{identity[:8]}"}:
             return "report.json is of another trial"
         sums = report.get("sha256_of")
         if sums is not None:  # an older report has none
             for name in (EPOCHS_FILE, WEIGHTS_FILE, RECIPES_FILE):
-                found = _sha256_of(self.path / name)
-                if found and found != sums.get(name):  # weights and recipes may be deleted to save room
+                file = self.path / name  # weights and recipes may be deleted to save room
+                if os.path.lexists(file) and kept_sha256(file) != sums.get(name):
                     return f"{name} is not what was written"
         return "" if self.epochs() else f"{EPOCHS_FILE} is missing or damaged"
 
@@ -221,6 +220,11 @@ class RunFolder:
         return self.caches / "prefixes"
 
     @property
+    def compiled(self) -> Path:
+        """The folder of the code that ``torch.compile`` made."""
+        return self.caches / "compiled"
+
+    @property
     def batch_sizes(self) -> Path:
         """The file of the batch sizes that were found on this machine."""
         return self.caches / "batch_sizes.json"
@@ -270,23 +274,18 @@ class RunFolder:
             raise ConfigError(f"{file} must be a plan that this project wrote; {troubles[0]}")
         return plan
 
-    def find_link(self) -> Path | None:
-        """Find what is neither a folder nor a regular file of its own: through a link a run would write elsewhere.
+    def refuse_links(self) -> None:
+        """Check that the run and its caches hold nothing but folders and regular files: a link would lead elsewhere.
 
-        Returns: the first such path below the folder, Ray's own files left out; None if there is none.
+        Raises: ConfigError that names the first such path. Ray's own files and compiled code are not looked at.
         """
-        for folder, below, files in os.walk(self.path):
-            if Path(folder) == self.path and self.ray.name in below and not self.ray.is_symlink():
-                below.remove(self.ray.name)
-            for path in (Path(folder) / name for name in sorted([*below, *files])):
-                try:
-                    mode = path.lstat().st_mode
-                except OSError:  # removed meanwhile by the process that drives the run
-                    continue
-                if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-                    return path
-        about = self.lock_file.stat() if self.lock_file.exists() else None
-        return self.lock_file if about is not None and about.st_nlink > 1 else None
+        link = find_link(self.path, without=(self.ray,)) or find_link(self.caches, without=(self.compiled,))
+        if link is None and os.path.lexists(self.lock_file) and self.lock_file.lstat().st_nlink > 1:
+            link = self.lock_file
+        if link is not None:
+            raise ConfigError(
+                f"a run and its caches must hold files and folders only; {str(link)!r} is a link or no regular file"
+            )
 
     def known_trials(self, plan: Plan) -> list[PlannedTrial]:
         """Return all trials known so far, by number: those of the plan, and those that the search has suggested."""
@@ -318,22 +317,6 @@ class RunFolder:
         if not self.has_plan:
             return 0
         return sum(self.trial(trial.trial_id).is_complete for trial in self.known_trials(self.read_plan()))
-
-
-def _sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a regular file's content; an empty text if there is none."""
-    try:
-        about = file.lstat()
-        if not stat.S_ISREG(about.st_mode):
-            return ""
-        return _sha256_at(file, about.st_mtime_ns, about.st_size, about.st_ino)
-    except OSError:
-        return ""
-
-
-@lru_cache(maxsize=100_000)
-def _sha256_at(file: Path, *_: int) -> str:
-    return file_sha256(file)
 
 
 def find_runs(path: Path) -> list[RunFolder]:

@@ -73,7 +73,7 @@ def rewrite_plan(path: Path, edit) -> None:
         before = run.trial(trial["trial_id"])
         edit(number, trial)
         trial["config_digest"] = TrialConfig.of(trial["config"]).digest(data=trial["data_digest"], weights=None)
-        trial["trial_id"] = f"{number:04d}-{trial['arm']}-{trial['config_digest'][:8]}"
+        trial["trial_id"] = PlannedTrial.name(number, trial["arm"], trial["config"]["seed"], trial["config_digest"])
         after = run.trial(trial["trial_id"])
         before.path.rename(after.path)
         write_json(after.report_file, {**load_json(after.report_file), "identity": trial["config_digest"]})

@@ -26,8 +26,7 @@ def sole_driver(run: Path) -> Iterator[None]:
     Raises: ConfigError if another process holds it, the folder cannot be written or locked, or it holds a link.
     """
     file = RunFolder(run).lock_file
-    if (link := RunFolder(run).find_link()) is not None:
-        raise ConfigError(f"a run must hold files and folders only; {str(link)!r} is a link or no regular file")
+    RunFolder(run).refuse_links()
     with ExitStack() as held:
         try:
             held.enter_context(hold_lock(file, wait=False))

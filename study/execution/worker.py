@@ -158,7 +158,7 @@ def _train(planned: PlannedTrial, settings: WorkerSettings, folder: TrialFolder,
     reported = False
     if config.compile and settings.cache is not None:
         # compiled code is kept here, not in the system's temporary folder
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.cache / "compiled"))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.run.compiled))
     trial = run_trial(config, images, device=settings.device, directory=folder.path, sharing=settings.sharing)
     # closed even if interrupted: the traceback would keep the trial alive, and with it the locks that others wait for
     with TensorBoardLog(folder.path) as board, closing(trial) as running:

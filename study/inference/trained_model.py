@@ -48,13 +48,16 @@ def load_model(trial: SelectedTrial, device: torch.device) -> TrainedModel:
     try:
         classes = tuple(str(name) for name in report["classes"])
         # A setting that was suggested twice was trained once: its second trial has no weights of its own.
-        trained_id = str(report.get("same_as", trial.planned.trial_id))
+        trained = run.trial(Path(str(report.get("same_as", trial.planned.trial_id))).name)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"report.json of {trial.name} is damaged: it names no classes") from error
+    status, damage = trained.status()
+    if status == DAMAGED:
+        raise ConfigError(f"{trial.name} is a copy of {trained.trial_id}, which is damaged: {damage}")
     classifier = untrained(  # the architecture does not depend on where its first weights came from
         config.model, classes=len(classes), image_size=config.image_size, weights=config.weights, seed=config.seed
     )
-    _load_weights(classifier, run.trial(Path(trained_id).name).weights_file, trial.name)
+    _load_weights(classifier, trained.weights_file, trial.name)
     classifier.to(device).module.eval()
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True  # as in its trial
     fp16_on_cpu = config.precision == "fp16" and device.type == "cpu"

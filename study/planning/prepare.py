@@ -119,6 +119,8 @@ class _Preparation:
         self.request, self.machine = request, machine
         self.study, self.run = request.study, RunFolder(request.run)
         self.tell, self.caching = tell, caching
+        if caching:  # before anything is written
+            self.run.refuse_links()
         self.measured = dict(self.run.read_plan().measured) if self.run.has_plan else {}
         self.resources = self._share_machine()
         self.planner = Planner.of(

@@ -86,7 +86,34 @@ def trial_id_that_is_a_path(run, outside):
     write_json(run.plan_file, values)
 
 
+def caches_link(run, outside):
+    shutil.rmtree(run.caches, ignore_errors=True)
+    run.caches.symlink_to(outside)
+
+
+def cached_images_link(run, outside):
+    """Entries are cleaned of unfinished files, which begin with a dot."""
+    (outside / ".profile").write_text("a secret of mine")
+    (run.caches / "images").mkdir(parents=True, exist_ok=True)
+    (run.caches / "images" / "0123").symlink_to(outside)
+
+
+def states_link(run, outside):
+    run.caches.mkdir(exist_ok=True)
+    shutil.rmtree(run.shared_states, ignore_errors=True)
+    run.shared_states.symlink_to(outside / "deep")
+
+
+def batch_sizes_link(run, outside):
+    run.caches.mkdir(exist_ok=True)
+    replace(run.batch_sizes, outside / "mine.txt")
+
+
 TRAPS = (
+    caches_link,
+    cached_images_link,
+    states_link,
+    batch_sizes_link,
     lock_link,
     lock_hard_link,
     study_link,

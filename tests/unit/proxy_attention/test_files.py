@@ -12,6 +12,7 @@ import pytest
 
 from proxy_attention.files import (
     BackgroundWriter,
+    find_link,
     is_own_file,
     load_json,
     read_json,
@@ -203,3 +204,20 @@ def test_an_error_between_jobs_is_the_one_that_is_told_and_the_job_is_ended():
     with pytest.raises(ZeroDivisionError):
         leave()
     assert done == [1]
+
+
+def test_a_link_or_a_pipe_is_found_wherever_it_lies(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "file").write_text("")
+    assert find_link(tmp_path) is None
+    assert find_link(tmp_path / "nothing") is None
+
+    link, pipe = tmp_path / "a" / "b" / "link", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "nothing")
+    assert find_link(tmp_path) == find_link(link) == link
+    assert find_link(tmp_path, without=(tmp_path / "a" / "b",)) is None
+
+    os.mkfifo(pipe)
+    assert find_link(tmp_path) == pipe
+    (tmp_path / "other").symlink_to(tmp_path / "a")
+    assert find_link(tmp_path / "other") == tmp_path / "other"

@@ -53,15 +53,47 @@ def test_a_model_is_named_after_its_trial_and_ready_to_classify(trials):
     assert not model.classifier.module.training
 
 
-def test_a_trial_that_took_over_the_result_of_another_has_its_weights(trials, tmp_path):
-    first, second = (with_own_files(trial, tmp_path) for trial in trials[1:3])
-    report = read_json(files_of(first).report_file)
-    write_json(files_of(first).report_file, {**report, "same_as": second.planned.trial_id})
-    files_of(first).weights_file.unlink()
+@pytest.fixture
+def taken_over(trials, tmp_path):
+    """A trial that took over the result of another, whose folder is returned with it."""
+    trial = with_own_files(trials[1], tmp_path)
+    folder = files_of(trial)
+    twin = RunFolder(tmp_path).trial(f"0099{trial.planned.trial_id[4:]}")
+    shutil.copytree(folder.path, twin.path)
+    write_json(folder.report_file, {**read_json(folder.report_file), "same_as": twin.trial_id})
+    folder.weights_file.unlink()
+    return trial, twin
 
-    states = [load_model(trial, CPU).classifier.module.state_dict() for trial in (first, second)]
+
+def test_a_trial_that_took_over_the_result_of_another_has_its_weights(taken_over, trials):
+    states = [load_model(trial, CPU).classifier.module.state_dict() for trial in (taken_over[0], trials[1])]
 
     assert all(states[0][name].equal(states[1][name]) for name in states[1])
+
+
+def test_weights_of_a_twin_that_are_not_what_was_written_are_refused(taken_over):
+    trial, twin = taken_over
+    content = twin.weights_file.read_bytes()
+    twin.weights_file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    with pytest.raises(ConfigError, match=r"is a copy of 0099-.*, which is damaged: weights.safetensors is not what"):
+        load_model(trial, CPU)
+
+
+def test_the_result_of_a_trial_with_another_config_is_not_taken_over(taken_over, trials):
+    folder = files_of(taken_over[0])
+    write_json(folder.report_file, {**read_json(folder.report_file), "same_as": trials[2].planned.trial_id})
+
+    with pytest.raises(ConfigError, match=r"is damaged: report.json is of another trial"):
+        load_model(taken_over[0], CPU)
+
+
+def test_weights_behind_a_link_are_refused(own_trial, trials):
+    files_of(own_trial).weights_file.unlink()
+    files_of(own_trial).weights_file.symlink_to(files_of(trials[0]).weights_file)
+
+    with pytest.raises(ConfigError, match=r"is damaged: weights.safetensors is not what was written"):
+        load_model(own_trial, CPU)
 
 
 @pytest.mark.parametrize(("trained_in", "runs_in"), [("fp16", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")])
