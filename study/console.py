@@ -17,6 +17,7 @@ from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.foreign_text import printable
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+LONGEST_ERROR = 4000
 
 
 class UsageError(ProxyAttentionError):
@@ -172,8 +173,11 @@ def print_data(text: str) -> None:
 
 
 def fail(program: str, error: Exception) -> None:
-    """Print an error as one line on the error stream."""
-    say(f"{program}: {' '.join(str(error).split())}", error=True)
+    """Print an error as one line on the error stream; of a long one, which quotes a file, its two ends."""
+    line = " ".join(str(error).split())
+    if len(line) > LONGEST_ERROR:
+        line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 4 :]}"
+    say(f"{program}: {line}", error=True)
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from proxy_attention.files import read_json, write_text
 from proxy_attention.locks import LocksRefusedError, hold_lock
 from study.run_folder import RunFolder
 
+MOST_PIDS = 2**31
 ROOM_MIB = 64
 """Free disk space in MiB below which the disk counts as full: a checkpoint takes tens of MiB."""
 
@@ -58,8 +59,10 @@ def driver_of(run: Path) -> str:
     """
     try:
         values = read_json(RunFolder(run).lock_file)
-        pid, host = int(values["pid"]), str(values["host"])
-    except (ValueError, KeyError, TypeError):
+        pid, host = values["pid"], values["host"]
+    except (KeyError, TypeError):
+        return ""
+    if type(pid) is not int or not 0 < pid < MOST_PIDS or not isinstance(host, str):
         return ""
     return f"{pid} on {host}" if host != platform.node() or _is_alive(pid) else ""
 

@@ -67,7 +67,7 @@ def parse_study(
     """Parse the text of a study.toml; arguments and errors are those of ``load_study``."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or 1,000 brackets
         raise ConfigError(f"study.toml must be TOML; got an error: {error}") from error
     for table in document:
         if table not in TABLES:
@@ -115,7 +115,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     _check_key(key)
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = raw.strip()
     may_be_number = key in RULES and int in RULES[key].kinds  # threads: a count, or the text "auto"
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -5,14 +5,15 @@ import shutil
 
 import pandas as pd
 import pytest
+from damage import flipped, flips, mutations
 from driving import VOLATILE
 
 from proxy_attention.checkpoints import newest_checkpoint, read_state
 from proxy_attention.data.cache import CacheEntry
 from proxy_attention.errors import ConfigError, DivergedError
+from proxy_attention.files import load_json, write_json
 from study import planned_images
 from study.execution.runner import worker_settings
-from study.execution.status import status, status_lines
 from study.execution.worker import run_planned
 from study.planning.batch_size import _read_size, _write_size
 from study.results import load_epochs, load_results
@@ -90,20 +91,6 @@ def file_of(run, kind):
     }[kind]()
 
 
-def flipped(content, bit):
-    changed = bytearray(content)
-    changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
-
-
-def flips(file, seed):
-    """Flip one bit of a file at a time, in places drawn with this seed."""
-    content, draws = file.read_bytes(), random.Random(seed)
-    for bit in draws.choices(range(len(content) * 8), k=FLIPS):
-        file.write_bytes(flipped(content, bit))
-        yield bit
-
-
 def same(one, two):
     return one.drop(columns="commit").equals(two.drop(columns="commit"))
 
@@ -112,11 +99,11 @@ def same(one, two):
 def test_of_500_flipped_bits_in_a_file_of_an_interrupted_run_none_gives_another_row(run, kind, caplog):
     rows, epochs = load_results(run.path), load_epochs(run.path)
     named = 0
-    for _ in flips(file_of(run, kind), kind):
+    for _ in flips(file_of(run, kind), random.Random(kind), FLIPS):
         caplog.clear()
         try:
-            found, records = load_results(run.path), load_epochs(run.path)
-            status_lines(status(run.path))
+            found = load_results(run.path)
+            records = load_epochs(run.path) if kind == "epochs" else epochs
         except ConfigError:
             named += 1
             continue
@@ -135,13 +122,13 @@ def test_of_500_flipped_bits_in_a_checkpoint_none_is_read(run):
             path.unlink()
     assert newest_checkpoint(file.parent, identity=trial.config_digest) is not None
 
-    for bit in flips(file, "checkpoint"):
+    for bit in flips(file, random.Random("checkpoint"), FLIPS):
         assert newest_checkpoint(file.parent, identity=trial.config_digest) is None, bit
 
 
 def test_of_500_flipped_bits_in_a_shared_state_none_is_read(run):
     file = file_of(run, "state")
-    for bit in flips(file, "state"):
+    for bit in flips(file, random.Random("state"), FLIPS):
         assert read_state(file) is None, bit
 
 
@@ -151,15 +138,32 @@ def test_of_500_flipped_bits_in_the_image_cache_none_is_seen(run, kind):
     entry = CacheEntry(file.parent, 100)
     count = file_of(run, "pixels").stat().st_size // (3 * 32 * 32)
     true = entry.array(count, 32).clone()
-    for bit in flips(file, kind):
+    for bit in flips(file, random.Random(kind), FLIPS):
         pixels = entry.array(count, 32)
         assert pixels is None or (kind != "pixels" and pixels.equal(true)), bit
         assert entry.unreadable() in (None, frozenset()), bit
 
 
 def test_of_500_flipped_bits_in_the_batch_sizes_none_gives_another(run):
-    for bit in flips(run.batch_sizes, "sizes"):
+    for bit in flips(run.batch_sizes, random.Random("sizes"), FLIPS):
         assert _read_size(run.batch_sizes, KEY, 100) in (None, 64), bit
+
+
+@pytest.mark.parametrize("kind", ["error", "hash of the pixels", "unreadable images", "batch sizes"])
+def test_of_2000_changed_values_none_is_a_traceback(run, kind):
+    """Files as someone wrote them who knows of checksums: each value may be anything."""
+    file, draws = file_of(run, kind), random.Random(kind)
+    whole, entry = load_json(file), CacheEntry(file.parent, 100)
+    failed = run.trial(run.read_plan().trials[2].trial_id)
+    for _ in range(2000):
+        write_json(file, mutations(whole, draws))
+        if kind == "error":
+            assert failed.status()[0] in ("failed", "interrupted")
+        elif kind == "batch sizes":
+            assert _read_size(file, KEY, 100) in (None, *range(1, 101))
+        else:
+            entry.array(1, 32)
+            entry.unreadable()
 
 
 def test_a_run_with_a_flipped_bit_in_each_of_its_files_ends_as_one_without(

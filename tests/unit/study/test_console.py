@@ -67,6 +67,16 @@ def test_an_error_is_one_line_however_many_it_had(capsys):
     assert capsys.readouterr() == ("", "x.py: one two three\n")
 
 
+def test_of_an_error_that_quotes_a_whole_file_both_ends_are_told(capsys):
+    fail("x.py", ConfigError(f"lr must be a number; got {'x' * 100_000} in study.toml"))
+
+    err = capsys.readouterr().err
+    assert err.startswith("x.py: lr must be a number; got xxx")
+    assert err.endswith("xxx in study.toml\n")
+    assert len(err.splitlines()) == 1
+    assert len(err) < 4000
+
+
 # ---- text from elsewhere
 
 

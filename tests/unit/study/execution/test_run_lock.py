@@ -1,3 +1,4 @@
+import json
 import platform
 import subprocess
 import sys
@@ -111,11 +112,14 @@ def test_a_driver_of_another_host_is_told_as_it_is_written(tmp_path):
     assert driver_of(tmp_path) == "4711 on host-a"
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "7", '{"pid": "x", "host": "y"}', "[" * 100_000])
-def test_a_lock_file_that_says_nothing_names_no_driver(damage, tmp_path):
-    RunFolder(tmp_path).lock_file.write_text(damage)
+def test_a_lock_file_that_says_nothing_names_no_driver(tmp_path):
+    pids = ("x", "1", None, True, 1.5, -1, 0, 10**30, [], {})
+    damaged = ["", "{", "[]", "7", "[" * 100_000, *(json.dumps({"pid": pid, "host": "y"}) for pid in pids)]
+    damaged += ['{"pid": 1, "host": 7}', '{"pid": 1}', '{"pid": 1e999, "host": "y"}', '{"pid": NaN}', "\udcff"]
+    for text in damaged:
+        RunFolder(tmp_path).lock_file.write_text(text, errors="surrogateescape")
 
-    assert driver_of(tmp_path) == ""
+        assert driver_of(tmp_path) == "", text
 
 
 def test_a_file_system_without_locks_is_refused(monkeypatch, tmp_path):

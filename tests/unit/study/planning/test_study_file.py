@@ -64,6 +64,8 @@ ERRORS = {
     "seed a flag": ("[study]\nseeds = [true]", SEEDS_LAW + "True"),
     "seed negative": ("[study]\nseeds = [0, -1]", SEEDS_LAW + "-1"),
     "seed no whole number": ("[study]\nseeds = [0.5]", SEEDS_LAW + "0.5"),
+    "deep": ("[study]\nquestion = " + "[" * 5000 + "]" * 5000, "study.toml must be TOML; got an error: "),
+    "huge number": ("[fixed]\nlr = " + "9" * 5000, "study.toml must be TOML; got an error: "),
     "unequal totals": (
         '[search]\nschedule = ["4", "3,p,2"]',
         "schedule must have the same total in all trials of a study; got '4' (4 epochs) and '3,p,2' (6 epochs)",
