@@ -51,7 +51,7 @@ LEVEL_OF = {
 }
 OUTSIDE = {"ray", "optuna", "pandas", "study", "experiments"}
 
-OPTUNA = {"study.execution.tuner", "study.analysis.importance"}
+OPTUNA = {"study.execution.suggestions", "study.analysis.importance"}
 """The modules that may import optuna."""
 
 
