@@ -5,7 +5,6 @@ python study/analyse.py PATH [--query EXPR] [--group-by COL[,COL]] [--format tab
 python study/analyse.py --gallery [DIR]
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from study.provenance import ROOT
 from study.reporting.publish import publish
 from study.reporting.terminal_report import show
 from study.run_folder import COMPLETE, find_runs
+from study.streams import run_command
 
 GALLERY = ROOT / "experiments" / "gallery"
 FORMATS = ("table", "csv", "latex")
@@ -115,4 +115,4 @@ def _draw_gallery(path: str | None, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.foreign_text import printable
+from study.streams import silence
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LONGEST_ERROR = 4000
@@ -137,8 +138,22 @@ def share(option: str) -> Any:
 class PlainConsole(Console):
     """A console on which no text acts: it has no markup, no emoji codes, and shows control characters as escapes."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, on_reader_gone: Callable[[], None] | None = None, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+        self._on_reader_gone = on_reader_gone
+        self.reader_is_gone = False
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more, because nobody reads, and tell whom it concerns.
+
+        Raises: BrokenPipeError if it concerns nobody, for standard output.
+        """
+        self.quiet = self.reader_is_gone = True
+        silence(2 if self.stderr else 1)
+        if self._on_reader_gone is not None:
+            self._on_reader_gone()
+        elif not self.stderr:  # that nobody reads how far it is stops nothing
+            raise BrokenPipeError
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as rich does; only its own control codes, such as those that move the cursor, stay."""
@@ -146,9 +161,13 @@ class PlainConsole(Console):
             yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
 
 
-def console(*, width: int | None = None) -> PlainConsole:
-    """Make the console of standard output: 120 columns wide if it is not a terminal, so that tables fit."""
-    return PlainConsole(width=width or (None if sys.stdout.isatty() else 120))
+def console(*, width: int | None = None, on_reader_gone: Callable[[], None] | None = None) -> PlainConsole:
+    """Make the console of standard output: 120 columns wide if it is not a terminal, so that tables fit.
+
+    Args:
+        on_reader_gone: called once if what reads the output has ended; if None, that is a BrokenPipeError.
+    """
+    return PlainConsole(width=width or (None if sys.stdout.isatty() else 120), on_reader_gone=on_reader_gone)
 
 
 def shown(text: str, style: str = "") -> Text:

@@ -30,6 +30,7 @@ from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, add
 from study.progress import ItemProgress
 from study.provenance import ROOT
 from study.reporting.data_report import print_table, show_issues, source_rows, write_csv
+from study.streams import run_command
 
 PROGRAM = "data.py"
 FORMATS = ("table", "csv")
@@ -284,4 +285,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -36,6 +36,7 @@ from study.inference.selection import select_pair, select_trials
 from study.inference.trained_model import TrainedModel, load_model
 from study.inference.user_images import ImageFile, expand_home, find_images
 from study.progress import ItemProgress
+from study.streams import run_command
 
 
 def parser() -> Parser:
@@ -202,4 +203,4 @@ def _exit_code(predictions: Sequence[Prediction]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

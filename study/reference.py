@@ -3,7 +3,6 @@
 python study/reference.py [--check] [--root DIR]
 """
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -28,6 +27,7 @@ from proxy_attention.validation import CHOICES
 from study import analyse, data, predict, run
 from study.console import BAD_INPUT, DONE, SOME_FAILED, Parser, fail
 from study.provenance import ROOT
+from study.streams import run_command
 
 KINDS = {
     "ResNet": "resnet18",
@@ -286,4 +286,4 @@ def _update(file: Path, page: str, blocks: Mapping[str, Callable[[], str]], *, c
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -30,7 +30,7 @@ LEVELS = [
 """Parts of the library, lowest first; the errors lie below the other plain values, which may raise them."""
 
 STUDY_LEVELS = [
-    {"plan", "provenance", "file_formats", "foreign_text"},
+    {"plan", "provenance", "file_formats", "foreign_text", "streams"},
     {"run_folder"},
     {"results", "planned_images"},
     {"analysis"},
