@@ -4,23 +4,19 @@ python study/run.py --search grid
 python study/run.py --restore experiments/quick/grid
 """
 
-import os
-import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from proxy_attention.errors import ConfigError, ProxyAttentionError
-from study.analysis.findings import Findings
+from proxy_attention.errors import ProxyAttentionError
 from study.console import (
     BAD_INPUT,
     DONE,
     INTERRUPTED,
-    SOME_FAILED,
     Parser,
+    PlainConsole,
     add_max_pixels,
     console,
     fail,
@@ -28,19 +24,20 @@ from study.console import (
     shown,
     whole,
 )
-from study.execution.run_lock import sole_driver, storage_trouble
-from study.execution.session import machine_at, run_in_session, sigterm_as_ctrl_c
+from study.execution.ending import Ending, end_run
+from study.execution.ray_address import ClusterAddress, asked_address
+from study.execution.run_lock import sole_driver
+from study.execution.session import machine_at, run_in_session
 from study.execution.status import status, status_lines
+from study.execution.stop import ask_to_stop, stop_asked, stop_on_signals
 from study.plan import SEARCHES
 from study.planning.measure_cost import with_cost
-from study.planning.plan_text import cost_lines, plan_lines, result_lines, shown_path
+from study.planning.plan_text import cost_lines, plan_lines
 from study.planning.prepare import Prepared, write_plan
 from study.planning.request import CACHE_GB, SPARED, SUGGESTIONS, Request, requests
 from study.planning.resources import Machine
-from study.provenance import ROOT
-from study.reporting.report import finish
-from study.reporting.terminal_report import show
-from study.run_folder import COMPLETE, find_runs
+from study.run_folder import find_runs
+from study.streams import run_command
 
 
 def parser() -> Parser:
@@ -100,19 +97,21 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    out = console()
-    with sigterm_as_ctrl_c():
+    out = console(on_reader_gone=ask_to_stop)
+    with stop_on_signals():
         try:
             args = parser().read(argv)
             if args.status is not None:
                 return _show_status(Path(args.status), out)
-            address = args.address or os.environ.get("RAY_ADDRESS") or None
-            machine = machine_at(address, gpus_per_trial=args.gpus_per_trial, verbose=args.verbose)
+            address = asked_address(args.address)
+            asked = requests(args)
+            gpus = next((request.gpus_per_trial for request in asked), None)
+            machine = machine_at(address, gpus_per_trial=gpus, verbose=args.verbose)
             code = DONE
-            for request in requests(args):
-                code = max(code, _Run(request, machine, args, out).execute())
-                if code == INTERRUPTED:  # Ctrl-C stops all runs of a restore
-                    break
+            for request in asked:
+                code = max(code, _Run(request, machine, address, args, out).execute())
+                if stop_asked():  # this stops all runs of a restore
+                    return code if request is asked[-1] else INTERRUPTED
             return code
         except ProxyAttentionError as error:
             fail("run.py", error)
@@ -132,8 +131,10 @@ def _show_status(path: Path, out: Console) -> int:
 class _Run:
     """Plans, shows, runs and reports one run of the command."""
 
-    def __init__(self, request: Request, machine: Machine, args: Namespace, out: Console) -> None:
-        self.machine, self.args, self.out = machine, args, out
+    def __init__(
+        self, request: Request, machine: Machine, address: ClusterAddress | None, args: Namespace, out: PlainConsole
+    ) -> None:
+        self.machine, self.address, self.args, self.out = machine, address, args, out
         self.prepared = self._plan(request)
         self.trials_done = self.prepared.run.count_complete()
         if self.is_incomplete:
@@ -164,46 +165,29 @@ class _Run:
         if self.args.dry_run:
             self._print_plainly([*cost_lines(self.prepared.cost), "dry run: nothing was started"])
             return DONE
-        run = self.prepared.run.path
-        with sole_driver(run):
+        with sole_driver(self.prepared.run.path):
             write_plan(self.prepared)
-            interrupted = self._run_missing()
-            trouble = storage_trouble(run) if interrupted else ""
             try:
-                findings = finish(run)
-            except OSError as error:
-                findings, trouble = Findings.of(run), error.strerror or str(error)
-        show(findings)
-        self._print_plainly(["", *result_lines(self.prepared.run, self.prepared.plan.search)])
-        complete = int((findings.results["status"] == COMPLETE).sum())
-        if complete == len(findings.results) and not trouble:
-            return DONE
-        self._print_way_on(complete, len(findings.results))
-        if trouble:
-            law = f"--storage must have room and be writable; got {shown_path(run)!r}: {trouble}"
-            fail("run.py", ConfigError(law))
-            return SOME_FAILED
-        return INTERRUPTED if interrupted else SOME_FAILED
+                ending = self._run_missing() if self.is_incomplete else Ending()
+            except KeyboardInterrupt:
+                ending = Ending(interrupted=True)
+            return end_run(self.prepared, ending, out=self.out, options=self._restore_options())
 
-    def _run_missing(self) -> bool:
-        """Run the missing trials under Ray; return whether that was interrupted."""
-        if not self.is_incomplete:
-            return False
+    def _run_missing(self) -> Ending:
+        """Run the missing trials under Ray; return how that ended."""
         return run_in_session(
             self.prepared,
             self.machine,
-            address=self.args.address,
+            address=self.address,
             dashboard=not self.args.no_dashboard,
             verbose=self.args.verbose,
             out=self.out,
         )
 
-    def _print_way_on(self, complete: int, planned: int) -> None:
-        """Print how many trials are complete, and the command that runs the others."""
-        script, run = shown_path(ROOT / "study" / "run.py"), shown_path(self.prepared.run.path)
-        restore = shlex.join(["python", script, "--restore", run])
-        self.out.print(f"\n{complete} of {planned} trials are complete. To go on:")
-        self.out.print(shown(f"  {restore}"), soft_wrap=True)
+    def _restore_options(self) -> list[str]:
+        """Return the options of this command that a restore needs, too; the plan keeps the others."""
+        address = ["--address", self.address.text] if self.address else []
+        return address + (["--no-dashboard"] if self.args.no_dashboard else [])
 
     def _print_plainly(self, lines: list[str]) -> None:
         """Print lines as they are: no markup, no wrapping."""
@@ -212,4 +196,4 @@ class _Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

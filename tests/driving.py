@@ -29,9 +29,11 @@ class Done:
     mark: str
 
 
-def start(storage, home, *argv):
+def start(storage, home, *argv, **environment):
     """Start ``study/run.py`` in a session of its own, as a terminal would.
 
+    Args:
+        environment: further variables.
     Returns: a mark that all its processes carry in their environment, and the process.
     """
     mark = uuid.uuid4().hex
@@ -44,7 +46,7 @@ def start(storage, home, *argv):
             *(() if "--restore" in argv else ("--storage", str(storage))),
         ],
         cwd=ROOT,
-        env={**kept, MARK: mark, "HOME": str(home)},
+        env={**kept, MARK: mark, "HOME": str(home), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,15 +2,15 @@
 
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import proxy_attention
-from proxy_attention.errors import ConfigError
+from study.execution.ray_address import OWN, ClusterAddress, running_cluster
+from study.execution.ray_folder import ray_folder
 from study.execution.ray_token import ensure_token
 from study.planning.resources import Machine
 
@@ -26,6 +26,12 @@ ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
 }
 
+OF_OUR_OWN = {
+    "RAY_AUTH_MODE": "token",  # everything that acts asks for ~/.ray/auth_token
+    # documented for macOS and Windows, where it is the default: every port is opened on the loopback address alone
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+"""The environment of a Ray that we start; a cluster that is joined has set its own."""
 
 STUDY = Path(__file__).resolve().parent.parent
 """The folder of this package. Ray puts the directory in which it is started first on its workers' path: it is started
@@ -33,69 +39,70 @@ here, so that a ``timm.py`` in the folder where the user stands is not what they
 
 
 @contextmanager
-def ray_session(machine: Machine, *, address: str | None, dashboard: bool, verbose: bool) -> Iterator[dict[str, Any]]:
-    """Start Ray on this machine, or join the cluster at the address, during a ``with`` block.
+def ray_session(
+    machine: Machine, *, address: ClusterAddress | None, dashboard: bool, verbose: bool
+) -> Iterator[dict[str, Any]]:
+    """Start Ray on this machine, beside any other, or join the cluster at the address, during a ``with`` block.
 
-    Yields: ``dashboard``: its address or None; ``joined``: the cluster's address or None.
-    Raises: ConfigError if the cluster cannot be joined, or the file of the token must not be used.
+    Yields: ``dashboard``: its address or None; ``joined``: the cluster's address or None; ``beside``: the address of
+        another Ray on this machine that could have been joined, or an empty text.
+    Raises: ConfigError if the cluster cannot be joined, the file of the token must not be used, or there is no folder
+        for Ray's sockets.
     """
-    joined = address or os.environ.get("RAY_ADDRESS") or None
-    for name, value in ENVIRONMENT.items():
+    for name, value in (ENVIRONMENT if address else ENVIRONMENT | OF_OUR_OWN).items():
         os.environ.setdefault(name, value)
-    if not joined:  # a joined cluster has set how it authenticates
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # the dashboard and the job server ask for ~/.ray/auth_token
-    import ray  # imported here, because ray reads the environment at import
+    beside = "" if address else running_cluster()
+    with ExitStack() as stack:
+        import ray  # imported here, because ray reads the environment at import
 
-    if not verbose:
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        for name in ("ray.tune", "ray.train", "ray.air", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        warnings.filterwarnings("ignore", module=r"ray\..*")
-    options: dict[str, Any] = {
-        "log_to_driver": verbose,
-        "logging_level": logging.INFO if verbose else logging.ERROR,
-        "configure_logging": verbose,
-    }
-    if joined:
-        packages = [str(Path(proxy_attention.__file__).parent), str(STUDY)]
-        worker = {
-            name: value for name, value in ENVIRONMENT.items() if name.startswith(("RAY_CHDIR", "TUNE", "PYTHON"))
+        if not verbose:
+            logging.getLogger("ray").setLevel(logging.ERROR)
+            for name in ("ray.tune", "ray.train", "ray.air", "ray.data"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            warnings.filterwarnings("ignore", module=r"ray\..*")
+        options: dict[str, Any] = {
+            "log_to_driver": verbose,
+            "logging_level": logging.INFO if verbose else logging.ERROR,
+            "configure_logging": verbose,
         }
-        _probe(joined)
-        try:
+        if address:
+            context = _join(address, options)
+        else:
+            ensure_token()
+            folder = stack.enter_context(ray_folder())
             with chdir(STUDY):
-                context = ray.init(address=joined, runtime_env={"py_modules": packages, "env_vars": worker}, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"--address must be of a running Ray cluster; got {joined!r}: {reason}") from error
-    else:
-        ensure_token()
-        with chdir(STUDY):
-            context = ray.init(
-                num_cpus=machine.cpus,
-                num_gpus=machine.gpus,
-                include_dashboard=dashboard,
-                dashboard_host="127.0.0.1",
-                **options,
-            )
-    try:
-        yield {"dashboard": context.dashboard_url or None, "joined": joined}
-    finally:
-        ray.shutdown()
+                context = ray.init(
+                    address=OWN,  # else Ray would join the one whose address lies in its temporary folder
+                    num_cpus=machine.cpus,
+                    num_gpus=machine.gpus,
+                    include_dashboard=dashboard,
+                    dashboard_host="127.0.0.1",
+                    _temp_dir=str(folder),
+                    **options,
+                )
+        stack.callback(ray.shutdown)
+        yield {
+            "dashboard": context.dashboard_url or None,
+            "joined": address.text if address else None,
+            "beside": beside,
+        }
 
 
-def _probe(address: str) -> None:
-    """Check that something listens at the address; Ray itself would try for minutes.
+def _join(address: ClusterAddress, options: dict[str, Any]) -> Any:
+    """Join a cluster, and ship both packages to its workers.
 
-    Raises: ConfigError if nothing does.
+    Raises: ConfigError if it cannot be joined.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # auto, or a name that Ray looks up
+    import ray
+
+    packages = [str(Path(proxy_attention.__file__).parent), str(STUDY)]
+    worker = {name: value for name, value in ENVIRONMENT.items() if name.startswith(("RAY_CHDIR", "TUNE", "PYTHON"))}
+    address.probe()
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"--address must be of a running Ray cluster; got {address!r}: {error}") from error
+        with chdir(STUDY):
+            return ray.init(address=address.text, runtime_env={"py_modules": packages, "env_vars": worker}, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise address.refuse(error) from error
 
 
 def cluster_machine() -> Machine:

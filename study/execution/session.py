@@ -1,22 +1,23 @@
 """Runs a prepared run under Ray, with a progress line; plans nothing."""
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
-from proxy_attention.errors import ConfigError
+from proxy_attention.errors import ConfigError, ProxyAttentionError
+from study.console import shown
+from study.execution.ending import Ending
+from study.execution.ray_address import ClusterAddress
 from study.execution.ray_session import cluster_machine, ray_session
 from study.execution.runner import run_missing_trials
+from study.execution.stop import hear_again, stop_asked
 from study.planning.measure_cost import progress_of
 from study.planning.prepare import Prepared
 from study.planning.resources import Machine, this_machine
 from study.progress import RunProgress
 
 
-def machine_at(address: str | None, *, gpus_per_trial: float | None, verbose: bool) -> Machine:
+def machine_at(address: ClusterAddress | None, *, gpus_per_trial: float | None, verbose: bool) -> Machine:
     """Return the machine that trials share: this one, or the cluster at the address as one machine.
 
     Args:
@@ -36,43 +37,55 @@ def machine_at(address: str | None, *, gpus_per_trial: float | None, verbose: bo
 
 
 def run_in_session(
-    prepared: Prepared, machine: Machine, *, address: str | None, dashboard: bool, verbose: bool, out: Console
-) -> bool:
-    """Start or join Ray and run the missing trials; return whether the run was interrupted."""
-    expected = progress_of(prepared)
+    prepared: Prepared,
+    machine: Machine,
+    *,
+    address: ClusterAddress | None,
+    dashboard: bool,
+    verbose: bool,
+    out: Console,
+) -> Ending:
+    """Start or join Ray and run the missing trials; return how that ended, whatever stopped it.
+
+    Raises: ConfigError for what must be put right before any trial can run.
+    """
     try:
-        with (
-            ray_session(machine, address=address, dashboard=dashboard, verbose=verbose) as session,
-            sigterm_as_ctrl_c(),  # again, because Ray has just set a handler of its own
-            RunProgress(
-                out,
-                trials=prepared.trial_count,
-                epochs=expected.epochs,
-                trials_done=prepared.run.count_complete(),
-                seconds_per_epoch=expected.seconds_per_epoch,
-                beside=expected.extra_epochs,
-            ) as progress,
-        ):
-            if session["dashboard"]:
-                out.print(f"dashboard    http://{session['dashboard']}   (it asks for the token in ~/.ray/auth_token)")
-            if session["joined"]:
-                out.print(f"cluster      {session['joined']}")
-            return run_missing_trials(prepared, progress)
+        with ray_session(machine, address=address, dashboard=dashboard, verbose=verbose) as session:
+            hear_again()  # because Ray has just set a handler of its own
+            _show_session(session, out)
+            return _run(prepared, out)
     except KeyboardInterrupt:
-        return True
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C during a ``with`` block; by itself it would lose what Ray has not yet written."""
-
-    def interrupt(*_: object) -> None:
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts a program in the background so
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
+        return Ending(interrupted=True)
+    except ProxyAttentionError:
+        raise
+    except Exception as error:
+        return Ending.of(error)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        hear_again()
+
+
+def _run(prepared: Prepared, out: Console) -> Ending:
+    expected = progress_of(prepared)
+    progress = RunProgress(
+        out,
+        trials=prepared.trial_count,
+        epochs=expected.epochs,
+        trials_done=prepared.run.count_complete(),
+        seconds_per_epoch=expected.seconds_per_epoch,
+        beside=expected.extra_epochs,
+    )
+    try:
+        with progress:
+            interrupted = run_missing_trials(prepared, progress)
+    except Exception as error:
+        return Ending.of(error)
+    return Ending(interrupted or stop_asked())
+
+
+def _show_session(session: dict[str, Any], out: Console) -> None:
+    if session["dashboard"]:
+        out.print(shown(f"dashboard    http://{session['dashboard']}   (it asks for the token in ~/.ray/auth_token)"))
+    if session["joined"]:
+        out.print(shown(f"cluster      {session['joined']}"))
+    if session["beside"]:
+        out.print(shown(f"ray          its own; --address auto joins the one at {session['beside']}"))

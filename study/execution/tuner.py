@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
+from sqlalchemy.exc import SQLAlchemyError
 
 from proxy_attention.memory import freeze_imports
 from study.execution.run_lock import storage_trouble
+from study.execution.stop import stop_asked, stopping_in_good_order
 from study.execution.suggestions import METRIC, Suggestions
 from study.execution.worker import WorkerSettings, memory_came_back, run_planned
 from study.plan import PlannedTrial
@@ -30,6 +33,13 @@ log = logging.getLogger(__name__)
 
 RETRIES = 1
 """How often Tune tries a failed trial again, from its newest checkpoint: a worker may be killed by chance."""
+
+OUTSIDE: tuple[tuple[type[Exception], str], ...] = (
+    (SQLAlchemyError, "optuna.db could not be used"),
+    (ray.exceptions.RayError, "Ray has stopped"),
+    (OSError, "the machine refused"),
+)
+"""Errors that come from outside of the program, each with words for it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,10 @@ class _Watch(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles it for a restore of its own, which is never used; a terminal cannot be pickled
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if stop_asked():
+            signal.raise_signal(signal.SIGUSR1)  # the signal may have come before Tune listened
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -82,7 +96,7 @@ class _Watch(tune.Callback):
         self._stop_if_disk_is_full()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._watcher.failure(trial.config["trial"]["trial_id"])
+        self._watcher.failure(trial.custom_dirname)  # its config is empty if no worker has begun it
         self._stop_if_disk_is_full()
 
     def _stop_if_disk_is_full(self) -> None:
@@ -176,7 +190,6 @@ def _fit(
             log.warning("memory did not come back after %s: a new worker takes the place of this", space["trial"])
             os._exit(1)  # Tune gives the trial to a fresh worker, which finds it complete
 
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(proxy_attention_trial, settings=settings),
@@ -191,7 +204,7 @@ def _fit(
             trial_dirname_creator=lambda trial: str(trial.config["trial"]["trial_id"]),
         ),
         run_config=tune.RunConfig(
-            name=f"{label}-{stamp}",
+            name=f"{label}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}",
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             storage_path=str(settings.run.ray),
             verbose=0,
@@ -199,7 +212,8 @@ def _fit(
         ),
     )
     try:
-        results = tuner.fit()
+        with stopping_in_good_order():
+            results = tuner.fit()
     except (EOFError, pickle.UnpicklingError):  # on a full disk, Tune cannot read what it wrote of a failure
         return Outcome(interrupted=True, errors={})
     errors: dict[str, str] = {}

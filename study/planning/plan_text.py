@@ -75,8 +75,9 @@ def result_lines(run: RunFolder, search: str) -> list[str]:
 
 
 def shown_path(path: Path) -> str:
-    """Return the path, relative to the working directory if it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    """Return the path, relative to the working directory if it lies below it; it never looks like an option."""
+    text = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return f"./{text}" if text.startswith("-") else text
 
 
 def _trials_line(prepared: Prepared) -> str:

@@ -1,5 +1,6 @@
 """Reads a request for a run from the command line, or from the plan of an earlier run, and checks it; plans nothing."""
 
+import dataclasses
 import shlex
 import sys
 from argparse import Namespace
@@ -107,15 +108,18 @@ def requests(args: Namespace) -> list[Request]:
     """
     command = shlex.join(["python", "study/run.py", *sys.argv[1:]])
     if args.restore is not None:
-        given = (
+        refused = (
             *("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage"),
             *("without", "cache_gb", "max_pixels"),
         )
-        for option in given:
+        for option in refused:
             if getattr(args, option) is not None:
                 name = "--" + option.replace("_", "-")
                 raise ConfigError(f"{name} must not be given with --restore, which runs the plan as it was made")
-        return [Request.of_run(run.path, command=command) for run in find_runs(Path(args.restore))]
+        runs = [Request.of_run(run.path, command=command) for run in find_runs(Path(args.restore))]
+        shares = {name: getattr(args, name) for name in ("cpus_per_trial", "gpus_per_trial", "concurrency")}
+        given = {name: value for name, value in shares.items() if value is not None}
+        return [dataclasses.replace(run, **given) for run in runs]
     if args.search is None:
         raise ConfigError(f"--search must be one of {', '.join(SEARCHES)}; got none (or give --restore PATH)")
     if args.search not in SEARCHES:

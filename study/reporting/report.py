@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 
 from proxy_attention.files import read_regular, write_text
 from study.analysis.claims import SECONDARY
@@ -116,11 +117,25 @@ def _text_of(file: Path) -> str:
         return ""
 
 
-def finish(folder: Path) -> Findings:
-    """Write results.csv and report.html at the end of every run, however it ended, and return the findings."""
-    run, results = RunFolder(folder), load_results(folder)
-    write_text(run.results_csv, csv_text(results))  # before anything is computed that could fail
-    findings = Findings.of(folder, results=results)
+def write_results(folder: Path) -> pd.DataFrame:
+    """Write results.csv, and return its rows.
+
+    Raises: OSError.
+    """
+    results = load_results(folder)
+    write_text(RunFolder(folder).results_csv, csv_text(results))
+    return results
+
+
+def finish(folder: Path, results: pd.DataFrame | None = None) -> Findings:
+    """Write report.html at the end of every run, however it ended, and return the findings.
+
+    Args:
+        results: the rows of results.csv; None to write it first, before anything is computed that could fail.
+    Raises: OSError.
+    """
+    run = RunFolder(folder)
+    findings = Findings.of(folder, results=write_results(folder) if results is None else results)
     try:
         write_report(findings)
     except NOT_DRAWN as error:  # the run is done and its rows are written: a picture must not take that away

@@ -22,7 +22,7 @@ def test_a_watcher_is_told_of_trained_epochs_complete_trials_and_failures(tmp_pa
     told = Told()
     watch = _Watch(told, RunFolder(tmp_path))
     last = {"trial": "0000-a", "arm": "baseline", "val_accuracy": 50.0}
-    trial = SimpleNamespace(last_result=last, config={"trial": {"trial_id": "0001-b"}})
+    trial = SimpleNamespace(last_result=last, config={}, custom_dirname="0001-b")  # no worker has begun it
 
     for trained in (1, 0):
         watch.on_trial_result(0, [], trial, {"trained": trained})
