@@ -2,6 +2,8 @@
 
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -84,3 +86,9 @@ def _with_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
             cells = [change(value) if isinstance(value, str) else value for value in frame[name]]
             changed[name] = pd.Series(cells, index=frame.index, dtype=object)
     return changed.rename(columns=lambda name: change(name) if isinstance(name, str) else name)
+
+
+def sqlite_url(file: Path, *, read_only: bool = False) -> str:
+    """Return a database file's address for SQLAlchemy and optuna-dashboard, in which no letter of its path acts."""
+    path = quote(str(file))  # they decode it
+    return f"sqlite:///file:{quote(path)}?mode=ro&uri=true" if read_only else f"sqlite:///{path}"

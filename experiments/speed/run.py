@@ -104,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     freeze_imports()  # collecting garbage before each turn need not search what was imported
-    status = main()
-    gc.unfreeze()  # else triton's bindings complain at the end of the process
+    try:
+        status = main()
+    finally:  # --help and a wrong option end in an exception
+        gc.unfreeze()  # else triton's bindings complain at the end of the process
     sys.exit(status)

@@ -4,8 +4,8 @@ import logging
 import math
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from study.foreign_text import sqlite_url
 from study.plan import Plan
 from study.run_folder import RunFolder
 
@@ -28,9 +28,7 @@ def importances(run: Path, plan: Plan) -> tuple[dict[str, float], int]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        storage = optuna.storages.RDBStorage(
-            f"sqlite:///file:{quote(str(file))}?mode=ro&uri=true", skip_table_creation=True
-        )
+        storage = optuna.storages.RDBStorage(sqlite_url(file, read_only=True), skip_table_creation=True)
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
         log.warning("%s cannot be read: %s", file, " ".join(str(error).split())[:200])
         return {}, 0

@@ -66,7 +66,7 @@ def running_cluster() -> str:
     """
     temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or USUAL[0]
     try:
-        handle = os.open(Path(temporary) / "ray" / "ray_current_cluster", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(Path(temporary, "ray", "ray_current_cluster"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             address = CURRENT.fullmatch(os.read(handle, 300).decode())
         finally:

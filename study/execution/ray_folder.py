@@ -28,16 +28,24 @@ def ray_folder() -> Iterator[Path]:
     """Make a folder for a session of Ray that only this user can enter, and remove it after a ``with`` block.
 
     It lies in ``RAY_TMPDIR`` if that is set, else in ``TMPDIR``, or where that does not do, in ``USUAL``. Its name is
-    new and random, so that what others have put there is passed by.
+    new and random, so that what others have put there is passed by. Where ``TMPDIR`` does not do, it is the new folder
+    meanwhile: Ray's Python processes open sockets there, too.
 
     Raises: ConfigError if no folder does; ``RAY_TMPDIR`` is never passed by.
     """
-    outer = _make()
+    outer, temporary = _make(), os.environ.get("TMPDIR")
+    unfit = bool(temporary) and (
+        _trouble(Path(str(temporary))) if os.environ.get("RAY_TMPDIR") else outer.parent != Path(str(temporary))
+    )
     try:
         inner = outer / INNER
         inner.mkdir()
+        if unfit:
+            os.environ["TMPDIR"] = str(outer)
         yield inner
     finally:
+        if unfit:
+            os.environ["TMPDIR"] = str(temporary)
         shutil.rmtree(outer, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import proxy_attention
 from study.execution.ray_address import OWN, ClusterAddress, running_cluster
 from study.execution.ray_folder import ray_folder
-from study.execution.ray_token import ensure_token
+from study.execution.ray_token import ensured_token
 from study.planning.resources import Machine
 
 ENVIRONMENT = {
@@ -45,13 +45,14 @@ def ray_session(
     """Start Ray on this machine, beside any other, or join the cluster at the address, during a ``with`` block.
 
     Yields: ``dashboard``: its address or None; ``joined``: the cluster's address or None; ``beside``: the address of
-        another Ray on this machine that could have been joined, or an empty text.
+        another Ray on this machine that could have been joined, or an empty text; ``token``: where its token is.
     Raises: ConfigError if the cluster cannot be joined, the file of the token must not be used, or there is no folder
         for Ray's sockets.
     """
     for name, value in (ENVIRONMENT if address else ENVIRONMENT | OF_OUR_OWN).items():
         os.environ.setdefault(name, value)
     beside = "" if address else running_cluster()
+    token = ""
     with ExitStack() as stack:
         import ray  # imported here, because ray reads the environment at import
 
@@ -68,8 +69,8 @@ def ray_session(
         if address:
             context = _join(address, options)
         else:
-            ensure_token()
             folder = stack.enter_context(ray_folder())
+            token = stack.enter_context(ensured_token(folder.parent))
             with chdir(STUDY):
                 context = ray.init(
                     address=OWN,  # else Ray would join the one whose address lies in its temporary folder
@@ -85,6 +86,7 @@ def ray_session(
             "dashboard": context.dashboard_url or None,
             "joined": address.text if address else None,
             "beside": beside,
+            "token": token,
         }
 
 

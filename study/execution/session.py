@@ -54,7 +54,7 @@ def run_in_session(
             hear_again()  # because Ray has just set a handler of its own
             _show_session(session, out)
             return _run(prepared, out)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter by Ray's own handler of SIGTERM, while it starts
         return Ending(interrupted=True)
     except ProxyAttentionError:
         raise
@@ -84,7 +84,7 @@ def _run(prepared: Prepared, out: Console) -> Ending:
 
 def _show_session(session: dict[str, Any], out: Console) -> None:
     if session["dashboard"]:
-        out.print(shown(f"dashboard    http://{session['dashboard']}   (it asks for the token in ~/.ray/auth_token)"))
+        out.print(shown(f"dashboard    http://{session['dashboard']}   (it asks for the token in {session['token']})"))
     if session["joined"]:
         out.print(shown(f"cluster      {session['joined']}"))
     if session["beside"]:

@@ -10,6 +10,7 @@ from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
 from proxy_attention.schedule import Schedule
 from proxy_attention.seeds import derive_seed
+from study.foreign_text import sqlite_url
 from study.plan import BASELINE, PlannedTrial
 from study.planning.planner import Planner
 from study.planning.study_spec import Range, Study, arm_of
@@ -164,7 +165,7 @@ class Suggestions:
 
 def storage_of(run: RunFolder) -> optuna.storages.RDBStorage:
     """Open the run's optuna.db, which optuna-dashboard can show, too."""
-    return optuna.storages.RDBStorage(f"sqlite:///{run.optuna_db}", engine_kwargs={"connect_args": {"timeout": 60}})
+    return optuna.storages.RDBStorage(sqlite_url(run.optuna_db), engine_kwargs={"connect_args": {"timeout": 60}})
 
 
 def _schedule_choices(study: Study) -> list[str]:

@@ -11,6 +11,7 @@ from proxy_attention.config import LEAKING
 from proxy_attention.data.images import MAX_NAMED
 from proxy_attention.schedule import Schedule
 from study.console import duration, shown
+from study.foreign_text import sqlite_url
 from study.planning.cost import WRONG_FRACTION, RunCost
 from study.planning.plan_check import changes_since
 from study.planning.prepare import Prepared
@@ -70,7 +71,8 @@ def result_lines(run: RunFolder, search: str) -> list[str]:
         f"curves       tensorboard --logdir {shlex.quote(shown_path(run.trials))}",
     ]
     if search == "optuna":
-        lines.append(f"search       optuna-dashboard sqlite:///{shown_path(run.optuna_db)}")
+        url = sqlite_url(Path(shown_path(run.optuna_db)))
+        lines.append(f"search       optuna-dashboard {shlex.quote(url)}")
     return lines
 
 

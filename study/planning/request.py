@@ -69,7 +69,7 @@ class Request:
         folder = RunFolder(run)
         plan = folder.read_plan()
         try:
-            study = parse_study(read_regular(folder.study_file).decode())
+            study = parse_study(read_regular(folder.study_file).decode("utf-8-sig"))
             options = dict(plan.options)
             root = options.pop("data_root")
             options["without"] = tuple(options.get("without", ()))

@@ -38,7 +38,7 @@ def load_study(
     """
     file = study_file(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # an editor may have put a byte-order mark first
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"study.toml must be TOML, text in UTF-8; {str(file)!r} cannot be read: {error}") from error
     return parse_study(text, settings=settings, seeds=seeds, fixed=fixed)

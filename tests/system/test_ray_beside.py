@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from driving import TIMEOUT, end, left_over, marked, start
+from driving import TIMEOUT, end, left_over, start
 
 from study.execution.ray_address import running_cluster
 from study.results import load_results
@@ -66,8 +66,23 @@ def running(place):
     process.wait(timeout=30)
 
 
-def listening(mark):
-    """The addresses and ports on which processes with this mark listen, by what they are called."""
+def descendants(pid):
+    """A process and those that it or they have started."""
+    children = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(file.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has ended
+        children.setdefault(parent, []).append(int(file.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def listening(first):
+    """The addresses on which a process and its descendants listen, with their command lines."""
     sockets = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
@@ -77,7 +92,7 @@ def listening(mark):
                 raw = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
                 sockets[f"socket:[{fields[9]}]"] = ipaddress.ip_address(raw)
     found = {}
-    for pid in marked(mark):
+    for pid in descendants(first):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             for handle in Path(f"/proc/{pid}/fd").iterdir():
@@ -93,7 +108,7 @@ def test_a_study_runs_beside_a_ray_that_was_started_here_on_loopback_alone_in_a_
     until = time.monotonic() + TIMEOUT
     found, folders = {}, set()
     while process.poll() is None and time.monotonic() < until:
-        for address, commands in listening(mark).items():
+        for address, commands in listening(process.pid).items():
             found.setdefault(address, set()).update(commands)
         folders |= {(path, path.stat().st_mode & 0o777) for path in place.glob("ray-*")}
         time.sleep(0.3)

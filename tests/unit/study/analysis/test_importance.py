@@ -5,6 +5,7 @@ import pytest
 from written_runs import write_run
 
 from study.analysis.importance import importances
+from study.foreign_text import sqlite_url
 from study.run_folder import RunFolder
 
 
@@ -19,7 +20,9 @@ def searched(plan, tmp_path):
     """Make a run's optuna.db of as many trials, the first a baseline; threshold decides the value, weight does not."""
 
     def make(trials):
-        storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'optuna.db'}")
+        run = tmp_path / "a b%2Fc?d=e#f ü"  # a path is no address
+        run.mkdir()
+        storage = optuna.storages.RDBStorage(sqlite_url(RunFolder(run).optuna_db))
         study = optuna.create_study(storage=storage, study_name="small", direction="maximize")
         schedule = optuna.distributions.CategoricalDistribution(["2", "1,p"])
         unit = optuna.distributions.FloatDistribution(0, 1)
@@ -36,7 +39,7 @@ def searched(plan, tmp_path):
                 )
             )
         storage.engine.dispose()
-        return tmp_path, plan
+        return run, plan
 
     return make
 

@@ -86,6 +86,8 @@ def test_a_temporary_folder_that_does_not_do_is_passed_by_and_ray_s_own_is_refus
     monkeypatch.setenv("TMPDIR", str(unfit))
     with ray_folder() as folder:
         assert folder.parent.parent == Path("/tmp")
+        assert os.environ["TMPDIR"] == str(folder.parent)
+    assert os.environ["TMPDIR"] == str(unfit)
 
     monkeypatch.setenv("RAY_TMPDIR", str(unfit))
     with pytest.raises(ConfigError) as refused, ray_folder():

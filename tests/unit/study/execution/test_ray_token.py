@@ -9,9 +9,15 @@ import pytest
 
 import study
 from proxy_attention.errors import ConfigError
-from study.execution.ray_token import ensure_token
+from study.execution.ray_token import ensured_token
 
 STARTS, ROUNDS = 60, 5
+
+
+def ensure_token():
+    """Make sure that there is a token in the home; return where it is."""
+    with ensured_token(Path("/nowhere")) as place:
+        return place
 
 
 @pytest.fixture
@@ -70,8 +76,7 @@ def test_a_token_that_is_there_is_kept_and_closed_to_others(made, mode):
 def test_no_token_is_made_where_the_user_has_set_one(token, monkeypatch, name):
     monkeypatch.setenv(name, "x")
 
-    ensure_token()
-
+    assert ensure_token() == name
     assert not token.exists()
 
 
@@ -118,17 +123,31 @@ def test_a_token_of_another_user_is_refused(made):
         ensure_token()
 
 
-def test_a_home_that_cannot_hold_a_token_is_refused_in_one_line(token):
-    token.parent.write_text("a file where the folder belongs")
+@pytest.mark.parametrize("home", ["a file", "/proc", "gone", ""])
+def test_where_the_home_cannot_be_written_a_session_has_a_token_of_its_own(token, monkeypatch, tmp_path, home):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("HOME", home if home[:1] == "/" else str(tmp_path / home / "x") if home else "/proc/nowhere")
+    if home == "gone":
+        (tmp_path / "gone").symlink_to("gone")
+    texts = []
+    for number in range(2):
+        folder = tmp_path / f"session{number}"
+        folder.mkdir()
+        with ensured_token(folder) as place:
+            assert place == os.environ["RAY_AUTH_TOKEN_PATH"] == str(folder / "auth_token")
+            assert Path(place).stat().st_mode & 0o777 == 0o600
+            texts.append(Path(place).read_text())
+        assert "RAY_AUTH_TOKEN_PATH" not in os.environ
 
-    with pytest.raises(ConfigError, match=r"; it cannot be read or written \(File exists\): delete it"):
-        ensure_token()
+    assert texts[0] == texts[1]  # Ray reads it once a process
+    assert len(texts[0]) == 64
+    assert not token.exists()
 
 
 AT_ONCE = """
 import os, sys
 from pathlib import Path
-from study.execution.ray_token import ensure_token
+from study.execution.ray_token import ensured_token
 home, starts = Path(sys.argv[1]), int(sys.argv[2])
 os.environ["HOME"] = str(home)
 wait, go = os.pipe()
@@ -138,7 +157,8 @@ for number in range(starts):
     if not child:
         os.close(go)
         os.read(wait, 1)  # until all are there
-        ensure_token()
+        with ensured_token(home):
+            pass
         (home / f"{number}.seen").write_bytes((home / ".ray" / "auth_token").read_bytes())
         os._exit(0)
     children.append(child)

@@ -1,4 +1,7 @@
+import errno
+import fcntl
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -7,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.locks import LocksRefusedError
-from study.execution import run_lock
 from study.execution.run_lock import driver_of, sole_driver
 from study.run_folder import RunFolder
 
@@ -122,11 +123,12 @@ def test_a_lock_file_that_says_nothing_names_no_driver(tmp_path):
         assert driver_of(tmp_path) == "", text
 
 
-def test_a_file_system_without_locks_is_refused(monkeypatch, tmp_path):
-    def refuse(path, *, wait):
-        raise LocksRefusedError(38, "its file system has no locks", str(path))
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused_and_not_taken_for_another_process(monkeypatch, tmp_path, code):
+    def refuse(descriptor, operation):
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(run_lock, "hold_lock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
     with pytest.raises(ConfigError, match="--storage must be on a file system with locks"), sole_driver(tmp_path):
         pass

@@ -54,6 +54,7 @@ def test_a_run_that_an_error_stops_has_an_ending_and_what_must_be_put_right_firs
         return session.run_in_session(None, WITH_GPU, address=None, dashboard=False, verbose=False, out=None)
 
     assert stopped_by(KeyboardInterrupt()) == Ending(interrupted=True)
+    assert stopped_by(SystemExit(15)) == Ending(interrupted=True)
     assert stopped_by(error := KeyError("trial")) == Ending(error=error)
     assert stopped_by(error := OSError(5, "x")) == Ending(
         error=error, trouble="the machine refused (OSError: [Errno 5] x)"

@@ -92,6 +92,12 @@ def test_a_study_that_is_no_text_is_refused(tmp_path):
         load_study(tmp_path)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_study(tmp_path, study_text):
+    (tmp_path / "study.toml").write_text(study_text, encoding="utf-8-sig")
+
+    assert load_study(tmp_path) == parse_study(study_text)
+
+
 def test_a_study_is_found_by_its_folder_and_by_its_file(tmp_path):
     (tmp_path / "study.toml").write_text('[study]\nquestion = "Why?"')
 
