@@ -104,7 +104,8 @@ def _join(address: ClusterAddress, options: dict[str, Any]) -> Any:
         with chdir(STUDY):
             return ray.init(address=address.text, runtime_env={"py_modules": packages, "env_vars": worker}, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise address.refuse(error) from error
+        asks = "" if os.environ.get("RAY_AUTH_MODE") else " (one that asks for a token needs RAY_AUTH_MODE=token)"
+        raise address.refuse(f"{error}{asks}") from error
 
 
 def cluster_machine() -> Machine:
