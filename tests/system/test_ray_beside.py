@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from driving import TIMEOUT, end, left_over, start
 
 from study.execution.ray_address import running_cluster
 from study.results import load_results
+from study.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ONE = ("--set", 'schedule=["2"]', "--seeds", "0")
@@ -143,3 +146,22 @@ def test_what_a_killed_ray_of_another_user_left_behind_is_passed_by(begin, place
     assert (done.code, done.err) == (0, "")
     assert not re.search("^ray  ", done.out, re.MULTILINE)
     assert list(load_results(run)["status"]) == ["complete"] * 2
+
+
+@pytest.mark.parametrize(
+    ("number", "holds"),
+    [(signal.SIGINT, lambda run: run.plan_file.exists()), (signal.SIGHUP, lambda run: run.ray.exists())],
+    ids=["Ctrl-C while Ray starts", "a closed terminal while the first workers come up"],
+)
+def test_a_signal_before_the_first_trial_writes_the_rows_and_prints_the_way_on(begin, number, holds):
+    process, mark, run = begin()
+    until = time.monotonic() + TIMEOUT
+    while not holds(RunFolder(run)) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(number)
+    done = end(process, mark, run)
+
+    assert (done.code, done.err) == (130, "")
+    assert f"0 of 2 trials are complete. To go on:\n  python study/run.py --restore {run}\n" in done.out
+    assert len(pd.read_csv(run / "results.csv")) == 2
+    assert left_over(mark) == []
