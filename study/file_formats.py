@@ -64,6 +64,23 @@ class PlannedTrialValues(TypedDict):
 
 
 @with_config(ConfigDict(extra="forbid"))
+class ExtensionValues(TypedDict):
+    """The fields of ``Extension``."""
+
+    created: Text
+    command: AnyText
+    commit: Text
+    fingerprint_before: Text
+    study: Text
+    added: list[Text]
+    seeds_before: Count
+    trials_before: Count
+    complete_before: Count
+    suggestions_before: Count
+    confirmed: bool
+
+
+@with_config(ConfigDict(extra="forbid"))
 class PlanFile(TypedDict):
     """plan.json: the values of ``Plan.as_dict``, and the version of the format."""
 
@@ -80,6 +97,7 @@ class PlanFile(TypedDict):
     options: dict[str, Any]
     fingerprint: Text
     about: dict[str, Any]
+    extensions: NotRequired[list[ExtensionValues]]
 
 
 class TrialFile(TypedDict):

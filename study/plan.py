@@ -52,6 +52,43 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """An extension of a plan by further trials, under the name that it had.
+
+    Attributes:
+        created, command, commit: when, how and by which code it was extended.
+        fingerprint_before: of the plan that was extended.
+        study: text of the study.toml since then; plan.json holds it, so that both change at once.
+        added: what was added, in words, such as ``seeds 2, 3``.
+        seeds_before, trials_before, complete_before, suggestions_before: numbers before the extension: of seeds, of
+            known trials, of complete trials, of settings tried on the first seed.
+        confirmed: whether the best settings were chosen again since (optuna and random).
+    """
+
+    created: str
+    command: str
+    commit: str
+    fingerprint_before: str
+    study: str
+    added: tuple[str, ...]
+    seeds_before: int
+    trials_before: int
+    complete_before: int
+    suggestions_before: int
+    confirmed: bool
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Extension":
+        """Build an extension from the values that plan.json holds."""
+        return cls(**{**values, "added": tuple(values["added"])})
+
+    def __str__(self) -> str:
+        seeds = f"{self.seeds_before} seed{'s' * (self.seeds_before != 1)}"
+        done = f"{self.complete_before} of {self.trials_before} trials complete"
+        return f"{self.created[:10]}, after {seeds}, {done}: by {'; '.join(self.added)}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run: what was asked for, and every trial that is known in advance.
 
@@ -65,6 +102,7 @@ class Plan:
         options: data root and resources as they were asked for; a restore needs them.
         fingerprint: digest of everything that was asked for; two plans with the same fingerprint are the same plan.
         about: when, where and with what the run was made; not part of the fingerprint.
+        extensions: how the plan was extended, in order.
     """
 
     search: str
@@ -79,6 +117,17 @@ class Plan:
     options: dict[str, Any]
     fingerprint: str
     about: dict[str, Any]
+    extensions: tuple[Extension, ...] = ()
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether the best settings are still to be chosen and planned on the other seeds (optuna and random)."""
+        return not self.confirmed or not all(step.confirmed for step in self.extensions)
+
+    def extends(self, kept: "Plan") -> bool:
+        """Whether this is that plan, extended once."""
+        *before, last = self.extensions or (None,)
+        return last is not None and last.fingerprint_before == kept.fingerprint and tuple(before) == kept.extensions
 
     @property
     def everything(self) -> tuple[PlannedTrial, ...]:
@@ -90,10 +139,14 @@ class Plan:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for group in ("trials", "confirmed"):
             values[group] = [trial.as_dict() for trial in values[group]]
+        del values["extensions"]
+        if self.extensions:  # a plan that was never extended is read by earlier versions
+            values["extensions"] = [dataclasses.asdict(step) for step in self.extensions]
         return values
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Plan":
         """Build a plan from the values of ``as_dict``."""
         groups = {group: tuple(map(PlannedTrial.of, values[group])) for group in ("trials", "confirmed")}
-        return cls(**{**values, **groups, "seeds": tuple(values["seeds"])})
+        steps = tuple(map(Extension.of, values.get("extensions", ())))
+        return cls(**{**values, **groups, "seeds": tuple(values["seeds"]), "extensions": steps})

@@ -51,6 +51,12 @@ def parser() -> Parser:
     add = options.add_argument
     add("--search", metavar="|".join(SEARCHES), help="how settings are found")
     add("--restore", metavar="PATH", help="finish a run (or the runs of a study folder), redoing nothing complete")
+    add(
+        "--extend",
+        action="store_true",
+        default=None,
+        help="add new seeds, values, arms or trials to a run, keep its own",
+    )
     add("--status", metavar="PATH", help="how far a run is, from another terminal; touches nothing")
     add("--experiment", metavar="NAME|PATH", help="a folder of experiments/, or a study.toml (default: quick)")
     add("--name", metavar="NAME", help="name of the run (default: the experiment's)")

@@ -8,6 +8,7 @@ from proxy_attention.state_keys import branch_points
 from study.execution.worker import WorkerSettings
 from study.plan import Plan, PlannedTrial
 from study.planning.device_memory import gpu_name_and_memory_mb
+from study.planning.extension import with_kept_names
 from study.planning.prepare import Prepared
 from study.planning.resources import Resources, pack_gpus
 from study.planning.search import (
@@ -66,7 +67,7 @@ def run_missing_trials(prepared: Prepared, watcher: Any) -> bool:
     _write_down_errors(outcome.errors, run.known_trials(plan), run)
     if outcome.interrupted or plan.search == "grid" or len(plan.seeds) == 1:
         return outcome.interrupted
-    if not plan.confirmed:
+    if plan.awaits_confirmation:
         plan = _with_confirmed(prepared, plan)
         run.write_plan(plan)
     outcome = run_missing(plan.confirmed, resources)
@@ -100,13 +101,20 @@ def worker_settings(prepared: Prepared, *, known: Sequence[PlannedTrial]) -> Wor
 
 
 def _with_confirmed(prepared: Prepared, plan: Plan) -> Plan:
-    """Return the plan, with the best settings, the baseline and the arms planned on the other seeds."""
+    """Return the plan, with the best settings, the baseline and the arms planned on the other seeds.
+
+    What was planned there before an extension stays.
+    """
     rows = load_results(prepared.run.path)
     done = rows[rows["status"] == COMPLETE]
     accuracies = {str(row["trial_id"]): float(row["val_accuracy"]) for _, row in done.iterrows()}
     suggested = prepared.run.known_trials(plan)
     confirmed = confirmation_plan(prepared.study, prepared.planner, suggested, accuracies, confirm=plan.confirm)
-    return dataclasses.replace(plan, confirmed=confirmed)
+    named = with_kept_names(confirmed, plan.confirmed, above=suggested)
+    names = {trial.trial_id for trial in plan.confirmed}
+    further = [trial for trial in named if trial.trial_id not in names]
+    steps = tuple(dataclasses.replace(step, confirmed=True) for step in plan.extensions)
+    return dataclasses.replace(plan, confirmed=(*plan.confirmed, *further), extensions=steps)
 
 
 def _peak_mb(run: RunFolder) -> float:

@@ -14,10 +14,11 @@ def fingerprint(study: Study, search: str, trials: Iterable[PlannedTrial], **ask
     """Hash everything that was asked for in a run, by content.
 
     Args:
-        asked: further values that were asked for, such as the number of suggestions.
+        asked: further values that were asked for, such as the number of suggestions; None is left out.
     Returns: a SHA-256 digest.
     """
-    values: dict[str, Any] = {"search": search, "trials": [[t.arm, t.config_digest] for t in trials], **asked}
+    values: dict[str, Any] = {"search": search, "trials": [[t.arm, t.config_digest] for t in trials]}
+    values |= {name: value for name, value in asked.items() if value is not None}
     if search != "grid":  # a grid is its trials; in other searches the space decides what is suggested
         values["space"] = _space(study)
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()

@@ -32,7 +32,7 @@ def with_cost(prepared: Prepared) -> Prepared:
 def trial_costs(prepared: Prepared) -> list[TrialCost]:
     """Return the cost of every trial; settings that a search has not suggested yet are drawn at random."""
     plan, run, planner = prepared.plan, prepared.run, prepared.planner
-    known = run.known_trials(run.read_plan()) if run.has_plan else list(plan.trials)
+    known = run.known_trials(plan)
     costs = [_cost_of(trial, run.trial(trial.trial_id), planner) for trial in known]
     drawn = expected_configs(
         prepared.study, suggestions=plan.suggestions, confirm=plan.confirm, searched=plan.search != "grid"

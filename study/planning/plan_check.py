@@ -1,34 +1,53 @@
 """Keeps one plan per run folder: writes the first, refuses another, lists what has changed since; trains nothing."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.files import write_text
+from proxy_attention.files import read_regular, write_text
 from study.plan import Plan
 from study.run_folder import RunFolder
 
 
 def settle_plan(run: Path, plan: Plan, study_text: str) -> Plan:
-    """Return the plan to follow: the folder's own, which must have the same fingerprint; without one, write this plan.
+    """Return the plan to follow: the folder's own, which must have the same fingerprint, unless this plan extends it.
+
+    A plan is written where there is none, and where it extends the folder's.
 
     Raises: ConfigError if the folder holds another plan.
     """
     check_plan(run, plan)
     folder = RunFolder(run)
-    if folder.has_plan:
-        return folder.read_plan()
+    kept = folder.read_plan() if folder.has_plan else None
     try:
-        write_text(folder.study_file, study_text)
-        folder.write_plan(plan)
+        if kept is None:
+            write_text(folder.study_file, study_text)  # first, because a plan alone cannot be restored
+            folder.write_plan(plan)
+            return plan
+        if kept.fingerprint != plan.fingerprint:
+            kept = dataclasses.replace(plan, about=kept.about, confirmed=kept.confirmed)
+            folder.write_plan(kept)
+        if kept.extensions and text_of(folder.study_file) != kept.extensions[-1].study:
+            write_text(folder.study_file, kept.extensions[-1].study)  # an extension may have ended between the files
+        return kept
     except OSError as error:
         raise ConfigError(f"--storage must have room and be writable; got {str(run)!r}: {error.strerror}") from error
-    return plan
 
 
-def check_plan(run: Path, plan: Plan) -> None:
-    """Check that the folder holds no other plan, without writing anything.
+def text_of(file: Path) -> str:
+    """Read a text; return an empty one if there is none."""
+    try:
+        return read_regular(file).decode(errors="replace")
+    except OSError:
+        return ""
 
+
+def check_plan(run: Path, plan: Plan, *, hint: str = "") -> None:
+    """Check that the folder holds no other plan, or one that this plan extends, without writing anything.
+
+    Args:
+        hint: what can be done where it holds another plan, for the end of the message.
     Raises: ConfigError if it does, or if it holds trials whose plan is gone.
     """
     folder = RunFolder(run)
@@ -46,10 +65,10 @@ def check_plan(run: Path, plan: Plan) -> None:
         raise ConfigError(
             f"{folder.plan_file} must be a plan that this project wrote; its trials are not those of its fingerprint"
         )
-    if kept.fingerprint != plan.fingerprint:
+    if kept.fingerprint != plan.fingerprint and not plan.extends(kept):
         raise ConfigError(
             f"--name must be new for another plan: {kept.name!r} already holds a {kept.search} of {_size(kept)} made "
-            f"{kept.about.get('created', 'earlier')}; this one has {_size(plan)}{_difference(kept, plan)}"
+            f"{kept.about.get('created', 'earlier')}; this one has {_size(plan)}{_difference(kept, plan)}{hint}"
         )
 
 

@@ -143,6 +143,8 @@ def _history_lines(prepared: Prepared, trials_done: int) -> Iterator[str]:
     if prepared.run.has_plan:
         for change in changes_since(prepared.run.read_plan(), prepared.plan):
             yield f"changed      since the plan was made: {change}"
+    for step in prepared.plan.extensions:
+        yield f"extended     {step}"
     if trials_done:
         yield f"done before  {trials_done} of {prepared.trial_count} trials"
 

@@ -1,5 +1,6 @@
 """Turns a request into a plan: plans and checks every trial, replaces auto by measured values; starts nothing."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -7,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from proxy_attention.config import TrialConfig
+from proxy_attention.errors import ConfigError
 from proxy_attention.shared_states import Sharing
-from study.plan import Plan, PlannedTrial
+from study.plan import PROXY, Plan, PlannedTrial
 from study.planning.batch_size import DATA_FIELDS, BatchSize, find_batch_size
 from study.planning.benchmark import fastest_threads, plain_values
 from study.planning.cost import RunCost
+from study.planning.extension import Asked, extended, extends, with_kept_names
 from study.planning.fingerprint import fingerprint
 from study.planning.plan_check import check_plan, settle_plan
 from study.planning.planner import Planner
-from study.planning.request import Request
+from study.planning.request import Request, study_of
 from study.planning.resources import Machine, Resources, share_machine
 from study.planning.search import (
     baseline_of,
@@ -121,7 +124,8 @@ class _Preparation:
         self.tell, self.caching = tell, caching
         if caching:  # before anything is written
             self.run.refuse_links()
-        self.measured = dict(self.run.read_plan().measured) if self.run.has_plan else {}
+        self.kept = self.run.read_plan() if self.run.has_plan else None
+        self.measured = dict(self.kept.measured) if self.kept is not None else {}
         self.resources = self._share_machine()
         self.planner = Planner.of(
             self.study,
@@ -138,7 +142,6 @@ class _Preparation:
         """Plan and check the trials."""
         batch_size = self._batch_size()  # before precision, which is measured with this size
         plan, example = self._plan()
-        check_plan(self.run.path, plan)
         return Prepared(
             run=self.run,
             study=self.study,
@@ -214,7 +217,32 @@ class _Preparation:
             fingerprint=fingerprint(study, request.search, trials, **asked),
             about=about(request.command, self.resources.device) | origin,
         )
-        return plan, example
+        return self._beside_kept(plan, asked.get("baseline")), example
+
+    def _beside_kept(self, plan: Plan, baseline: str | None) -> Plan:
+        """Return the plan with the names that the folder's plan gives its trials; as an extension of it, if asked.
+
+        Raises: ConfigError if the folder holds another plan, and this one does not extend it.
+        """
+        kept = self.kept
+        if kept is not None:
+            names = with_kept_names(plan.trials, kept.everything)
+            plan = dataclasses.replace(plan, trials=names, confirmed=kept.confirmed, extensions=kept.extensions)
+        if kept is None or kept.fingerprint == plan.fingerprint:
+            check_plan(self.run.path, plan)
+            return plan
+        asked = Asked(plan, self.study, baseline)
+        if not self.request.extend:
+            check_plan(self.run.path, plan, hint="; --extend adds what is new" * self._extends(kept, asked))
+        trials, complete = len(self.run.known_trials(kept)), self.run.count_complete()
+        before = Asked(kept, study_of(self.run, kept))
+        return extended(before, asked, trials=trials, complete=complete, text=to_toml(self.study))
+
+    def _extends(self, kept: Plan, asked: Asked) -> bool:
+        try:
+            return extends(Asked(kept, study_of(self.run, kept)), asked)
+        except ConfigError:
+            return False
 
     def _planned_trials(self) -> tuple[PlannedTrial, ...]:
         """Plan the trials of a grid or of random draws; return none for optuna, which suggests them later."""
@@ -256,7 +284,12 @@ def _trial_count(plan: Plan, *, arms: int) -> int:
     """Count the trials of the whole run, including those that are not known yet."""
     if plan.search == "grid":
         return len(plan.trials)
-    return plan.suggestions + (plan.confirm + 1 + arms) * (len(plan.seeds) - 1)
+    if not plan.awaits_confirmation:
+        return plan.suggestions + len(plan.confirmed)
+    more = any(step.suggestions_before < plan.suggestions for step in plan.extensions if not step.confirmed)
+    # among more suggestions others may be best: then those that were confirmed before are trials beside them
+    before = sum(trial.arm == PROXY for trial in plan.confirmed) if more else 0
+    return plan.suggestions + (plan.confirm + 1 + arms) * (len(plan.seeds) - 1) + before
 
 
 def write_plan(prepared: Prepared) -> Plan:

@@ -13,7 +13,7 @@ from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.registry import SOURCES, default_root
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.files import read_regular
-from study.plan import SEARCHES
+from study.plan import SEARCHES, Plan
 from study.planning.study_file import SAFE_NAME, check_seeds, load_study, parse_setting, parse_study, study_file
 from study.planning.study_spec import Study
 from study.provenance import ROOT
@@ -43,6 +43,7 @@ class Request:
         without: keys of ``SPARED``.
         cache_gb: disk space in GiB that decoded images and shared states may each take.
         max_pixels: the most pixels of an image; one with more counts as unreadable.
+        extend: whether what is new joins the plan that the run holds.
     """
 
     study: Study
@@ -59,6 +60,7 @@ class Request:
     without: tuple[str, ...] = ()
     cache_gb: int = CACHE_GB
     max_pixels: int = MAX_PIXELS
+    extend: bool = False
 
     @classmethod
     def of_run(cls, run: Path, *, command: str) -> "Request":
@@ -69,7 +71,7 @@ class Request:
         folder = RunFolder(run)
         plan = folder.read_plan()
         try:
-            study = parse_study(read_regular(folder.study_file).decode("utf-8-sig"))
+            study = study_of(folder, plan)
             options = dict(plan.options)
             root = options.pop("data_root")
             options["without"] = tuple(options.get("without", ()))
@@ -101,6 +103,21 @@ class Request:
         return RunFolder(self.run).caches
 
 
+def study_of(run: RunFolder, plan: Plan) -> Study:
+    """Read the study that a run's plan was made of: study.toml, or what the plan's last extension made of it.
+
+    Raises: ConfigError if it cannot be read.
+    """
+    try:
+        return parse_study(
+            plan.extensions[-1].study if plan.extensions else read_regular(run.study_file).decode("utf-8-sig")
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"a run must hold the study.toml it was made of; {str(run.path)!r} does not ({error})"
+        ) from error
+
+
 def requests(args: Namespace) -> list[Request]:
     """Read the requests of a command line: one run, or those that a restore finds.
 
@@ -110,7 +127,7 @@ def requests(args: Namespace) -> list[Request]:
     if args.restore is not None:
         refused = (
             *("search", "experiment", "name", "trials", "confirm", "seeds", "set", "data_root", "storage"),
-            *("without", "cache_gb", "max_pixels"),
+            *("without", "cache_gb", "max_pixels", "extend"),
         )
         for option in refused:
             if getattr(args, option) is not None:
@@ -133,13 +150,16 @@ def requests(args: Namespace) -> list[Request]:
         raise ConfigError(f"--name must be of letters, digits, '.', '_' and '-', at most 64; got {name!r}")
     study = load_study(file, settings=args.set or [], seeds=_seeds(args.seeds), fixed=_implied_fields(args, file))
     storage = Path(args.storage).expanduser().absolute() if args.storage else EXPERIMENTS
+    run = RunFolder(storage / name / args.search)
+    if args.extend and not run.has_plan:
+        raise ConfigError(f"--extend must name a run that exists; there is none in {str(run.path)!r}")
     search = args.search != "grid"
     return [
         Request(
             study=study,
             search=args.search,
             name=name,
-            run=storage / name / args.search,
+            run=run.path,
             suggestions=(args.trials or SUGGESTIONS) if search else 0,
             confirm=(CONFIRM if args.confirm is None else args.confirm) if search else 0,
             data_root=_data_root(args, study),
@@ -150,6 +170,7 @@ def requests(args: Namespace) -> list[Request]:
             without=_without(args.without),
             cache_gb=CACHE_GB if args.cache_gb is None else args.cache_gb,
             max_pixels=MAX_PIXELS if args.max_pixels is None else args.max_pixels,
+            extend=bool(args.extend),
         )
     ]
 

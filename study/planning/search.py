@@ -146,12 +146,16 @@ def confirmation_plan(
     """Plan the best settings by val accuracy on the first seed, the baseline and the arms, on the other seeds.
 
     Args:
-        suggested: the trials of the first seed.
+        suggested: the trials of the first seed, and those on other seeds that are planned already.
         accuracies: val accuracy of the complete trials, by trial_id.
         confirm: how many of the best settings to plan.
     """
     ranked = sorted(
-        (trial for trial in suggested if trial.trial_id in accuracies and trial.config.has_proxies),
+        (
+            trial
+            for trial in suggested
+            if trial.trial_id in accuracies and trial.config.has_proxies and trial.config.seed == study.seeds[0]
+        ),
         key=lambda trial: (-accuracies[trial.trial_id], trial.trial_id),
     )
     best: dict[str, PlannedTrial] = {}

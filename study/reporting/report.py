@@ -20,7 +20,7 @@ from study.reporting.claim_tables import claims_table, holm_count, primary_by_se
 from study.reporting.inline_image import InlineImage
 from study.reporting.proxy_sheets import method_comparisons, proxy_examples
 from study.reporting.run_tables import cost_by_arm, epochs_to_accuracy, facts, undone_trials
-from study.reporting.summary import headline, sentences, skipped_steps
+from study.reporting.summary import extensions, headline, sentences, skipped_steps
 from study.results import load_results
 from study.run_folder import ARMS_SVG, REPORT_HTML, RunFolder
 
@@ -76,7 +76,11 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
         planned=len(findings.rows),
         leaking=[_printed(arm) for arm in findings.leaking],
         headline=headline(findings),
-        sentences=[text for text in (*sentences(claims), skipped_steps(findings.scope_epochs)) if text],
+        sentences=[
+            text
+            for text in (*extensions(findings.plan), *sentences(claims), skipped_steps(findings.scope_epochs))
+            if text
+        ],
         pairs=primary_by_seed(claims),
         claims=claims_table(claims),
         claims_picture=pictures.claims(findings),

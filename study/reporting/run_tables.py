@@ -40,6 +40,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         "command": str(about.get("command", "")),
         "commit": ", ".join(dict.fromkeys([str(about.get("commit", "")), *findings.scope["commit"].astype(str)])),
         "planned": str(about.get("created", "")),
+        "extended": "; ".join(f"{step} ({step.command})" for step in plan.extensions),
         "machine": f"{about.get('machine', '')}, {about.get('device', '')}",
         "versions": ", ".join(
             f"{name} {version}"

@@ -10,6 +10,7 @@ import pandas as pd
 
 from study.analysis.claims import PRIMARY, SECONDARY, Claim
 from study.analysis.findings import Findings
+from study.plan import Plan
 from study.reporting.claim_tables import p_text
 from study.reporting.text_tables import minus, minus_signs, points
 
@@ -46,6 +47,22 @@ def sentences(claims: Sequence[Claim]) -> list[str]:
             )
         elif claim.question:
             found.append(f"{claim.question} {minus(claim.text)}: {_measured(claim)}; {claim.verdict}.")
+    return found
+
+
+def extensions(plan: Plan) -> list[str]:
+    """Say when the study was extended and after how many seeds, because a look at results before that matters."""
+    found = []
+    for step in plan.extensions:
+        seeds = f"{step.seeds_before} seed{'s' * (step.seeds_before != 1)}"
+        look = (
+            f"{step.complete_before} of its {step.trials_before} trials were complete and could be looked at: the "
+            "intervals and p values here take no account of that look"
+            if step.complete_before
+            else "no trial was complete, so that nothing could be looked at"
+        )
+        added = ", ".join(step.added)
+        found.append(f"This study was extended on {step.created[:10]}, after {seeds}, by {added}, when {look}.")
     return found
 
 

@@ -15,7 +15,7 @@ from study.analysis.grouping import group
 from study.console import console, print_data, shown
 from study.foreign_text import csv_text, latex_table
 from study.reporting.arm_tables import accuracy_by_arm
-from study.reporting.summary import skipped_steps
+from study.reporting.summary import extensions, skipped_steps
 from study.reporting.text_tables import TextTable, interval, marked_val, points, spread
 from study.run_folder import COMPLETE, DAMAGED, FAILED, INTERRUPTED, MISSING
 
@@ -51,6 +51,8 @@ def _show_state(findings: Findings, out: Console) -> None:
     out.print(Text.assemble(shown(plan.name, "bold"), shown(state)))
     if plan.question:
         out.print(shown(plan.question, "italic"))
+    for sentence in extensions(plan):
+        out.print(shown(sentence))
     for row in rows[rows["status"].isin((FAILED, DAMAGED))].to_dict("records"):
         out.print(shown(f"{row['trial_id']} {row['status']}: {row['error']}"))
     for status in (INTERRUPTED, MISSING):

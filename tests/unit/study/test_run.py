@@ -101,7 +101,9 @@ def test_help_names_every_option_and_exit_code(capsys):
         main(["--help"])
 
     text = " ".join(capsys.readouterr().out.split())
-    options = "search restore experiment name trials confirm seeds set data-root storage cpus-per-trial gpus-per-trial"
+    options = (
+        "search restore extend experiment name trials confirm seeds set data-root storage cpus-per-trial gpus-per-trial"
+    )
     for option in f"{options} concurrency address no-dashboard dry-run verbose".split():
         assert f"--{option}" in text
     assert "0 done, 1 a trial failed or is missing, 2 bad input, 130 interrupted" in text

@@ -87,6 +87,7 @@ BAD = {
     ),
     "absolute name": ([*GRID, "--name", "/x"], "--name must be of letters"),
     "hidden name": ([*GRID, "--name", ".x"], "--name must be of letters"),
+    "nothing to extend": ([*GRID, "--extend"], "--extend must name a run that exists; there is none in "),
     "restore and search": ([*GRID, "--restore", "x"], "--search must not be given with --restore, which runs the plan"),
     "dead cluster": ([*GRID, "--address", "127.0.0.1:1"], "--address must be of a running Ray cluster; got '127.0.0.1"),
 }
@@ -162,11 +163,13 @@ def test_storage_that_is_a_file_ends_in_one_line(capsys, finished_run, study_fil
     assert capsys.readouterr().err.startswith("run.py: --storage must be a folder that can be written; got ")
 
 
-@pytest.mark.parametrize("option", ["experiment", "name", "trials", "confirm", "seeds", "set", "data-root", "storage"])
+@pytest.mark.parametrize(
+    "option", ["experiment", "name", "trials", "confirm", "seeds", "set", "data-root", "storage", "extend"]
+)
 def test_a_restore_takes_nothing_that_would_change_the_plan(refused, finished_run, option):
-    value = "threshold=0.3" if option == "set" else "1"
+    value = {"set": ["threshold=0.3"], "extend": []}.get(option, ["1"])
 
-    line = refused("--restore", str(finished_run), f"--{option}", value, study=False)
+    line = refused("--restore", str(finished_run), f"--{option}", *value, study=False)
 
     assert line == f"run.py: --{option} must not be given with --restore, which runs the plan as it was made\n"
 

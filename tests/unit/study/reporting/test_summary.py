@@ -5,7 +5,11 @@ import pytest
 
 from study.analysis.claims import PRIMARY, Claim
 from study.analysis.estimates import estimate
-from study.reporting.summary import headline, sentences, skipped_steps
+from study.plan import Extension
+from study.reporting.report import render
+from study.reporting.run_tables import facts
+from study.reporting.summary import extensions, headline, sentences, skipped_steps
+from study.reporting.terminal_report import show
 
 HEADLINES = {
     (1.0, 1.2, 1.1, 0.9, 1.3): "Proxies helped. Test accuracy with proxies minus that of the baseline: "
@@ -37,6 +41,31 @@ def test_a_verdict_is_told_with_the_same_care_whichever_way_it_goes(findings, di
     primary = claim_of(*differences, role=PRIMARY)
 
     assert breakable(headline(dataclasses.replace(findings, claims=[primary]))) == said
+
+
+EXTENDED = Extension("2026-11-27T12:00:00", "run.py", "abc", "f" * 64, "", ("seeds 2, 3",), 2, 8, 6, 0, False)
+
+
+def test_an_extension_is_told_with_its_date_its_seeds_and_whether_there_was_a_look(findings, capsys):
+    unseen = dataclasses.replace(EXTENDED, seeds_before=1, complete_before=0, added=("arm late", "threshold 0.9"))
+    plan = dataclasses.replace(findings.plan, extensions=(unseen, EXTENDED))
+    findings = dataclasses.replace(findings, plan=plan)
+
+    said = extensions(plan)
+
+    assert said[0] == (
+        "This study was extended on 2026-11-27, after 1 seed, by arm late, threshold 0.9, when no trial was complete, "
+        "so that nothing could be looked at."
+    )
+    assert len(said) == 2
+    assert said[1] == (
+        "This study was extended on 2026-11-27, after 2 seeds, by seeds 2, 3, when 6 of its 8 trials were complete and "
+        "could be looked at: the intervals and p values here take no account of that look."
+    )
+    assert said[1] in render(findings, with_images=False)
+    show(findings)
+    assert said[1] in " ".join(capsys.readouterr().out.split())
+    assert dict(facts(findings))["extended"].endswith("after 2 seeds, 6 of 8 trials complete: by seeds 2, 3 (run.py)")
 
 
 def test_without_a_pair_there_is_no_verdict(findings):
