@@ -234,6 +234,7 @@ class _Preparation:
         asked = Asked(plan, self.study, baseline)
         if not self.request.extend:
             check_plan(self.run.path, plan, hint="; --extend adds what is new" * self._extends(kept, asked))
+            return plan
         trials, complete = len(self.run.known_trials(kept)), self.run.count_complete()
         before = Asked(kept, study_of(self.run, kept))
         return extended(before, asked, trials=trials, complete=complete, text=to_toml(self.study))
