@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
@@ -19,11 +18,13 @@ from proxy_attention.config_fields import (
     NOT_NEGATIVE,
     POSITIVE,
     POSITIVE_FRACTION,
+    POSITIVE_OR_AUTO,
     PROPER_FRACTION,
     UNIT_INTERVAL,
     Enters,
     FieldRule,
     Role,
+    check_field_name,
     count,
     count_or_none,
     count_or_text,
@@ -238,6 +239,16 @@ class TrialConfig:
         Role.CATALOGUE,
         Role.HELD_OUT,
     )
+    white_level: float | str = field_of(
+        AUTO,
+        POSITIVE_OR_AUTO,
+        "the value that becomes white in images of 16 or 32 bits or floats (0 is black), one for the whole data set;"
+        " `auto` is found over all its files, and the plan tells it",
+        Role.CATALOGUE,
+        Role.HELD_OUT,
+        enters=Enters.WHERE_SET,
+        omitted_at=AUTO,  # which stays where no image needs a white level
+    )
     split_seed: int | None = field_of(
         None, count_or_none(0, _LARGEST_SEED), "draws the split; unset, it is `seed`", Role.SPLIT, Role.REPEAT
     )
@@ -262,7 +273,7 @@ class TrialConfig:
         Raises: ConfigError for a key that is no field, or a value that breaks its rule.
         """
         for key in values:
-            check_field_name(key)
+            check_field_name(key, DEFAULTS)
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
@@ -304,11 +315,11 @@ class TrialConfig:
             data: content digest of the images.
             weights: content digest of a weights file; None if ``weights`` is a name, not a file.
         Returns: 64 hexadecimal digits.
-        Raises: ConfigError while a field is still ``auto``.
+        Raises: ConfigError while a field that is measured is still ``auto``.
         """
         fields = self.canonical().as_dict()
         for name, value in fields.items():
-            if value == AUTO:
+            if value == AUTO != FIELDS[name].omitted_at:
                 raise ConfigError(f"{name} must be a plain value in a trial; got {AUTO!r} (measure it first)")
         fields = {name: value for name, value in fields.items() if value != FIELDS[name].omitted_at}
         # digests in place of names: the same name or path may hold other contents on another machine
@@ -336,15 +347,3 @@ PROXY_FIELDS = fields_with(Role.PROXY)
 
 JUDGE_FIELDS = fields_with(Role.JUDGE)
 """The fields that have an effect only after training."""
-
-
-def check_field_name(name: str) -> str:
-    """Return the name if TrialConfig has such a field.
-
-    Raises: ConfigError that lists the fields, the likeliest first.
-    """
-    if name not in DEFAULTS:
-        near = get_close_matches(name, DEFAULTS, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ConfigError(f"a field must be one of {', '.join(DEFAULTS)}; got {name!r}{hint}")
-    return name

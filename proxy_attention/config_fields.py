@@ -5,9 +5,10 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any
 
@@ -45,6 +46,8 @@ class Enters(Enum):
 
     FIRST_EPOCH = auto()
     """From the first epoch."""
+    WHERE_SET = auto()
+    """From the first epoch, unless it has the value at which it is left out of the digest."""
     FIRST_PROXIES = auto()
     """From the first epoch that trains on proxies."""
     EARLIER_PROXIES = auto()
@@ -64,11 +67,11 @@ class FieldRule:
     holds: Callable[[Any], bool]
 
     def check(self, field: str, value: Any) -> Any:
-        """Return the value if it obeys the rule; convert an int to a float if the rule asks for a float.
+        """Return the value if it obeys the rule; convert an int to a float if the rule asks for a float and no int.
 
         Raises: ConfigError if the value breaks the rule.
         """
-        if self.kinds == (float,) and isinstance(value, int) and not isinstance(value, bool):
+        if float in self.kinds and int not in self.kinds and isinstance(value, int) and not isinstance(value, bool):
             with suppress(OverflowError):  # an int too large for a float stays an int, which breaks the rule
                 value = float(value)
         wrong_bool = isinstance(value, bool) and bool not in self.kinds
@@ -136,6 +139,18 @@ def declarations_of(config_class: type) -> dict[str, Declaration]:
     return {field.name: field.metadata["declaration"] for field in dataclasses.fields(config_class)}
 
 
+def check_field_name(name: str, fields: Collection[str]) -> str:
+    """Return the name if it is one of these fields.
+
+    Raises: ConfigError that lists the fields, and the likeliest.
+    """
+    if name not in fields:
+        near = get_close_matches(name, fields, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ConfigError(f"a field must be one of {', '.join(fields)}; got {name!r}{hint}")
+    return name
+
+
 # ---- rules that several fields share
 
 NAME = FieldRule("a name, as text that is not empty", (str,), lambda value: bool(value.strip()))
@@ -144,6 +159,11 @@ UNIT_INTERVAL = FieldRule("a number in [0, 1]", (float,), lambda value: 0 <= val
 POSITIVE_FRACTION = FieldRule("a fraction in (0, 1]", (float,), lambda value: 0 < value <= 1)
 PROPER_FRACTION = FieldRule("a fraction in (0, 1)", (float,), lambda value: 0 < value < 1)
 POSITIVE = FieldRule("a finite number > 0", (float,), lambda value: math.isfinite(value) and value > 0)
+POSITIVE_OR_AUTO = FieldRule(
+    "a finite number > 0 or 'auto'",
+    (float, str),
+    lambda value: value == "auto" if isinstance(value, str) else math.isfinite(value) and value > 0,
+)
 NOT_NEGATIVE = FieldRule("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0)
 
 

@@ -37,6 +37,8 @@ def state_keys(config: TrialConfig, *, data: str, weights: str | None) -> tuple[
     config = config.canonical()
     values = config.as_dict()
     training = {name: values[name] for name in _entering(Enters.FIRST_EPOCH)}
+    set_later = ((name, values[name]) for name in _entering(Enters.WHERE_SET))
+    training |= {name: value for name, value in set_later if value != FIELDS[name].omitted_at}
     training |= {"data": data, "weights": weights or config.weights, "epochs": config.planned.total_epochs}
     redrawn = config.split == "redrawn"
     if redrawn:

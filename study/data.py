@@ -6,6 +6,7 @@ python study/data.py check data/cifar10 --dataset cifar10
 python study/data.py sample cifar10 --to data/cifar10-1600 --train 1600 --test 1000
 """
 
+import math
 import shlex
 import sys
 from argparse import Namespace
@@ -16,17 +17,31 @@ from pathlib import Path
 
 from rich.console import Console
 
+from proxy_attention.config_fields import POSITIVE
+from proxy_attention.data.catalogue import Catalogue, white_level_of
 from proxy_attention.data.folder import list_all, list_folder
 from proxy_attention.data.image_files import MAX_PIXELS
-from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.source import Source
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.http_file import FetchError
 from proxy_attention.data.tools.integrity import FAULTS, check, stray_files, unlisted_images
+from proxy_attention.data.white_level import AmbiguousValuesError
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
-from study.console import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED, Parser, add_max_pixels, console, fail, shown, whole
+from study.console import (
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    SOME_FAILED,
+    Parser,
+    UsageError,
+    add_max_pixels,
+    console,
+    fail,
+    shown,
+    whole,
+)
 from study.progress import ItemProgress
 from study.provenance import ROOT
 from study.reporting.data_report import print_table, show_issues, source_rows, write_csv
@@ -130,7 +145,8 @@ def _check(args: Namespace, out: Console) -> int:
             catalogue = list_folder(root)
         except DataError as error:  # no study can train on it, but every image can be checked
             (catalogue, splits), refused = list_all(root), str(error)
-    catalogue = catalogue.with_max_pixels(args.max_pixels)
+    catalogue, ambiguous = _with_white_level(catalogue.with_max_pixels(args.max_pixels), args.white_level)
+    refused = refused or ambiguous
     straight = any("/" not in name for name in catalogue.names)
     stray = stray_files(root, names, straight=straight, shipped=shipped)
     unlisted = unlisted_images(root, catalogue, names)
@@ -157,6 +173,9 @@ def _sample(args: Namespace, out: Console) -> int:
     with _options_named():
         subset.refuse_taken(target)
         catalogue = open_source(args.name, root)
+        catalogue, ambiguous = _with_white_level(catalogue, args.white_level)
+        if ambiguous:
+            raise DataError(ambiguous)
         chosen = subset.choose(catalogue, train=args.train, test=args.test)
     try:
         with _options_named(), ItemProgress("writing", "images") as line:
@@ -169,6 +188,34 @@ def _sample(args: Namespace, out: Console) -> int:
     out.print(shown(f"wrote {parts} of {len(catalogue.classes)} classes to {_short(target)}"), soft_wrap=True)
     out.print(shown(f"{'use':<12} {shlex.join(use)}"), soft_wrap=True)
     return DONE
+
+
+def _with_white_level(catalogue: Catalogue, given: float | None) -> tuple[Catalogue, str]:
+    """Give the catalogue the white that was given, or the one of all its files.
+
+    Returns: and why no study can find the white; then it is the highest value.
+    """
+    if given is not None or not catalogue.of_files:
+        return catalogue.with_white_level(given), ""
+    try:
+        with ItemProgress("measuring", "images") as line:
+            return catalogue.with_white_level(white_level_of(catalogue, line).value), ""
+    except AmbiguousValuesError as error:
+        return catalogue.with_white_level(max(error.highest, 1.0)), str(error).replace("white_level", "--white-level")
+
+
+def _white_level(text: str) -> float:
+    """Read the argument of ``--white-level``.
+
+    Raises: UsageError.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not POSITIVE.holds(value):
+        raise UsageError(f"--white-level must be {POSITIVE.text}; got {text!r}")
+    return value
 
 
 @contextmanager
@@ -236,6 +283,13 @@ def parser() -> Parser:
     checking.add_argument("path", metavar="DIR", help="DIR/<class>/* or DIR/train|test/<class>/*, or where a set lies")
     checking.add_argument("--dataset", metavar="NAME", help="open it as this data set (default: a folder of classes)")
     add_max_pixels(checking.add_argument, "is broken", default=MAX_PIXELS)
+    for command in (checking, sampling):
+        command.add_argument(
+            "--white-level",
+            metavar="V",
+            type=_white_level,
+            help="the value that is white in images of 16 or 32 bits or floats (default: found over all files)",
+        )
     for command in (listing, checking):
         command.add_argument(
             "--format", choices=FORMATS, metavar="|".join(FORMATS), default="table", help="default: table"

@@ -29,7 +29,7 @@ def images_of(
     Raises: DataError if the images have changed since.
     """
     config = planned.config
-    about = (config.dataset, config.image_size, config.on_bad_image, config.label_function)
+    about = (config.dataset, config.image_size, config.on_bad_image, config.label_function, config.white_level)
     images = _images(data_root, *about, cache, cache_mb, max_pixels)
     if images.digest != planned.data_digest:
         raise DataError(
@@ -45,10 +45,11 @@ def _images(
     size: int,
     on_bad_image: str,
     label_function: str,
+    white_level: float | str,
     cache: Path | None,
     cache_mb: int,
     max_pixels: int,
 ) -> ImageSet:
     """Load images, and keep them for the next trial of a reused worker; no trial modifies them."""
-    catalogue = open_source(dataset, root, label_function, max_pixels=max_pixels)
+    catalogue = open_source(dataset, root, label_function, max_pixels=max_pixels, white_level=white_level)
     return load(catalogue, size, on_bad_image, cache=cache, limit_mb=cache_mb)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from proxy_attention.config import AUTO
 from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
@@ -34,7 +35,7 @@ from study.inference.comparison_sheet import SHEET, check_sheet_file, write_shee
 from study.inference.predictions import AS_TEXT, FORMATS, Prediction, as_table, summarise
 from study.inference.selection import select_pair, select_trials
 from study.inference.trained_model import TrainedModel, load_model
-from study.inference.user_images import ImageFile, expand_home, find_images
+from study.inference.user_images import ImageFile, expand_home, find_images, with_white_level
 from study.progress import ItemProgress
 from study.streams import run_command
 
@@ -131,6 +132,7 @@ def _classify(args: argparse.Namespace, images: Sequence[ImageFile], device: tor
     _print_note(note)
     models = [load_model(trial, device) for trial in trials]
     _check_models(models, top=args.top)
+    images = _with_white_level(images, models)
     with ItemProgress("classifying", "images") as progress:
         progress(0, len(images))
         predictions = classify_images(models, images, top=args.top, progress=progress)
@@ -147,6 +149,7 @@ def _compare(args: argparse.Namespace, images: Sequence[ImageFile], device: torc
     pair = pair_models(load_model(plain, device), load_model(proxied, device), args.saliency)
     _print_note(pair.note)
     _check_models(pair.models, top=args.top)
+    images = _with_white_level(images, pair.models)
     with ItemProgress("classifying", "images") as progress:
         progress(0, len(images))
         predictions, compared = compare_models(pair, images, top=args.top, progress=progress)
@@ -169,6 +172,15 @@ def _check_models(models: Sequence[TrainedModel], *, top: int) -> None:
     for model in models:
         if model.precision != model.config.precision:
             _print_note(f"{model.name} was evaluated in {model.config.precision}; a CPU computes in {model.precision}")
+
+
+def _with_white_level(images: Sequence[ImageFile], models: Sequence[TrainedModel]) -> Sequence[ImageFile]:
+    """Find the white of the images if a model's training images needed none, and note it."""
+    if all(model.config.white_level != AUTO for model in models):
+        return images
+    images, note = with_white_level(images)
+    _print_note(note)
+    return images
 
 
 def _print_note(note: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 import torch
 from PIL import Image
 
-from proxy_attention.data.loading import Catalogue, DecodedImages, decode_images
+from proxy_attention.data.catalogue import Catalogue
+from proxy_attention.data.loading import DecodedImages, decode_images
 
 SIZE, COUNT = 4, 40
 CONTENTS = [bytes([i]) for i in range(COUNT)]

@@ -48,6 +48,15 @@ class CacheEntry:
             return None
         return frozenset(numbers)
 
+    def white_level(self) -> dict[str, Any] | None:
+        """Read the white that was found for these images, as it was written; None where none was needed."""
+        found = _read(self.folder / "white_level.json")
+        return found if isinstance(found.get("value"), float) else None
+
+    def write_white_level(self, found: dict[str, Any]) -> None:
+        """Write the white that was found for these images; their pixels lie in the entry of that white."""
+        write_json(self.folder / "white_level.json", found)
+
     def array(self, count: int, size: int) -> torch.Tensor | None:
         """Map the pixels into memory, which every process of the host shares, if they are what was written.
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.decoding import open_image
 from proxy_attention.data.image_files import read_image_file
-from proxy_attention.data.loading import Catalogue
 from proxy_attention.errors import DataError, unknown
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})

@@ -9,19 +9,11 @@ import numpy as np
 import torch
 
 from proxy_attention.data.cache import LIMIT_MB
-from proxy_attention.data.decoding import UNREADABLE
-from proxy_attention.data.image_files import TooManyPixelsError
-from proxy_attention.data.loading import (
-    MAX_NAMED,
-    Catalogue,
-    DecodedImages,
-    ProgressCallback,
-    decode_images,
-    digest_of,
-    named,
-    streamed,
-)
+from proxy_attention.data.catalogue import Catalogue, ProgressCallback
+from proxy_attention.data.decoding import UNREADABLE, reason_of
+from proxy_attention.data.loading import MAX_NAMED, DecodedImages, decode_images, digest_of, named, streamed
 from proxy_attention.data.pixels import Pixels, to_device
+from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError, unknown
 
 __all__ = ["MAX_NAMED", "ON_BAD_IMAGE", "ImageSet", "Inspection", "inspect", "load"]
@@ -31,7 +23,11 @@ ON_BAD_IMAGE = ("error", "skip")
 
 @dataclass(frozen=True)
 class Inspection:
-    """Result of reading a whole data set without keeping its pixels."""
+    """Result of reading a whole data set without keeping its pixels.
+
+    Attributes:
+        white: the white that was found; None if it was given, or no image needs one.
+    """
 
     digest: str
     classes: tuple[str, ...]
@@ -39,6 +35,7 @@ class Inspection:
     train_pool: int
     own_test: int
     skipped: tuple[str, ...]
+    white: WhiteLevel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +89,8 @@ def inspect(
     """
     _check_on_bad_image(on_bad_image)
     decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, progress=progress)
+    if decoded.white is not None:
+        catalogue = catalogue.with_white_level(decoded.white.value)
     kept, digest, skipped = _keep_readable(catalogue, on_bad_image, decoded)
     counts = np.bincount([catalogue.labels[i] for i in kept], minlength=len(catalogue.classes))
     own_test = sum(catalogue.own_test[i] for i in kept)
@@ -102,6 +101,7 @@ def inspect(
         train_pool=len(kept) - own_test,
         own_test=own_test,
         skipped=skipped,
+        white=decoded.white,
     )
 
 
@@ -127,6 +127,8 @@ def load(
     """
     _check_on_bad_image(on_bad_image)
     decoded = decode_images(catalogue, size, cache=cache, limit_mb=limit_mb, progress=progress)
+    if decoded.white is not None:
+        catalogue = catalogue.with_white_level(decoded.white.value)
     kept, digest, skipped = _keep_readable(catalogue, on_bad_image, decoded)
     region = catalogue.region
     return ImageSet(
@@ -147,14 +149,12 @@ def _check_on_bad_image(on_bad_image: str) -> None:
 
 
 def _with_reason(catalogue: Catalogue, number: int) -> str:
-    """Name an unreadable image; of one that is too large also say how large it is, and how large it may be."""
+    """Name an unreadable image, and say why it is."""
     name = catalogue.names[number]
     try:
         catalogue.decode(catalogue.read(number))
-    except TooManyPixelsError as error:
-        return f"{name} ({error})"
-    except UNREADABLE:
-        pass
+    except UNREADABLE as error:
+        return f"{name} ({reason_of(error)})"
     return name
 
 

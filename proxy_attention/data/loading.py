@@ -5,64 +5,29 @@ Every file is read and hashed each time, so that a changed image is noticed; a c
 
 import hashlib
 import logging
-import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from proxy_attention.data.cache import CacheEntry
-from proxy_attention.data.decoding import UNREADABLE, decoder, open_image, to_square
-from proxy_attention.data.image_files import MAX_PIXELS
+from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCallback, white_level_of
+from proxy_attention.data.decoding import (
+    UNREADABLE,
+    NoWhiteLevelError,
+    decoder,
+    to_square,
+)
 from proxy_attention.data.pixels import Streamed, map_prefetched
+from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError
 
 MAX_NAMED = 10
-CHUNK = 32
-"""Images that a thread reads and decodes at a time."""
-
-THREADS = min(8, os.cpu_count() or 1)
-ProgressCallback = Callable[[int, int], None]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Catalogue:
-    """A data set before any image is decoded; the order of the images belongs to its digest.
-
-    Attributes:
-        names: unique; they identify an image for people.
-        labels: index into ``classes``.
-        own_test: True for the data set's own test split.
-        read: returns the content of image i, which is what is hashed.
-        decode: turns a content into an RGB image; raises one of ``UNREADABLE``.
-        form: names what ``decode`` takes, since the same bytes in another form are another image.
-        max_pixels: the most pixels of an image file that ``decode`` takes.
-        region: returns where the object of image i is, (H, W) bool in the image's own proportions, or None if that
-            is not known; None for a data set without regions.
-    """
-
-    names: tuple[str, ...]
-    labels: tuple[int, ...]
-    own_test: tuple[bool, ...]
-    classes: tuple[str, ...]
-    read: Callable[[int], bytes]
-    decode: Callable[[bytes], Image.Image]
-    form: str = "file"
-    max_pixels: int = MAX_PIXELS
-    region: Callable[[int], np.ndarray | None] | None = None
-
-    def with_max_pixels(self, max_pixels: int) -> "Catalogue":
-        """Return the catalogue with another limit for image files; images of another form have one fixed size."""
-        if self.decode is not open_image or max_pixels == self.max_pixels:
-            return self
-        return replace(self, decode=partial(open_image, max_pixels=max_pixels), max_pixels=max_pixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +38,13 @@ class DecodedImages:
         digests: SHA-256 of each image's content; empty where it could not be read.
         unreadable: numbers of the images that do not decode.
         pixels: (N, 3, S, S) uint8 of the readable images in order; None if they were not asked for or are too many.
+        white: the white that was found; None if it was given, or no image needs one.
     """
 
     digests: list[str]
     unreadable: frozenset[int]
     pixels: torch.Tensor | None
+    white: WhiteLevel | None = None
 
 
 def digest_of(catalogue: Catalogue, digests: list[str], numbers: Sequence[int]) -> str:
@@ -105,7 +72,10 @@ def decode_images(
 ) -> DecodedImages:
     """Read every image; take its pixels from the cache, or decode them.
 
+    Where an image needs a white level and the catalogue has none, it is found over all images first.
+
     With a cache, pixels that exceed its limit are not returned: the caller streams them.
+    Raises: AmbiguousValuesError.
     """
     if cache is None:
         return _in_memory(catalogue, size, progress)
@@ -120,6 +90,15 @@ def decode_images(
 
 def _in_memory(catalogue: Catalogue, size: int | None, progress: ProgressCallback | None) -> DecodedImages:
     """Read and decode every image."""
+    try:
+        return _decoded_in_memory(catalogue, size, progress)
+    except NoWhiteLevelError:
+        white = white_level_of(catalogue, progress)
+        decoded = _decoded_in_memory(catalogue.with_white_level(white.value), size, progress)
+        return replace(decoded, white=white)
+
+
+def _decoded_in_memory(catalogue: Catalogue, size: int | None, progress: ProgressCallback | None) -> DecodedImages:
     total, filled = len(catalogue.names), 0
     array = None if size is None else np.empty((total, 3, size, size), dtype=np.uint8)
     digests: list[str] = []
@@ -143,19 +122,58 @@ def _in_cache(
 ) -> DecodedImages:
     """Read every image; decode them only if the cache has no entry for their contents.
 
-    Raises: OSError if the cache cannot be written to.
+    Raises: OSError if the cache cannot be written to; AmbiguousValuesError.
     """
-    everything = range(len(catalogue.names))
-    parts = _read_chunks(catalogue, everything, None, progress, decode=False)
+    parts = _read_chunks(catalogue, range(len(catalogue.names)), None, progress, decode=False)
     digests = [digest for part in parts for digest in part.digests]
-    key = f"{digest_of(catalogue, digests, everything)}, {catalogue.form}, {catalogue.max_pixels}, {decoder()}"
-    entry = CacheEntry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
+    entry = _entry_of(folder, digests, catalogue, limit_mb)
+    white = _white_in(entry)
+    if white is None:
+        try:
+            return _through_entry(entry, catalogue, digests, size, progress=progress)
+        except NoWhiteLevelError:
+            white = white_level_of(catalogue, progress)
+            entry.write_white_level(asdict(white))
+    catalogue = catalogue.with_white_level(white.value)
+    entry = _entry_of(folder, digests, catalogue, limit_mb)
+    return replace(_through_entry(entry, catalogue, digests, size, progress=progress), white=white)
+
+
+def _entry_of(folder: Path, digests: list[str], catalogue: Catalogue, limit_mb: int) -> CacheEntry:
+    """Return the cache entry of these contents, as the catalogue decodes them."""
+    contents = digest_of(catalogue, digests, range(len(digests)))
+    white = "" if catalogue.white_level is None else f", white {catalogue.white_level!r}"
+    key = f"{contents}, {catalogue.form}, {catalogue.max_pixels}, {decoder()}{white}"
+    return CacheEntry(folder / hashlib.sha256(key.encode()).hexdigest(), limit_mb)
+
+
+def _white_in(entry: CacheEntry) -> WhiteLevel | None:
+    """Read the white that was found for an entry's contents; None where none was needed, or the file is damaged."""
+    try:
+        found = entry.white_level()
+        return None if found is None else WhiteLevel(**found | {"flat": tuple(found["flat"])})
+    except (TypeError, KeyError):
+        return None
+
+
+def _through_entry(
+    entry: CacheEntry,
+    catalogue: Catalogue,
+    digests: list[str],
+    size: int | None,
+    *,
+    progress: ProgressCallback | None,
+) -> DecodedImages:
+    """Take the images from a cache entry, which is built first where it lacks them.
+
+    Raises: OSError if the cache cannot be written to; NoWhiteLevelError.
+    """
 
     def from_entry() -> DecodedImages | None:
         unreadable = entry.unreadable()
         if unreadable is None:
             return None
-        pixels = None if size is None else entry.array(len(everything) - len(unreadable), size)
+        pixels = None if size is None else entry.array(len(digests) - len(unreadable), size)
         return DecodedImages(digests, unreadable, pixels) if size is None or pixels is not None else None
 
     decoded = from_entry()

@@ -17,10 +17,11 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.decoding import open_image
 from proxy_attention.data.folder import hidden, is_image
 from proxy_attention.data.image_files import read_image_file
-from proxy_attention.data.loading import Catalogue, named
+from proxy_attention.data.loading import named
 from proxy_attention.errors import DataError
 
 NOT_IN_PATHS = re.compile(r"[\x00-\x1f\\]")

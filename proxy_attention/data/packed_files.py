@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.manifests import bad_line, check_classes, read_lines
 from proxy_attention.errors import DataError
 

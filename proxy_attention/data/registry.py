@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from proxy_attention.data import layouts
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_folder
-from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.source import Archive, Source
 from proxy_attention.errors import ConfigError
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.catalogue import Catalogue
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from proxy_attention.data.loading import ProgressCallback
+from proxy_attention.data.catalogue import ProgressCallback
 from proxy_attention.models.classifier import as_float, autocast, eval_batch
 from study.inference.predictions import Prediction
 from study.inference.trained_model import TrainedModel
@@ -25,17 +25,22 @@ def classify_images(
         top: how many classes a prediction holds.
         progress: called with (images done, images in all).
     """
-    sizes = sorted({model.config.image_size for model in models})
+    ways = sorted({_decoded(model) for model in models}, key=str)
     of_models: list[list[Prediction]] = [[] for _ in models]
     done = 0
-    for size in sizes:  # one as a rule
-        of_size = [pair for pair in zip(models, of_models, strict=True) if pair[0].config.image_size == size]
-        for batch in _in_batches(decode_images(images, [size]), eval_batch(size)):
-            for model, predictions in of_size:
+    for size, white_level in ways:  # one as a rule
+        alike = [pair for pair in zip(models, of_models, strict=True) if _decoded(pair[0]) == (size, white_level)]
+        for batch in _in_batches(decode_images(images, [size], white_level), eval_batch(size)):
+            for model, predictions in alike:
                 predictions += classify_batch(model, batch, top=top)
             done += len(batch)
-            progress(done // len(sizes), len(images))
+            progress(done // len(ways), len(images))
     return by_image(of_models)
+
+
+def _decoded(model: TrainedModel) -> tuple[int, float | str]:
+    """Return the size and the white level at which a model's images are decoded."""
+    return model.config.image_size, model.config.white_level
 
 
 def by_image(of_models: Sequence[Sequence[Prediction]]) -> list[Prediction]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from proxy_attention.data.loading import ProgressCallback
+from proxy_attention.data.catalogue import ProgressCallback
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.explanation_metrics import trained_by
 from proxy_attention.models.classifier import as_float, autocast, eval_batch
@@ -66,6 +66,12 @@ def pair_models(plain: TrainedModel, proxied: TrainedModel, saliency: str | None
         raise ConfigError(
             f"--compare needs two trials of the same classes; {plain.name} and {proxied.name} differ in theirs"
         )
+    levels = [model.config.white_level for model in (plain, proxied)]
+    if levels[0] != levels[1]:
+        raise ConfigError(
+            f"--compare needs two trials that decode images alike; {plain.name} and {proxied.name} have white_level = "
+            f"{levels[0]} and {levels[1]}"
+        )
     if saliency is not None and saliency not in METHODS:
         raise unknown("--saliency", saliency, METHODS)
     configs = [model.config for model in (plain, proxied)]
@@ -91,7 +97,8 @@ def compare_models(
         progress: called with (images done, images in all).
     Returns: the predictions ordered by image, then by model; and the images of which both models have one.
     """
-    decoded = list(decode_images(images, [MAP_SIZE, *(model.config.image_size for model in pair.models)]))
+    sizes = [MAP_SIZE, *(model.config.image_size for model in pair.models)]
+    decoded = list(decode_images(images, sizes, pair.plain.config.white_level))
     of_models = [classify_batch(model, decoded, top=top) for model in pair.models]
     classified = [n for n in range(len(decoded)) if all(predictions[n].top for predictions in of_models)]
     shown = [decoded[n] for n in classified]

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from proxy_attention.config import TrialConfig
-from proxy_attention.data.decoding import UNREADABLE, open_image, to_square
+from proxy_attention.config import AUTO, TrialConfig
+from proxy_attention.data.catalogue import CHUNK, THREADS
+from proxy_attention.data.decoding import UNREADABLE, NoWhiteLevelError, open_image, to_square, value_range
 from proxy_attention.data.folder import (
     EXTENSIONS,
     LABEL_FUNCTIONS,
@@ -20,18 +21,26 @@ from proxy_attention.data.folder import (
 )
 from proxy_attention.data.image_files import MAX_PIXELS, NoImageError, UnreadableImageError, read_image_file
 from proxy_attention.data.layouts import WORDNET
-from proxy_attention.data.loading import CHUNK, THREADS
 from proxy_attention.data.pixels import map_prefetched
+from proxy_attention.data.white_level import AmbiguousValuesError, ValueRange, find_white_level
 from proxy_attention.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file, the name by which the user knows it, and the most pixels that it may have."""
+    """An image file.
+
+    Attributes:
+        name: the name by which the user knows it.
+        max_pixels: the most pixels that it may have.
+        white_level: the value that becomes white for a model whose training images needed none, if pixels are not 8
+            bits; None where it is not known.
+    """
 
     name: str
     path: Path
     max_pixels: int = MAX_PIXELS
+    white_level: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,24 +116,58 @@ def _as_text(path: Path) -> str:
 # ---- decode
 
 
-def decode_images(images: Sequence[ImageFile], sizes: Iterable[int]) -> Iterator[DecodedImage]:
-    """Yield the images in their order, each at all these sizes; threads decode some batches ahead."""
+def with_white_level(images: Sequence[ImageFile]) -> tuple[list[ImageFile], str]:
+    """Find the white of these images together, as that of a data set is found.
+
+    Returns: the images, and a note on what was found; empty if all pixels are of 8 bits.
+    """
+
+    def measure(image: ImageFile) -> tuple[str, ValueRange] | None:
+        try:
+            found = value_range(image.path, max_pixels=image.max_pixels)
+        except UNREADABLE:
+            return None
+        return None if found is None else (image.name, found)
+
+    measured = map_prefetched(measure, images, threads=THREADS, depth=CHUNK * THREADS)
+    try:
+        white = find_white_level([pair for pair in measured if pair is not None])
+    except AmbiguousValuesError as error:
+        return list(images), str(error).rpartition("; ")[0]
+    note = f"{white} is white in the {white.images} images of 16 or 32 bits or floats: training images had none"
+    return [replace(image, white_level=white.value) for image in images], note if white.images else ""
+
+
+def decode_images(
+    images: Sequence[ImageFile], sizes: Iterable[int], white_level: float | str = AUTO
+) -> Iterator[DecodedImage]:
+    """Yield the images in their order, each at all these sizes; threads decode some batches ahead.
+
+    Args:
+        white_level: that of the model's config; under ``auto`` an image's own is taken.
+    """
     distinct_sizes = sorted(set(sizes))
     chunks = (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))
     for decoded in map_prefetched(
-        lambda chunk: [_decode(image, distinct_sizes) for image in chunk], chunks, threads=THREADS, depth=2 * THREADS
+        lambda chunk: [_decode(image, distinct_sizes, white_level) for image in chunk],
+        chunks,
+        threads=THREADS,
+        depth=2 * THREADS,
     ):
         yield from decoded
 
 
-def _decode(image: ImageFile, sizes: Sequence[int]) -> DecodedImage:
+def _decode(image: ImageFile, sizes: Sequence[int], white_level: float | str) -> DecodedImage:
     """Decode one image at all these sizes; an image that cannot be read has the reason as its error."""
     try:
         content = read_image_file(image.path)
         if not content:
             return DecodedImage(image, {}, "the file is empty")
-        opened = open_image(content, max_pixels=image.max_pixels)
+        white = image.white_level if white_level == AUTO else float(white_level)
+        opened = open_image(content, max_pixels=image.max_pixels, white_level=white)
         return DecodedImage(image, {size: to_square(opened, size) for size in sizes})
+    except NoWhiteLevelError:
+        return DecodedImage(image, {}, "its values do not tell which of them is white")
     except NoImageError:
         return DecodedImage(image, {}, "the file is no image, or a damaged one")
     except UnreadableImageError as error:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.text import Text
 
-from proxy_attention.config import LEAKING
+from proxy_attention.config import AUTO, LEAKING
 from proxy_attention.data.images import MAX_NAMED
+from proxy_attention.data.white_level import FLAT_LEVELS
 from proxy_attention.schedule import Schedule
 from study.console import duration, shown
 from study.foreign_text import sqlite_url
@@ -111,12 +112,26 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
     data = prepared.planner.data.inspection(example)
     tested = f"{data.own_test} test (its own)" if data.own_test else f"{example.test_fraction:.0%} test"
     yield f"data         {example.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}"
+    yield from _white_lines(prepared)
     if data.skipped:
         named = ", ".join(data.skipped[:MAX_NAMED]) + (", …" if len(data.skipped) > MAX_NAMED else "")
         yield f"left out     {len(data.skipped)} unreadable (all in plan.json): {named}"
     leaking = sorted({trial.config.split for trial in prepared.plan.trials} & LEAKING)
     if leaking:
         yield f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result"
+
+
+def _white_lines(prepared: Prepared) -> Iterator[str]:
+    """Format which value is white in images whose pixels are not 8 bits, and which of them come out flat."""
+    found, given = prepared.planner.data.white_levels, prepared.example.white_level
+    if not found and given != AUTO:
+        yield f"white        {given:g} in images of 16 or 32 bits or floats, as given (white_level)"
+    for white in found:
+        whole = f"over all {white.images} images of 16 or 32 bits or floats, which reach {white.highest:g}"
+        yield f"white        {white}, found {whole} (white_level sets another)"
+        if white.flat:
+            named = ", ".join(white.flat[:MAX_NAMED]) + (", …" if len(white.flat) > MAX_NAMED else "")
+            yield f"flat         {len(white.flat)} of them come out in fewer than {FLAT_LEVELS} grey levels: {named}"
 
 
 def _model_lines(prepared: Prepared) -> Iterator[str]:

@@ -74,6 +74,7 @@ class Planner:
         """
         config = self.resolved(config)
         check_precision(config, self.device)
+        config = self.data.with_white_level(config)
         inspection = self.data.inspection(config)
         self.models.check(config)
         digest = config.digest(data=inspection.digest, weights=self.weights.digest(config))

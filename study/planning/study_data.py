@@ -1,19 +1,21 @@
 """The data of a study: each data set is opened and inspected once, each split is drawn once; knows no model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from proxy_attention.config import TrialConfig, fields_with
+from proxy_attention.config import AUTO, TrialConfig, fields_with
 from proxy_attention.config_fields import Role
 from proxy_attention.data.cache import LIMIT_MB
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.images import Inspection, inspect
-from proxy_attention.data.loading import Catalogue
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
+from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError
 
 CATALOGUE_FIELDS = fields_with(Role.CATALOGUE)
@@ -44,7 +46,7 @@ class StudyData:
     ) -> None:
         self._max_pixels = max_pixels
         self._root, self._progress, self._cache, self._cache_mb = root, progress, cache, cache_mb
-        self._opened: dict[tuple[str, ...], tuple[Catalogue, Inspection]] = {}
+        self._opened: dict[tuple[Any, ...], tuple[Catalogue, Inspection]] = {}
         self._cached: set[tuple[Any, ...]] = set()  # the data sets and sizes that lie in the cache
         self._splits: dict[tuple[Any, ...], Split] = {}
 
@@ -62,10 +64,32 @@ class StudyData:
         """
         return self._open(config)[0]
 
+    def with_white_level(self, config: TrialConfig) -> TrialConfig:
+        """Return the config with the white that was found in its images, if they need one and it names none.
+
+        So every trial, and whoever predicts with its model, decodes the images alike.
+        Raises: DataError, ConfigError.
+        """
+        white = self.inspection(config).white
+        if white is None or config.white_level != AUTO:
+            return config
+        pinned = replace(config, white_level=white.value)
+        key, size = _data_key(pinned), config.image_size if self._cache is not None else None
+        self._opened[key] = self._open(config)
+        self._cached.add((*key, size))
+        return pinned
+
+    @property
+    def white_levels(self) -> list[WhiteLevel]:
+        """The whites that were found, over all data sets opened."""
+        found = (inspection.white for _, inspection in self._opened.values() if inspection.white is not None)
+        return list(dict.fromkeys(found))
+
     @property
     def skipped(self) -> list[str]:
         """Names of the unreadable images that are left out, over all data sets opened."""
-        return [name for _, inspection in self._opened.values() for name in inspection.skipped]
+        names = (name for _, inspection in self._opened.values() for name in inspection.skipped)
+        return list(dict.fromkeys(names))
 
     def split(self, config: TrialConfig) -> Split:
         """Draw the config's split of its readable images."""
@@ -115,8 +139,14 @@ class StudyData:
         return self._opened[key]
 
     def _catalogue(self, config: TrialConfig) -> Catalogue:
-        return open_source(config.dataset, self._root, config.label_function, max_pixels=self._max_pixels)
+        return open_source(
+            config.dataset,
+            self._root,
+            config.label_function,
+            max_pixels=self._max_pixels,
+            white_level=config.white_level,
+        )
 
 
-def _data_key(config: TrialConfig) -> tuple[str, ...]:
+def _data_key(config: TrialConfig) -> tuple[Any, ...]:
     return tuple(getattr(config, field) for field in CATALOGUE_FIELDS)

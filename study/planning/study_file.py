@@ -8,7 +8,8 @@ from typing import Any
 
 import tomli_w
 
-from proxy_attention.config import AUTO, DEFAULTS, RULES, TrialConfig, check_field_name
+from proxy_attention.config import AUTO, DEFAULTS, RULES, TrialConfig
+from proxy_attention.config_fields import check_field_name
 from proxy_attention.errors import ConfigError, unknown
 from proxy_attention.schedule import Schedule
 from proxy_attention.validation import check
@@ -148,7 +149,7 @@ def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _check_key(key: str) -> None:
-    check_field_name(key)
+    check_field_name(key, DEFAULTS)
     if key == "seed":
         raise ConfigError("seed must not be fixed or searched; list the seeds in [study] or in --seeds")
 

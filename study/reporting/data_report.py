@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.tools.integrity import FAULTS, KINDS, Issue
 from study.console import console, shown

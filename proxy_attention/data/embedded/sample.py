@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
-from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.errors import DataError
 
 SAMPLE_SHA256 = "f08d351056d93c7431ac62fdddb02e00904ddfcfadff56b54f8ef1e336b87ce3"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from proxy_attention.data.loading import ProgressCallback
+from proxy_attention.data.catalogue import ProgressCallback
 from proxy_attention.data.source import Archive
 from proxy_attention.data.tools.archive_members import is_archive
 from proxy_attention.data.tools.http_file import FetchError, download_file, has_hashes

@@ -12,17 +12,19 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from proxy_attention.data.decoding import UNREADABLE
+from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCallback
+from proxy_attention.data.decoding import UNREADABLE, is_deep_file
 from proxy_attention.data.folder import EXTENSIONS, hidden, is_image, walk
-from proxy_attention.data.image_files import NoImageError, read_image_file
-from proxy_attention.data.loading import CHUNK, THREADS, Catalogue, ProgressCallback
+from proxy_attention.data.image_files import MAX_PIXELS_ASKED, NoImageError, read_image_file
 from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.data.tools.truncation import BEGINNINGS, describe_truncation
+from proxy_attention.data.white_level import FLAT_LEVELS
 
 BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK = "broken", "no image", "leak", "possible leak"
-DUPLICATE, CONFLICT = "duplicate", "label conflict"
+DUPLICATE, CONFLICT, FLAT = "duplicate", "label conflict", "flat"
 KINDS = {
     BROKEN: "does not decode, or ends too early",
     NO_IMAGE: "lies among images and is none",
@@ -30,6 +32,7 @@ KINDS = {
     POSSIBLE_LEAK: "the same pixels twice: a drawn split may part them",
     DUPLICATE: "the same pixels twice within one split",
     CONFLICT: "the same pixels under two classes within one split",
+    FLAT: f"of more than 8 bits, and comes out in fewer than {FLAT_LEVELS} grey levels",
 }
 """The kinds of issues and what they mean, the worst first."""
 
@@ -59,10 +62,12 @@ class _Examined:
     Attributes:
         digest: of its pixels; empty if there is trouble.
         trouble: the kind of its issue, and the reason.
+        flat: its lowest and highest value, if it came out flat.
     """
 
     digest: bytes
     trouble: tuple[str, str] | None = None
+    flat: tuple[int, int] | None = None
 
 
 def check(
@@ -85,7 +90,10 @@ def check(
     found = [Issue(NO_IMAGE, name, "no image by its name") for name in stray]
     groups: dict[bytes, list[int]] = {}
     first: dict[bytes, int] = {}
+    flat: list[Issue] = []
     for i, examined in enumerate(_examine_all(catalogue, progress)):
+        if examined.flat is not None:
+            flat.append(Issue(FLAT, catalogue.names[i], "values of {} to {} of 255".format(*examined.flat)))
         if examined.trouble is not None:
             found.append(Issue(examined.trouble[0], catalogue.names[i], examined.trouble[1]))
         elif examined.digest in first:
@@ -96,6 +104,8 @@ def check(
     drawn = len(set(parted)) < 2
     for group in groups.values():
         found += _group_issues(catalogue, group, parted, drawn=drawn)
+    known = {one.file for one in found}
+    found += [one for one in flat if one.file not in known]
     if unlisted is not None:
         troubles = [examined.trouble for examined in _examine_all(unlisted, progress)]
         found += [Issue(trouble[0], unlisted.names[i], trouble[1]) for i, trouble in enumerate(troubles) if trouble]
@@ -145,7 +155,17 @@ def _examine(catalogue: Catalogue, i: int) -> _Examined:
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _Examined(b"", (BROKEN, " ".join(reason.split()) or type(error).__name__))
-    return _Examined(_digest(image))
+    return _Examined(_digest(image), flat=_flat_range(image, content) if catalogue.of_files else None)
+
+
+def _flat_range(image: Image.Image, content: bytes) -> tuple[int, int] | None:
+    """Return the lowest and highest value of an image that came out flat of more than 8 bits; None for any other."""
+    extrema = np.asarray([band.getextrema() for band in image.split()])
+    if (extrema[:, 1] - extrema[:, 0] >= FLAT_LEVELS - 1).any() or not is_deep_file(
+        content, max_pixels=MAX_PIXELS_ASKED
+    ):
+        return None
+    return int(extrema.min()), int(extrema.max())
 
 
 def _digest(image: Image.Image) -> bytes:

@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from proxy_attention.data.loading import ProgressCallback
+from proxy_attention.data.catalogue import ProgressCallback
 from proxy_attention.data.tools.archive_members import BLOCK, MAX_DEPTH, MAX_NAME, Member, check_size, members_of, shown
 from proxy_attention.errors import DataError
 

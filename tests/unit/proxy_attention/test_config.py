@@ -37,6 +37,7 @@ OUT_OF_RANGE = {
     "val_fraction": [0.0, 1.0, -0.2, 1],
     "test_fraction": [0.0, 1.0, -0.2, 1],
     "train_fraction": [0.0, 1.5],
+    "white_level": [0, -1.0, math.inf, math.nan, "white", "", 10**400],
     "folds": [-1, 1001],
     "fold": [-1, 1000],
     "judge_images": [-1, 1_000_001],
@@ -53,6 +54,7 @@ OTHER_VALUE = {
     "train_fraction": 0.5, "split": "merged", "folds": 4, "fold": 1, "on_bad_image": "skip",
     "label_function": "file-prefix", "split_seed": 9, "seed": 1, "subset_decay": 0.5, "patience": 3,
     "feature_layer": "layer3", "eigen_smooth": True, "freeze_trunk": True, "judge": "layercam", "judge_images": 8,
+    "white_level": 4095.0,
 }  # fmt: skip
 """A second legal value of every field whose value is part of a trial's identity."""
 

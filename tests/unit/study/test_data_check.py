@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from layout_trees import TREES, picture, put
 from PIL import Image
@@ -210,3 +211,38 @@ def test_a_data_set_is_checked_as_its_row_opens_it(run, tmp_path):
 
     assert code == 1
     assert out == "kind,file,other\nleak,test_batch/00000,data_batch_2/00000\n"
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder of images of 16 bits, of which one comes out flat."""
+    for number, highest in enumerate((4000, 3000, 4095, 30)):
+        path = tmp_path / "deep" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.linspace(0, highest, 256).astype(np.uint16).reshape(16, 16)).save(path)
+    return tmp_path / "deep"
+
+
+def test_images_that_come_out_flat_are_listed_and_the_white_can_be_given(run, deep):
+    assert run("check", deep, "--format", "csv")[:2] == (0, "kind,file,other\nflat,dog/3.png,values of 0 to 1 of 255\n")
+    assert run("check", deep, "--format", "csv", "--white-level", 30)[1].count("flat") == 0
+
+    code, out, error = run("check", deep, "--white-level", "-1")
+
+    assert (code, out, one_line(error)) == (2, "", "data.py: --white-level must be a finite number > 0; got '-1'\n")
+
+
+def test_values_that_do_not_tell_their_white_are_told_and_every_image_is_still_read(run, deep):
+    Image.fromarray(np.full((16, 16), -5, np.float32)).save(deep / "cat" / "minus.tif")
+
+    code, out, _ = run("check", deep)
+    sampled, _, error = run("sample", "folder", "--root", deep, "--to", deep.parent / "sampled")
+
+    assert code == 0
+    assert "5 images read" in out
+    assert "no study trains on it as it lies: " in out
+    assert "in cat/minus.tif, lie below and reach -5; set --white-level to the value that is white" in out
+    assert (sampled, one_line(error)) != (0, "")
+    assert run("sample", "folder", "--root", deep, "--to", deep.parent / "given", "--white-level", "4095")[0] == 0
+    with Image.open(deep.parent / "given" / "cat" / "0.png") as image:
+        assert (image.mode, image.getextrema()[0][1]) == ("RGB", 249)

@@ -10,7 +10,7 @@ from PIL import Image
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.sources import open_source
 from proxy_attention.errors import ConfigError
-from study.inference.user_images import ImageFile, decode_images, find_images, true_class
+from study.inference.user_images import ImageFile, decode_images, find_images, true_class, with_white_level
 
 # ---- find
 
@@ -116,6 +116,38 @@ def test_an_image_of_more_pixels_than_allowed_has_the_option_as_its_reason(image
     images = find_images([str(image_folder / "test" / "dress")], max_pixels=1023)
 
     assert {item.error for item in decode_images(images, [32])} == {"it has 1,024 pixels; --max-pixels allows 1,023"}
+
+
+def deep(path, highest, kind=np.uint16):
+    Image.fromarray(np.resize(np.array([0, highest], kind), (8, 8))).save(path)
+    return ImageFile(path.name, path)
+
+
+def test_an_image_of_sixteen_bits_is_decoded_with_the_white_of_the_training_images(tmp_path):
+    (image,) = decode_images([deep(tmp_path / "1.png", 4095)], [8], 65535.0)
+
+    assert image.pixels[8].max() == 15
+
+
+def test_where_training_images_had_no_white_it_is_that_of_all_images_given(tmp_path):
+    images = [deep(tmp_path / "1.png", 4095), deep(tmp_path / "2.png", 273), ImageFile("gone.png", tmp_path / "gone")]
+
+    images, note = with_white_level(images)
+
+    assert [item.pixels[8].max() for item in decode_images(images[:2], [8])] == [255, 17]
+    assert note.startswith("4095 (12 bits) is white in the 2 images of 16 or 32 bits")
+
+
+def test_images_whose_values_do_not_tell_their_white_are_named_and_the_others_decoded(tmp_path):
+    Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
+    images = [deep(tmp_path / "1.tif", -5, np.float32), ImageFile("grey.png", tmp_path / "grey.png")]
+
+    images, note = with_white_level(images)
+    found = list(decode_images(images, [8]))
+
+    assert [item.error for item in found] == ["its values do not tell which of them is white", ""]
+    assert note.endswith("in 1.tif, lie below and reach -5")
+    assert with_white_level(images[1:])[1] == ""
 
 
 # ---- true class

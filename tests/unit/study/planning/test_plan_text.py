@@ -1,4 +1,8 @@
+from dataclasses import replace
+
+from proxy_attention.data.white_level import WhiteLevel
 from study.planning.plan_text import cost_lines, plan_lines, result_lines, shown_path
+from study.planning.study_data import StudyData
 from study.run_folder import RunFolder
 
 
@@ -18,6 +22,18 @@ def test_a_plan_opens_with_its_name_and_its_question_and_ends_with_its_folder(pr
 
     assert lines[:2] == ["small · grid · seeds 0, 1", "Does a small thing work?"]
     assert lines[-2:] == ["done before  3 of 8 trials", f"run          {tmp_path / 'small' / 'grid'}"]
+
+
+def test_the_white_of_a_data_set_is_told_with_the_images_that_come_out_flat(prepared_run, monkeypatch, tmp_path):
+    prepared = prepared_run(tmp_path / "run", write=False)
+    found = WhiteLevel(4095.0, 60, 4000.0, tuple(f"{n}.png" for n in range(11)))
+    for whites, level in (([found], 4095.0), ([], 4095.0), ([], "auto")):
+        monkeypatch.setattr(StudyData, "white_levels", property(lambda self, whites=whites: whites))
+        shown = replace(prepared, example=replace(prepared.example, white_level=level))
+        told = [str(line) for line in plan_lines(shown, 0) if str(line).startswith(("white", "flat"))]
+
+        assert len(told) == {1: 2, 0: level != "auto"}[len(whites)]
+        assert all("4095" in line or "0.png, 1.png, " in line for line in told)
 
 
 def test_words_of_a_study_are_told_as_they_are(prepared_run, study_text, tmp_path):

@@ -1,9 +1,13 @@
 import dataclasses
 from functools import partial
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError
+from study.planned_images import images_of
 from study.planning.planner import Planner
 from study.planning.search import grid_plan
 from study.planning.study_file import parse_study
@@ -69,3 +73,33 @@ def test_images_that_change_while_a_study_is_planned_are_an_error(own_images, st
 
     with pytest.raises(DataError, match="the images of folder must not change while a study is planned; they have"):
         planner.data.inspection(dataclasses.replace(base, image_size=48))
+
+
+def test_the_white_of_deep_images_is_found_once_and_named_in_every_trial(own_images, study_text, tmp_path):
+    files = sorted(own_images.rglob("*.png"))
+    for file in files:
+        Image.fromarray(np.resize(np.array([0, 4000], np.uint16), (32, 32))).save(file)
+    study, told = parse_study(study_text), []
+    planner = Planner.of(
+        study,
+        data_root=own_images,
+        device="cpu",
+        auto=lambda config: {},
+        progress=lambda *args: told.append(args),
+        cache=tmp_path / "cache",
+    )
+
+    trials = grid_plan(study, planner)
+    given = planner.trial(0, "proxy", dataclasses.replace(trials[0].config, white_level=65535.0))
+
+    assert {trial.config.white_level for trial in trials} == {4095.0}
+    assert planner.data.white_levels == [WhiteLevel(4095.0, len(files), 4000.0)]
+    assert given.config_digest not in {trial.config_digest for trial in trials}
+    assert max(done for _, done, _ in told) == len(files)
+    images = [images_of(trial, own_images, cache=tmp_path / "cache") for trial in (trials[0], given)]
+    assert [int(each.images[0, 0, 0, 1]) for each in images] == [249, 15]
+
+
+def test_a_config_of_images_of_eight_bits_keeps_its_digest(planner, base):
+    assert planner.trial(0, "proxy", base).config.white_level == "auto"
+    assert planner.data.white_levels == []

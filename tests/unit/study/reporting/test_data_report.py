@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from traps import TRAPS, controls
 
-from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.tools.integrity import BROKEN, DUPLICATE, LEAK, NO_IMAGE, Issue
 from study.console import console

@@ -1,6 +1,9 @@
+import dataclasses
 import io
 import random
 
+import cv2
+import numpy as np
 import pytest
 from layout_trees import TREES
 from PIL import Image
@@ -13,6 +16,7 @@ from proxy_attention.data.tools.integrity import (
     CONFLICT,
     DUPLICATE,
     FAULTS,
+    FLAT,
     KINDS,
     LEAK,
     NO_IMAGE,
@@ -52,13 +56,37 @@ def test_nothing_is_found_where_nothing_is_wrong(image_folder):
     assert found_in(image_folder) == []
 
 
+def test_an_image_of_sixteen_bits_that_comes_out_flat_is_told_and_none_of_eight_bits(image_folder):
+    names = [f"{number}.png" for number in range(4)]
+    values = np.resize(np.arange(200), (16, 16))
+    colours = cv2.imencode(".png", np.repeat(values[:, :, None] + 300, 3, axis=2).astype(np.uint16))[1].tobytes()
+    contents = [encoded(Image.fromarray(part.astype(kind)), "PNG") for part, kind in (
+        (values, np.uint16), (values + 60000, np.uint16), (values // 20, np.uint8)
+    )]  # fmt: skip
+    catalogue = dataclasses.replace(
+        list_folder(image_folder),
+        names=tuple(names),
+        labels=(0, 1, 0, 1),
+        own_test=(False,) * 4,
+        read=lambda i: [*contents, colours][i],
+    )
+
+    found = check(catalogue.with_white_level(65535.0))
+
+    assert found == [
+        Issue(FLAT, "0.png", "values of 0 to 0 of 255"),
+        Issue(FLAT, "1.png", "values of 233 to 234 of 255"),
+        Issue(FLAT, "3.png", "values of 1 to 1 of 255"),
+    ]
+
+
 def test_nothing_is_found_in_the_embedded_sample():
     assert check(open_sample()) == []
 
 
 def test_what_can_be_found_is_told_and_the_faults_come_first():
     assert tuple(KINDS)[: len(FAULTS)] == FAULTS
-    assert {BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK, DUPLICATE, CONFLICT} == set(KINDS)
+    assert {BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK, DUPLICATE, CONFLICT, FLAT} == set(KINDS)
 
 
 @pytest.mark.parametrize(

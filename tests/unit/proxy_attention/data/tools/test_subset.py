@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxy_attention.data.loading import Catalogue
+from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.tools.subset import choose, refuse_taken, safe_name, write
 from proxy_attention.errors import ConfigError, DataError
 
