@@ -51,7 +51,7 @@ class TrialSetup:
         _make_deterministic(int(config.threads))
         reset_peak(device)
         images = images.on(device)
-        split = draw_split(images.labels.cpu().numpy(), images.own_test.numpy(), config)
+        split = draw_split(images.labels.cpu().numpy(), images.own_test.numpy(), config, images.classes)
         return cls(config, images, device, weights, split)
 
     @cached_property

@@ -171,7 +171,7 @@ def replay_steps(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -
         images: the whole data set, on the CPU.
         recipes: what ``trial_store.read_recipes`` returns.
     """
-    split = draw_split(images.labels.numpy(), images.own_test.numpy(), config)
+    split = draw_split(images.labels.numpy(), images.own_test.numpy(), config, images.classes)
     trial = TrialSetup(config, images, torch.device("cpu"), weights=None, split=split)  # needs no model
     originals = trial.originals()
     for number, recipe in enumerate(recipes):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.seeds import derive_seed
 
 SPLITS = ("fixed", "redrawn", "merged")
+
+MOST_ASKED = 10_000
+"""The most images of a class that an error asks for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,7 @@ class Split:
         return sha.hexdigest()
 
 
-def draw_split(labels: np.ndarray, own_test: np.ndarray, config: TrialConfig) -> Split:
+def draw_split(labels: np.ndarray, own_test: np.ndarray, config: TrialConfig, classes: Sequence[str] = ()) -> Split:
     """Draw train, val and test from the config's split seed: stratified, once for the whole trial.
 
     A data set's own test split is kept, and val is then ``val_fraction`` of the rest; else both fractions are of all
@@ -40,67 +44,143 @@ def draw_split(labels: np.ndarray, own_test: np.ndarray, config: TrialConfig) ->
     Args:
         labels: (N,) class numbers.
         own_test: (N,) bool.
-    Raises: DataError if a class has too few images; ConfigError for folds under an audit protocol.
+        classes: the names of the classes, for errors; without them they are numbered.
+    Raises: DataError that names a class without an image in train, val or test, also where ``split = redrawn`` draws
+        again; ConfigError for folds under an audit protocol.
     """
     if config.split in LEAKING and config.folds:
         raise ConfigError(f"folds must be 0 with split = {config.split}; got {config.folds}")
-    seed = config.effective_split_seed
+    seed, lot = config.effective_split_seed, _Lot(labels, own_test, config, tuple(classes))
     everything = np.arange(len(labels))
     if own_test.any():
         pool, test = everything[~own_test], everything[own_test]
         val_share = config.val_fraction
+        if missing := lot.missing(everything, test):
+            raise DataError(f"test must have an image of every class; {lot.named(missing, pool)}, and none in test")
     else:
-        pool, test = _draw_part(
-            everything, labels, config.test_fraction, derive_seed(seed, "split", "test"), "test_fraction"
-        )
+        test_seed = derive_seed(seed, "split", "test")
+        pool, test = lot.part(everything, config.test_fraction, test_seed, "test_fraction")
         val_share = config.val_fraction / (1 - config.test_fraction)
     if config.folds:
-        train, val = _fold(pool, labels, config, derive_seed(seed, "split", "folds"))
+        train, val = lot.fold(pool, derive_seed(seed, "split", "folds"))
     else:
-        train, val = _draw_part(pool, labels, val_share, derive_seed(seed, "split", "val"), "val_fraction")
+        train, val = lot.part(pool, val_share, derive_seed(seed, "split", "val"), "val_fraction")
     if config.train_fraction < 1:
         part = derive_seed(seed, "split", "train_fraction")
-        _, train = _draw_part(train, labels, config.train_fraction, part, "train_fraction")
+        _, train = lot.part(train, config.train_fraction, part, "train_fraction")
     if config.split == "merged":
         train = np.sort(np.concatenate([train, val]))
-    return Split(train=train, val=val, test=test)
+    drawn = Split(train=train, val=val, test=test)
+    if config.split == "redrawn":
+        for item in range(1, len(config.planned.items)):
+            _redrawn(drawn, lot, item)
+    return drawn
 
 
 def redraw(split: Split, labels: np.ndarray, config: TrialConfig, item: int) -> Split:
     """AUDIT ONLY: draw train and val again from their union, as the thesis did at every item of its schedule.
 
     Item 0 keeps the split as it was drawn. The sizes and the test images never change.
+    Raises: DataError for a class without an image in train or val; ``draw_split`` has raised it before.
     """
-    if item == 0:
-        return split
+    return split if item == 0 else _redrawn(split, _Lot(labels, np.zeros(len(labels), dtype=bool), config, ()), item)
+
+
+def _redrawn(split: Split, lot: "_Lot", item: int) -> Split:
     union = np.sort(np.concatenate([split.train, split.val]))
-    seed = derive_seed(config.effective_split_seed, "split", "redrawn", item)
-    train, val = _draw_part(union, labels, len(split.val), seed, "val_fraction")
+    seed = derive_seed(lot.config.effective_split_seed, "split", "redrawn", item)
+    train, val = lot.part(union, len(split.val), seed, "val_fraction")
     return dataclasses.replace(split, train=train, val=val)
 
 
-def _draw_part(
-    pool: np.ndarray, labels: np.ndarray, share: float | int, seed: int, field: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a stratified part of this share; returns the rest and the part, both sorted."""
-    size = share if isinstance(share, int) else round(share * len(pool))
-    classes = np.unique(labels[pool])
-    if size >= len(pool) and field == "train_fraction":
-        return pool[:0], pool
-    if min(size, len(pool) - size) < len(classes) or np.bincount(labels[pool])[classes].min() < 2:
-        raise DataError(
-            f"{field} must leave every class an image on both sides; got a part of {size} out of {len(pool)} images "
-            f"in {len(classes)} classes"
+@dataclass(frozen=True, eq=False)
+class _Lot:
+    """The images that are drawn from; refuses a draw that leaves a class without an image."""
+
+    labels: np.ndarray
+    own_test: np.ndarray
+    config: TrialConfig
+    classes: tuple[str, ...]
+
+    def part(self, pool: np.ndarray, share: float | int, seed: int, field: str) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a stratified part of this share; returns the rest and the part, both sorted."""
+        size = share if isinstance(share, int) else round(share * len(pool))
+        kinds, counts = np.unique(self.labels[pool], return_counts=True)
+        if size >= len(pool) and field == "train_fraction":
+            return pool[:0], pool
+        if min(size, len(pool) - size) < len(kinds) or counts.min() < 2:  # no draw can be stratified
+            raise self._too_few(field, size, pool, kinds[counts == counts.min()].tolist())
+        rest, part = train_test_split(pool, test_size=size, stratify=self.labels[pool], random_state=seed % 2**32)
+        sides = (part,) if field == "train_fraction" else (rest, part)
+        if missing := [kind for side in sides for kind in self.missing(pool, side)]:
+            raise self._too_few(field, size, pool, missing)
+        return np.sort(rest), np.sort(part)
+
+    def fold(self, pool: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Take val from the configured fold; returns train and val, both sorted."""
+        count = self.config.folds
+        kinds, counts = np.unique(self.labels[pool], return_counts=True)
+        if count > counts.min():
+            raise DataError(
+                f"folds must be at most the images of the smallest class ({counts.min()}); got {count}, where "
+                f"{self._what_it_takes(kinds[counts == counts.min()].tolist())}, or fewer folds"
+            )
+        folds = StratifiedKFold(n_splits=count, shuffle=True, random_state=seed % 2**32)
+        train, val = list(folds.split(pool, self.labels[pool]))[self.config.fold]
+        return np.sort(pool[train]), np.sort(pool[val])
+
+    def missing(self, pool: np.ndarray, side: np.ndarray) -> list[int]:
+        """List the classes of the pool without an image in this part of it."""
+        return [int(kind) for kind in np.setdiff1d(self.labels[pool], self.labels[side])]
+
+    def named(self, kinds: list[int], pool: np.ndarray) -> str:
+        """Name the class of these that has the fewest images in the pool, count them, and count the other classes."""
+        counts = {kind: int(np.count_nonzero(self.labels[pool] == kind)) for kind in kinds}
+        first = min(counts, key=lambda kind: counts[kind])
+        name = repr(self.classes[first]) if self.classes else str(first)
+        more = f", and {len(counts) - 1} more lack one" if len(counts) > 1 else ""
+        return f"class {name} has {counts[first]} image{'s' * (counts[first] != 1)}{more}"
+
+    def _too_few(self, field: str, size: int, pool: np.ndarray, kinds: list[int]) -> DataError:
+        """Make the error for a draw that leaves these classes without an image."""
+        return DataError(
+            f"{field} must leave every class an image on both sides; got a part of {size} out of {len(pool)} images, "
+            f"where {self._what_it_takes(kinds)}, or another {field}"
         )
-    rest, part = train_test_split(pool, test_size=size, stratify=labels[pool], random_state=seed % 2**32)
-    return np.sort(rest), np.sort(part)
+
+    def _what_it_takes(self, kinds: list[int]) -> str:
+        """Name the class of these that has the fewest images, and say how many are enough; an own test is not meant."""
+        everything = np.flatnonzero(~self.own_test)
+        _, counts = np.unique(self.labels[everything], return_counts=True)
+        return f"{self.named(kinds, everything)}: {_enough(counts, self)} of each class"
 
 
-def _fold(pool: np.ndarray, labels: np.ndarray, config: TrialConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Take val from the configured fold; returns train and val, both sorted."""
-    fewest = int(np.bincount(labels[pool])[np.unique(labels[pool])].min())
-    if config.folds > fewest:
-        raise DataError(f"folds must be at most the images of the smallest class ({fewest}); got {config.folds}")
-    folds = StratifiedKFold(n_splits=config.folds, shuffle=True, random_state=seed % 2**32)
-    train, val = list(folds.split(pool, labels[pool]))[config.fold]
-    return np.sort(pool[train]), np.sort(pool[val])
+def _enough(counts: np.ndarray, lot: _Lot) -> str:
+    """Say how many images of each class are surely enough.
+
+    Args:
+        counts: of each class, without the data set's own test.
+    """
+    return next(
+        (f"it takes {n}" for n in range(2, MOST_ASKED + 1) if _surely(np.maximum(counts, n), lot)),
+        f"it takes more than {MOST_ASKED:,}",
+    )
+
+
+def _surely(counts: np.ndarray, lot: _Lot) -> bool:
+    """Whether every draw from so many images of each class leaves each one on every side.
+
+    A stratified draw rounds each class' share of the part up or down, and so the rest's.
+    """
+    config, total = lot.config, int(counts.sum())
+    steps = [] if lot.own_test.any() else [config.test_fraction]
+    steps += [1 / config.folds if config.folds else config.val_fraction / (1 - sum(steps))]
+    for share in steps:
+        size = round(share * total)
+        if min(size, total - size) < len(counts) or (counts * size // total).min() < 1:
+            return False
+        counts, total = counts * (total - size) // total, total - size
+    size = round(config.train_fraction * total)
+    if size < total and min(size, total - size) < len(counts):
+        return False
+    return bool((counts * size // total).min() >= 1)

@@ -95,12 +95,14 @@ class StudyData:
         """Draw the config's split of its readable images."""
         canonical = config.canonical()  # its split seed is a number, never None
         key = (*_data_key(config), *(getattr(canonical, field) for field in SPLIT_FIELDS))
+        key += (config.schedule,) if config.split == "redrawn" else ()  # it is drawn again at every item
         if key not in self._splits:
             catalogue, inspection = self._open(config)
             bad = set(inspection.skipped)
             kept = [i for i, name in enumerate(catalogue.names) if name not in bad]
             labels = np.array(catalogue.labels)[kept]
-            self._splits[key] = draw_split(labels, np.array(catalogue.own_test)[kept], config)
+            own_test = np.array(catalogue.own_test)[kept]
+            self._splits[key] = draw_split(labels, own_test, config, catalogue.classes)
         return self._splits[key]
 
     def train_and_val_images(self, config: TrialConfig) -> tuple[int, int]:

@@ -1,3 +1,6 @@
+import contextlib
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -145,23 +148,63 @@ def test_an_audit_protocol_has_no_folds(config, name):
         draw_split(LABELS, NO_TEST, config(split=name, folds=5))
 
 
+def of(*counts):
+    """The labels of so many images of each class, and that none is of an own test."""
+    return np.repeat(np.arange(len(counts)), counts), np.zeros(sum(counts), dtype=bool)
+
+
 @pytest.mark.parametrize(
-    ("labels", "fields", "field"),
+    ("counts", "fields", "field", "told"),
     [
-        ([0, 0, 0, 0, 1, 1, 1, 1], {"test_fraction": 0.1}, "test_fraction"),
-        ([0, 0, 0, 0, 1, 1, 1, 1, 1, 1], {"val_fraction": 0.05}, "val_fraction"),
-        ([0] * 20 + [1], {}, "test_fraction"),
-        ([0] * 10 + [1] * 10, {"train_fraction": 0.01}, "train_fraction"),
+        ((4, 4), {"test_fraction": 0.1}, "test_fraction", "class 'cat' has 4 images, and 1 more lack one: it takes"),
+        ((4, 6), {"val_fraction": 0.05}, "val_fraction", "class 'cat' has 4 images: it takes"),
+        ((20, 1), {}, "test_fraction", "class 'dog' has 1 image: it takes 5"),
+        ((60, 60, 2), {}, "test_fraction", "class 'owl' has 2 images: it takes 5"),
+        (
+            (60, 60, 3),
+            {"test_fraction": 0.4, "val_fraction": 0.1},
+            "val_fraction",
+            "class 'owl' has 3 images: it takes",
+        ),
+        ((60, 60, 10), {"train_fraction": 0.1}, "train_fraction", "class 'owl' has 10 images: it takes 19"),
+        ((10, 10), {"train_fraction": 0.01}, "train_fraction", "class 'cat' has 10 images, and 1 more lack one: it"),
+        ((9, 9), {"val_fraction": 1e-6}, "val_fraction", ".* and 1 more lack one: it takes more than 10,000 of each"),
     ],
 )
-def test_too_few_images_are_refused_with_the_field_that_asks_for_them(config, labels, fields, field):
-    with pytest.raises(DataError, match=f"^{field} must leave every class an image on both sides; got a part of"):
-        draw_split(np.array(labels), np.zeros(len(labels), dtype=bool), config(**fields))
+def test_a_draw_that_leaves_a_class_without_an_image_is_refused_with_field_class_count_and_what_it_takes(
+    config, counts, fields, field, told
+):
+    with pytest.raises(DataError, match=f"^{field} must leave every class .*, where {told}") as refused:
+        draw_split(*of(*counts), config(**fields), ("cat", "dog", "owl"))
+
+    assert str(refused.value).endswith(f" of each class, or another {field}")
 
 
-def test_more_folds_than_images_of_a_class_are_refused(config):
-    with pytest.raises(DataError, match=r"folds must be at most the images of the smallest class \(40\); got 41"):
+def test_more_folds_than_images_of_a_class_are_refused_by_its_name(config):
+    with pytest.raises(DataError, match=r"smallest class \(40\); got 41, where class 0 has 50 images, and 3 more"):
         draw_split(LABELS, NO_TEST, config(folds=41))
+
+
+def test_an_own_test_must_have_every_class(config):
+    labels = np.repeat([0, 1], 10)
+
+    with pytest.raises(DataError, match="test must have an image of every class; class 'dog' has 10 images, and none"):
+        draw_split(labels, np.arange(20) < 3, config(), ("cat", "dog"))
+
+
+def test_a_class_that_drawing_again_would_leave_without_an_image_is_found_when_the_split_is_drawn(config):
+    labels, own_test = np.array([0] * 6 + [1] * 2 + [0, 1]), np.arange(10) >= 8
+    lucky = config(val_fraction=0.25, split_seed=0)  # either class may have the second of two val images
+
+    for seed in range(50):
+        lucky = dataclasses.replace(lucky, split_seed=seed)
+        with contextlib.suppress(DataError):
+            draw_split(labels, own_test, lucky)
+            break
+
+    redrawn = dataclasses.replace(lucky, split="redrawn", schedule=",".join(["1"] * 30))
+    with pytest.raises(DataError, match=r"^val_fraction must leave .*, where class 1 has 2 images: it takes 5 of"):
+        draw_split(labels, own_test, redrawn)
 
 
 def test_the_digest_changes_with_the_roles():

@@ -33,6 +33,7 @@ OTHER = {
     "val_fraction": 0.25,
     "test_fraction": 0.25,
     "train_fraction": 0.5,
+    "white_level": 4095.0,
     "folds": 3,
     "fold": 1,
     "split_seed": 9,
