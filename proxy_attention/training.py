@@ -1,5 +1,6 @@
 """Trains one epoch, and holds the state that passes from epoch to epoch; knows no proxy step."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from proxy_attention.augment.batch import Batch, Task
 from proxy_attention.augment.registry import augmentation_of
 from proxy_attention.config import TrialConfig
-from proxy_attention.data.training_set import Proxies, TrainingSet
+from proxy_attention.data.training_set import Proxies, TrainingSet, batch_sizes
 from proxy_attention.errors import ConfigError, DivergedError
 from proxy_attention.models.classifier import Classifier, as_float, autocast
 from proxy_attention.saliency.maps import classify_and_explain, in_eval_mode
@@ -96,7 +97,7 @@ def new_state(model: Classifier, config: TrialConfig, *, images: int, device: to
     Raises: ConfigError as ``check_precision``.
     """
     check_precision(config, device.type)
-    steps = -(-images // config.batch_size)
+    steps = len(batch_sizes(images, config.batch_size))
     trained = model.heads if config.freeze_trunk else (model.module,)
     if config.freeze_trunk:
         model.module.requires_grad_(False)
@@ -135,7 +136,7 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     augmentation = augmentation_of(config.augment)
     order = training_set.epoch_order(config.seed, epoch)
     table = training_set.augmentation_table(augmentation.columns, config.seed, epoch)
-    draws = table[order].to(device).split(config.batch_size)
+    draws = table[order].to(device).split(batch_sizes(len(order), config.batch_size))
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # stays on the device, so no batch waits
     torch.manual_seed(derive_seed(config.seed, "layers", epoch))  # dropout and similar layers use the global stream
     state.model.module.train(not config.freeze_trunk)  # a frozen trunk keeps its batch statistics, too
@@ -148,7 +149,7 @@ def train_epoch(state: TrainState, training_set: TrainingSet, config: TrialConfi
     for number, (images, labels) in enumerate(training_set.stream(order, config.batch_size)):
         batch = augmentation.apply(Batch(as_float(images), labels), draws[number], task)
         with autocast(device, config.precision):
-            full = len(batch) == config.batch_size  # a smaller last batch is not worth a compilation of its own
+            full = len(batch) == config.batch_size  # another last batch is not worth a compilation of its own
             logits = (state.compiled if state.compiled and full else state.model)(batch.images)
             loss = batch.loss(logits)
         state.optimizer.zero_grad(set_to_none=True)
@@ -209,17 +210,27 @@ def seconds_per_image(
     """
     started = time.perf_counter()
     state = new_state(model.to(device), config, images=config.batch_size, device=device)
-    pixels = torch.randint(0, 256, (config.batch_size, 3, config.image_size, config.image_size), dtype=torch.uint8)
-    labels = torch.zeros(config.batch_size, dtype=torch.int64)
-    training_set = TrainingSet(
-        pixels.to(device),
-        labels.to(device),
-        train=np.arange(config.batch_size),
-        proxies=Proxies.none(pixels.to(device)),
-        substitute="replace",
-    )
+    training_set = _random_images(config.batch_size, config.image_size, device)
     seconds: list[float] = []
     while len(seconds) <= batches and time.perf_counter() - started < budget_seconds:
         seconds.append(train_epoch(state, training_set, config, epoch=len(seconds)).seconds)
     counted = sorted(seconds[1:] or seconds)
     return counted[len(counted) // 2] / config.batch_size
+
+
+def train_one_batch(model: Classifier, config: TrialConfig, *, images: int) -> None:
+    """Train a model, which is changed, by one step on so many random images, to see whether it can be.
+
+    Raises: what the model's layers raise.
+    """
+    config = dataclasses.replace(config, batch_size=images, precision="fp32", compile=False)
+    state = new_state(model, config, images=images, device=model.device)
+    train_epoch(state, _random_images(images, config.image_size, model.device), config, epoch=0)
+
+
+def _random_images(count: int, size: int, device: torch.device) -> TrainingSet:
+    """Make a training set of random pixels, all of the first class."""
+    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8).to(device)
+    labels = torch.zeros(count, dtype=torch.int64, device=device)
+    none = Proxies.none(pixels)
+    return TrainingSet(pixels, labels, train=np.arange(count), proxies=none, substitute="replace")

@@ -100,13 +100,14 @@ def select_images(pixels: Pixels, ids: torch.Tensor) -> torch.Tensor:
     return pixels.index_select(0, ids.to(pixels.device))  # whole images at a time: plain indexing is 30 x slower
 
 
-def in_batches(pixels: Pixels, ids: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+def in_batches(pixels: Pixels, ids: torch.Tensor, size: int | list[int]) -> Iterator[torch.Tensor]:
     """Yield copies of the images with these numbers in this order, (B, 3, S, S) uint8 on the device of the pixels.
 
-    The numbers go to the device once, so that no batch waits for it; the last batch may be smaller.
+    The numbers go to the device once, so that no batch waits for it.
 
     Args:
         ids: (M,) int64 on the CPU.
+        size: of every batch, of which the last may be smaller; or the sizes of all batches.
     """
     if not len(ids):
         return

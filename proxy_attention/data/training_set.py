@@ -17,6 +17,17 @@ from proxy_attention.errors import CheckpointError
 SUBSTITUTES = ("replace", "add")
 
 
+def batch_sizes(images: int, batch_size: int) -> list[int]:
+    """Return the sizes of an epoch's batches; the last may be smaller.
+
+    A lone last image joins the batch before it: BatchNorm cannot train on one image without a spread in space.
+    """
+    whole, rest = divmod(images, batch_size)
+    if rest == 1 and whole and batch_size > 1:
+        return [batch_size] * (whole - 1) + [batch_size + 1]
+    return [batch_size] * whole + [rest] * (rest > 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Proxies:
     """Proxy images.
@@ -104,7 +115,7 @@ class TrainingSet:
         return self._images.device
 
     def stream(self, order: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the images and labels of the slots in this order, batch by batch; the last batch may be smaller.
+        """Yield the images and labels of the slots in this order, in batches of ``batch_sizes``.
 
         All numbers go to the device before the first batch, so that no batch waits for them; streamed images are
         fetched some batches ahead.
@@ -114,13 +125,15 @@ class TrainingSet:
         Returns: images (B, 3, S, S) uint8 and labels (B,), on the device.
         """
         ids, rows = self._slot_content(order)
-        labels = self._labels[ids.to(self._labels.device)].split(batch_size)
+        sizes = batch_sizes(len(ids), batch_size)
+        labels = self._labels[ids.to(self._labels.device)].split(sizes)
         swapped = (rows >= 0).nonzero().flatten()
         # cut on the CPU: a mask on the device would have to be counted there, and waited for
-        ends = torch.searchsorted(swapped, torch.arange(0, len(ids) + batch_size, batch_size)).tolist()
-        place = (swapped % batch_size).to(self.device)
+        begins = torch.tensor([0, *sizes]).cumsum(0)
+        ends = torch.searchsorted(swapped, begins).tolist()
+        place = (swapped - begins[torch.searchsorted(begins, swapped, right=True) - 1]).to(self.device)
         proxies = rows[swapped].to(self.proxies.pixels.device)
-        for number, images in enumerate(in_batches(self._images, ids, batch_size)):
+        for number, images in enumerate(in_batches(self._images, ids, sizes)):
             part = slice(ends[number], ends[number + 1])
             if part.start < part.stop:
                 images.index_copy_(0, place[part], select_images(self.proxies.pixels, proxies[part]).to(self.device))

@@ -1,14 +1,16 @@
-"""Checks the models of a study: builds each once and checks every saliency method against it; trains nothing."""
+"""Checks the models of a study: builds each, checks every saliency method against it, and tries a step of training."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from proxy_attention.config import TrialConfig
+from proxy_attention.config import AUTO, TrialConfig
+from proxy_attention.data.training_set import batch_sizes
 from proxy_attention.errors import ConfigError
 from proxy_attention.explanation_metrics import judge_of
-from proxy_attention.models.build import build_for
+from proxy_attention.models.build import build_for, untrained
 from proxy_attention.saliency.registry import METHODS, check_method, the_same
+from proxy_attention.training import train_one_batch
 from study.planning.study_data import StudyData
 
 ModelKey: TypeAlias = tuple[str, int, str, str]
@@ -58,6 +60,29 @@ def inspect_model(config: TrialConfig, classes: int, methods: Iterable[str]) -> 
     )
 
 
+def smallest_batch(config: TrialConfig, images: int) -> int:
+    """Return the size of the smallest batch of a trial; ``substitute = add`` adds up to as many proxies.
+
+    Args:
+        images: the training images.
+    """
+    most = 2 * images if config.has_proxies and config.substitute == "add" else images
+    counts = range(images, min(most, images + config.batch_size + 1) + 1)  # then the sizes repeat
+    return min(batch_sizes(count, config.batch_size)[-1] for count in counts)
+
+
+def refusal_to_train(config: TrialConfig, classes: int, images: int) -> str:
+    """Try a step of training on so many images; return why the model cannot train on them, empty if it can."""
+    model = untrained(
+        config.model, classes=classes, image_size=config.image_size, weights=config.weights, seed=config.seed
+    )
+    try:
+        train_one_batch(model, config, images=images)
+    except (RuntimeError, ValueError) as error:  # what layers raise; BatchNorm for a single value
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return ""
+
+
 class ModelChecks:
     """Builds each model of a study once and keeps its report.
 
@@ -68,14 +93,17 @@ class ModelChecks:
     def __init__(self, methods: frozenset[str], data: StudyData) -> None:
         self._methods, self._data = methods, data
         self._reports: dict[ModelKey, ModelReport] = {}
+        self._trains: dict[tuple[ModelKey, bool, int], str] = {}  # why not, for each smallest batch
         self._explained_by: dict[ModelKey, set[str]] = {}  # the methods of the checked configs that have proxies
 
     def check(self, config: TrialConfig) -> None:
-        """Check that the model can be built, judged, and explained by the config's method if it has proxies.
+        """Check that the model can be built, trained, judged, and explained by the config's method if it has proxies.
 
         Raises: ConfigError, DataError.
         """
         report = self._report(config)
+        if config.batch_size != AUTO:
+            self._check_training(config)
         by = judge_of(config)
         if by is not None and (refusal := report.judge_refusals[by]):
             raise ConfigError(refusal)
@@ -84,6 +112,22 @@ class ModelChecks:
         if refusal := report.refusals[config.saliency, config.eigen_smooth]:
             raise ConfigError(refusal)
         self._explained_by.setdefault(_model_key(config), set()).add(config.saliency)
+
+    def _check_training(self, config: TrialConfig) -> None:
+        """Check that the model can train on the smallest batch that will occur; the largest is measured later.
+
+        Raises: ConfigError, DataError.
+        """
+        images = len(self._data.split(config).train)
+        smallest = smallest_batch(config, images)
+        key = (_model_key(config), config.freeze_trunk, smallest)
+        if key not in self._trains:
+            self._trains[key] = refusal_to_train(config, len(self._data.inspection(config).classes), smallest)
+        if self._trains[key]:
+            raise ConfigError(
+                f"batch_size must leave {config.model} batches that it can train on; got {config.batch_size} for "
+                f"{images} images, whose smallest batch is {smallest}: {self._trains[key]}"
+            )
 
     def passes(self, config: TrialConfig, method: str) -> int:
         """Return the number of forward passes per image that the method takes for the config's model."""

@@ -73,6 +73,17 @@ def test_a_trial_of_one_batch_has_a_plan(config, tiny, training_set_of):
     assert train_epoch(begin(trial, training_set), training_set, trial, epoch=0).lr > 0
 
 
+def test_a_model_of_batch_statistics_trains_where_one_image_is_left_over(config, tiny, training_set_of):
+    trial = config(schedule="1", batch_size=31, model="mobilenetv4_conv_small")
+    training_set = training_set_of(trial, tiny)
+    images = 1 + 31 * ((len(training_set) - 1) // 31)
+    training_set = training_set.with_train(training_set.train.numpy()[:images])
+    state = begin(trial, training_set)
+
+    assert len(train_epoch(state, training_set, trial, epoch=0).losses) == images > 31
+    assert state.steps_per_epoch == images // 31
+
+
 def test_the_totals_are_slot_by_slot_what_the_model_made_of_each_image(config, tiny, training_set_of):
     """One batch of all images, so that all losses are those of the initial weights; no augmentation."""
     trial = config(schedule="2", batch_size=1000, augment="none")

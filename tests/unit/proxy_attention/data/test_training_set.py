@@ -9,7 +9,7 @@ from proxy_attention.augment import transforms
 from proxy_attention.augment.batch import of_images
 from proxy_attention.augment.registry import AUGMENTATIONS
 from proxy_attention.data.pixels import stream_from_host
-from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet
+from proxy_attention.data.training_set import SUBSTITUTES, Proxies, TrainingSet, batch_sizes
 from proxy_attention.errors import CheckpointError
 from proxy_attention.proxies.scoring import COLLECT, ORDERS, choose, clean_scores, online_scores
 from proxy_attention.proxies.step import proxy_step
@@ -165,7 +165,17 @@ def test_a_stream_shows_the_slots_in_its_order_whatever_the_batch_size(size, sub
     pixels, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert torch.equal(pixels, given.slots(order)[0])
     assert torch.equal(labels, given.slots(order)[1])
-    assert {len(images) for images, _ in batches[:-1]} <= {size}
+    assert [len(images) for images, _ in batches] == batch_sizes(len(order), size)
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "sizes"),
+    [(0, 4, []), (1, 4, [1]), (4, 4, [4]), (5, 4, [5]), (6, 4, [4, 2]), (9, 4, [4, 5]), (3, 2, [3]), (3, 1, [1, 1, 1])],
+)
+def test_a_lone_last_image_joins_the_batch_before_it_and_no_other_batch_changes(images, size, sizes):
+    assert batch_sizes(images, size) == sizes
+    usual = [len(part) for part in torch.arange(images).split(size)] if images else []
+    assert sizes == usual or (usual[-1] == 1 and size > 1)
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

@@ -5,6 +5,7 @@ import pytest
 from proxy_attention.errors import ConfigError
 from proxy_attention.models.build import build_for
 from proxy_attention.saliency.registry import METHODS
+from study.planning.model_check import smallest_batch
 from study.planning.planner import Planner
 from study.planning.search import grid_plan
 from study.planning.study_file import parse_study
@@ -91,3 +92,29 @@ def test_a_method_says_how_many_passes_it_takes_of_the_configs_model(planner, ba
     assert (
         planner.models.explanation_passes(dataclasses.replace(base, saliency="scorecam", schedule="2")) == 1
     )  # which explains nothing
+
+
+def test_a_model_that_cannot_train_on_a_batch_that_will_occur_is_refused(planner, base):
+    pooled = dataclasses.replace(base, model="mobilenetv4_conv_small")  # BatchNorm after the pool: one value an image
+
+    for batch_size in (31, 32, 3):
+        planner.trial(0, "proxy", dataclasses.replace(pooled, batch_size=batch_size, substitute="add"))
+    planner.trial(0, "proxy", dataclasses.replace(pooled, batch_size=1, freeze_trunk=True))
+
+    with pytest.raises(
+        ConfigError,
+        match=r"^batch_size must leave mobilenetv4_conv_small batches that it can train on; got 1 for 32 images, whose "
+        r"smallest batch is 1: Expected more than 1 value per channel",
+    ):
+        planner.trial(0, "proxy", dataclasses.replace(pooled, batch_size=1))
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "replaced", "added"), [(32, 32, 32, 2), (33, 32, 33, 2), (40, 32, 8, 2), (3, 32, 3, 3)]
+)
+def test_the_smallest_batch_is_known_also_where_proxies_are_added(base, images, batch_size, replaced, added):
+    config = dataclasses.replace(base, batch_size=batch_size)
+
+    assert smallest_batch(config, images) == replaced
+    assert smallest_batch(dataclasses.replace(config, substitute="add"), images) == added
+    assert smallest_batch(dataclasses.replace(config, substitute="add", schedule="2"), images) == replaced
