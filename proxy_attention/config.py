@@ -235,7 +235,8 @@ class TrialConfig:
     label_function: str = field_of(
         "parent-folder",
         NAME,
-        "class in `folder`: `parent-folder`, `numbered-folder` (less its number), or `file-prefix` (to its last `_`)",
+        "class in `folder`: `parent-folder`, `numbered-folder` (less its number), `top-folder` (the path's first), or"
+        " `file-prefix` (to its last `_`)",
         Role.CATALOGUE,
         Role.HELD_OUT,
     )

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from proxy_attention.augment.registry import augmentation_of
 from proxy_attention.config import AUTO, TrialConfig
-from proxy_attention.data.folder import LABEL_FUNCTIONS
 from proxy_attention.data.images import ON_BAD_IMAGE
+from proxy_attention.data.labels import LABEL_FUNCTIONS
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.splits import SPLITS
 from proxy_attention.data.training_set import SUBSTITUTES

@@ -21,12 +21,13 @@ from proxy_attention.config_fields import POSITIVE
 from proxy_attention.data.catalogue import Catalogue, white_level_of
 from proxy_attention.data.folder import list_all, list_folder
 from proxy_attention.data.image_files import MAX_PIXELS
+from proxy_attention.data.labels import LABEL_FUNCTIONS
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.source import Source
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools import download, subset
 from proxy_attention.data.tools.http_file import FetchError
-from proxy_attention.data.tools.integrity import FAULTS, check, stray_files, unlisted_images
+from proxy_attention.data.tools.integrity import FAULTS, check, stray_files, stray_reasons, unlisted_images
 from proxy_attention.data.white_level import AmbiguousValuesError
 from proxy_attention.errors import ConfigError, DataError, ProxyAttentionError, unknown
 from study.console import (
@@ -142,16 +143,16 @@ def _check(args: Namespace, out: Console) -> int:
         names, shipped = catalogue.names, SOURCES[args.dataset].other_files
     else:
         try:
-            catalogue = list_folder(root)
+            catalogue = list_folder(root, args.label_function)
         except DataError as error:  # no study can train on it, but every image can be checked
             (catalogue, splits), refused = list_all(root), str(error)
     catalogue, ambiguous = _with_white_level(catalogue.with_max_pixels(args.max_pixels), args.white_level)
     refused = refused or ambiguous
     straight = any("/" not in name for name in catalogue.names)
     stray = stray_files(root, names, straight=straight, shipped=shipped)
-    unlisted = unlisted_images(root, catalogue, names)
+    unlisted, reasons = unlisted_images(root, catalogue, names), stray_reasons(root, stray, names)
     with ItemProgress("reading", "images") as line:
-        found = check(catalogue, stray, splits=splits, unlisted=unlisted, progress=line)
+        found = check(catalogue, stray, reasons=reasons, splits=splits, unlisted=unlisted, progress=line)
     found = [replace(one, other=one.other.replace("max_pixels", "--max-pixels")) for one in found]
     faults = [one for one in found if one.kind in FAULTS]
     if args.format == "csv":
@@ -281,6 +282,14 @@ def parser() -> Parser:
     checking = add(_check, "check", "read every image; name the broken, and those in both train and test")
     sampling = add(_sample, "sample", "write a balanced part of one as a folder of images")
     checking.add_argument("path", metavar="DIR", help="DIR/<class>/* or DIR/train|test/<class>/*, or where a set lies")
+    checking.add_argument(
+        "--label-function",
+        choices=tuple(LABEL_FUNCTIONS),
+        metavar="NAME",
+        default="parent-folder",
+        help="what tells the class in a folder of classes: parent-folder, numbered-folder, top-folder or file-prefix "
+        "(default: parent-folder)",
+    )
     checking.add_argument("--dataset", metavar="NAME", help="open it as this data set (default: a folder of classes)")
     add_max_pixels(checking.add_argument, "is broken", default=MAX_PIXELS)
     for command in (checking, sampling):

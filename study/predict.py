@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from proxy_attention.config import AUTO
+from proxy_attention.data.catalogue import OtherFile, named, others_line
 from proxy_attention.data.image_files import MAX_PIXELS
-from proxy_attention.data.loading import named
 from proxy_attention.errors import ConfigError, ProxyAttentionError, unknown
 from study.console import (
     BAD_INPUT,
@@ -105,7 +105,10 @@ def run(args: argparse.Namespace) -> int:
     Raises: ConfigError for bad input.
     """
     _check_options(args)
-    images = find_images(args.images, expand_home(args.root) if args.root else None, max_pixels=args.max_pixels)
+    root, others = expand_home(args.root) if args.root else None, list[OtherFile]()
+    images = find_images(args.images, root, max_pixels=args.max_pixels, others=others)
+    if others:
+        _print_note(others_line(others))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     predictions = (_compare if args.compare else _classify)(args, images, device)
     return _exit_code(predictions)

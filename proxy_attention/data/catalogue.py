@@ -13,11 +13,29 @@ from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.data.white_level import ValueRange, WhiteLevel, find_white_level
 
+MAX_NAMED = 10
+"""Names that a line lists; it counts the others."""
+
 CHUNK = 32
 """Images that a thread reads and decodes at a time."""
 
 THREADS = min(8, os.cpu_count() or 1)
 ProgressCallback = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class OtherFile:
+    """A file among the images that is none.
+
+    Attributes:
+        reason: what it is, and what to do; empty if that is not known.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})" if self.reason else self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +50,7 @@ class Catalogue:
         decode: turns a content into an RGB image; raises one of ``UNREADABLE``.
         form: names what ``decode`` takes, since the same bytes in another form are another image.
         max_pixels: the most pixels of an image file that ``decode`` takes.
+        others: the files among the images that are none; hidden ones are left out.
         white_level: the value that becomes white in images of 16 or 32 bits or floats; None until it is found.
         region: returns where the object of image i is, (H, W) bool in the image's own proportions, or None if that
             is not known; None for a data set without regions.
@@ -47,6 +66,7 @@ class Catalogue:
     max_pixels: int = MAX_PIXELS
     region: Callable[[int], np.ndarray | None] | None = None
     white_level: float | None = None
+    others: tuple[OtherFile, ...] = ()
 
     @property
     def of_files(self) -> bool:
@@ -66,6 +86,18 @@ class Catalogue:
             return self
         decode = partial(open_image, max_pixels=max_pixels, white_level=white_level)
         return replace(self, decode=decode, max_pixels=max_pixels, white_level=white_level)
+
+
+def named(names: list[str]) -> str:
+    """Join the first few names, and say how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
+def others_line(others: Sequence[OtherFile]) -> str:
+    """Count and name files that are no images; those of which something is known come first."""
+    known = sorted(others, key=lambda one: not one.reason)
+    return f"{len(known)} other file{'s' * (len(known) != 1)} no image: {named([str(one) for one in known])}"
 
 
 def white_level_of(catalogue: Catalogue, progress: ProgressCallback | None = None) -> WhiteLevel:

@@ -5,16 +5,16 @@ A study trains on ``DIR/<class>/*`` or ``DIR/train|test/<class>/*``; a folder th
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from proxy_attention.data.catalogue import Catalogue
+from proxy_attention.data.catalogue import Catalogue, OtherFile, named
 from proxy_attention.data.decoding import open_image
-from proxy_attention.data.image_files import read_image_file
+from proxy_attention.data.image_files import is_image_file, known_kind, read_image_file
+from proxy_attention.data.labels import LABEL_FUNCTIONS, check_labels, label_of
 from proxy_attention.errors import DataError, unknown
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
 """Files and folders that Windows, macOS and network drives create among a person's own."""
 
@@ -34,40 +34,21 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in SYSTEM_FILES
 
 
-def is_image(name: str) -> bool:
-    """Whether a file has the name of an image and is not hidden."""
-    return Path(name).suffix.lower() in EXTENSIONS and not hidden(name)
+def split_files(folder: Path, names: Iterable[str]) -> tuple[list[Path], list[Path]]:
+    """Part the files of a folder into images and others, each sorted by name; hidden ones are left out.
+
+    Whoever looks for images asks here: a study, a check and a prediction find the same.
+    """
+    parts: tuple[list[Path], list[Path]] = ([], [])
+    for name in sorted(names):
+        if not hidden(name):
+            parts[0 if is_image_file(folder / name) else 1].append(folder / name)
+    return parts
 
 
-def parent_folder(path: PurePosixPath) -> str:
-    """Take the name of the folder that holds the file."""
-    return path.parent.name
-
-
-def file_prefix(path: PurePosixPath) -> str:
-    """Take the file's name up to its last underscore, as in ``american_bulldog_10.jpg``."""
-    return path.stem.rpartition("_")[0]
-
-
-NUMBERS = re.compile(r"(?:[a-z]?\d+[.-])+")
-
-
-def unnumbered(folder: str) -> str:
-    """Strip the numbers before a folder's name, as in ``001.ak47`` or ``n02085620-Chihuahua``."""
-    return NUMBERS.sub("", folder, count=1) if NUMBERS.match(folder) else folder
-
-
-def numbered_folder(path: PurePosixPath) -> str:
-    """Take the name of the folder that holds the file, without the numbers before it."""
-    return unnumbered(path.parent.name)
-
-
-LABEL_FUNCTIONS: dict[str, Callable[[PurePosixPath], str]] = {
-    "parent-folder": parent_folder,
-    "numbered-folder": numbered_folder,
-    "file-prefix": file_prefix,
-}
-"""Functions from an image's path, relative to its split's folder, to its class."""
+def other_files(paths: Iterable[Path], top: Path) -> tuple[OtherFile, ...]:
+    """Name files that are no images, relative to a folder, and say what is known of them."""
+    return tuple(OtherFile(path.relative_to(top).as_posix(), known_kind(path)) for path in paths)
 
 
 def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
@@ -79,17 +60,17 @@ def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
     """
     if label_function not in LABEL_FUNCTIONS:
         raise unknown("label_function", label_function, LABEL_FUNCTIONS)
-    label_of = LABEL_FUNCTIONS[label_function]
     root = _existing_folder(root)
     found: list[tuple[bool, str, str]] = []  # own test, name, class
+    labelled: list[tuple[PurePosixPath, str]] = []
+    others: list[Path] = []
     seen: dict[str, str] = {}
     for own_test, top in _split_folders(root):
-        for path in _image_files(top, seen, pooled=top == root):
+        for path in _image_files(top, seen, others, pooled=top == root):
             relative = PurePosixPath(path.relative_to(top).as_posix())
-            label = label_of(relative)
-            if not label:
-                raise DataError(f"{path.relative_to(root)} has no class: {label_function} finds none in its path")
-            found.append((own_test, path.relative_to(root).as_posix(), label))
+            labelled.append((relative, label_of(relative, label_function)))
+            found.append((own_test, path.relative_to(root).as_posix(), labelled[-1][1]))
+    check_labels(labelled, label_function)
     found.sort(key=lambda entry: entry[:2])
     classes = sorted({label for _, _, label in found})
     if len(classes) < 2:
@@ -97,7 +78,7 @@ def list_folder(root: Path, label_function: str = "parent-folder") -> Catalogue:
     trained = {label for own_test, _, label in found if not own_test}
     if missing := sorted(set(classes) - trained):
         raise DataError(f"every class of test/ must have images in train/; train lacks {', '.join(missing)}")
-    return _build_catalogue(root, found)
+    return _build_catalogue(root, found, others)
 
 
 def list_all(root: Path) -> tuple[Catalogue, tuple[str, ...]]:
@@ -109,16 +90,20 @@ def list_all(root: Path) -> tuple[Catalogue, tuple[str, ...]]:
     """
     root = _existing_folder(root)
     found: list[tuple[str, str, str]] = []  # split, name, class
+    others: list[Path] = []
     for folder, files in walk(root):
         split = _split_of(folder.relative_to(root))
-        names = ((folder / file).relative_to(root).as_posix() for file in files if is_image(file))
-        found += [(split, name, folder.name) for name in names]
+        images, rest = split_files(folder, files)
+        label = label_of(PurePosixPath(folder, "image"), "parent-folder")
+        found += [(split, path.relative_to(root).as_posix(), label) for path in images]
+        others += rest
     if not found:
         raise DataError(f"data root must hold at least one image; {str(root)!r} holds none")
     found.sort(key=lambda entry: (SPLIT_ORDER.index(entry[0]), entry[1]))
     splits = tuple(split for split, _, _ in found)
     tested = "test" if "test" in splits else "val"
-    return _build_catalogue(root, [(split == tested, name, label) for split, name, label in found]), splits
+    listed = [(split == tested, name, label) for split, name, label in found]
+    return _build_catalogue(root, listed, others), splits
 
 
 def walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -149,7 +134,7 @@ def _existing_folder(root: Path) -> Path:
     return root
 
 
-def _build_catalogue(root: Path, found: list[tuple[bool, str, str]]) -> Catalogue:
+def _build_catalogue(root: Path, found: list[tuple[bool, str, str]], others: Sequence[Path]) -> Catalogue:
     """Build the catalogue of these files, each (own test, name, class), in this order."""
     classes = tuple(sorted({label for _, _, label in found}))
     index = {label: number for number, label in enumerate(classes)}
@@ -161,7 +146,17 @@ def _build_catalogue(root: Path, found: list[tuple[bool, str, str]]) -> Catalogu
         classes=classes,
         read=lambda i: read_image_file(Path(base, names[i])),
         decode=open_image,
+        others=other_files(others, root),
     )
+
+
+def label_below(root: Path, path: Path, label_function: str) -> str | None:
+    """Read the class of an image below the data root of a study as ``list_folder`` does; None if it lies elsewhere."""
+    try:
+        top = next(top for _, top in reversed(_split_folders(root)) if path.is_relative_to(top))
+    except (StopIteration, OSError, DataError):
+        return None
+    return label_of(PurePosixPath(path.relative_to(top).as_posix()), label_function)
 
 
 def _split_folders(root: Path) -> list[tuple[bool, Path]]:
@@ -203,8 +198,8 @@ def _refuse_splits(folder: str, children: Iterable[str]) -> None:
         )
 
 
-def _image_files(top: Path, seen: dict[str, str], *, pooled: bool) -> list[Path]:
-    """List every image file below ``top`` that is not hidden.
+def _image_files(top: Path, seen: dict[str, str], others: list[Path], *, pooled: bool) -> list[Path]:
+    """List every image file below ``top`` that is not hidden, and add the other files to ``others``.
 
     Args:
         seen: the path at which each real folder was first found, to notice links between splits or classes.
@@ -224,10 +219,12 @@ def _image_files(top: Path, seen: dict[str, str], *, pooled: bool) -> list[Path]
         children[:] = sorted(child for child in children if not hidden(child))
         if pooled:
             _refuse_splits(folder, children)
-        here = [name for name in sorted(names) if is_image(name)]
+        here, rest = split_files(Path(folder), names)
         if not here and not children:
-            raise DataError(f"a class folder must hold at least one image; {str(Path(folder))!r} holds none")
-        files += [Path(folder) / name for name in here]
+            told = f": {named([str(one) for one in other_files(rest, Path(folder))])}" if rest else ""
+            raise DataError(f"a class folder must hold at least one image; {str(Path(folder))!r} holds none{told}")
+        files += here
+        others += rest
     return files
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from PIL import (  # importing a plug-in registers its format; Pillow would import all of them to find one
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -40,9 +41,36 @@ FORMATS = tuple(
         PpmImagePlugin.PpmImageFile,
         TiffImagePlugin.TiffImageFile,
         WebPImagePlugin.WebPImageFile,
+        AvifImagePlugin.AvifImageFile,
     )
 )
 """The formats that are read, by Pillow's names. The first picture of an MPO file, as phones write it, is a JPEG."""
+
+EXTENSIONS = tuple(ending for kind in FORMATS for ending in sorted(Image.EXTENSION) if Image.EXTENSION[ending] == kind)
+"""The endings of their names, as Pillow knows them; an image may have any other."""
+
+SNIFFED_BYTES = 512
+"""How much of a file is read to tell what it is."""
+
+BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
+"""First bytes of image files: a file that begins so and that Pillow cannot identify is broken."""
+
+OTHER_KINDS = {
+    re.compile(rb"\Z"): "the file is empty",
+    re.compile(rb"version https://git-lfs"): "a Git LFS pointer, not the image itself: git lfs pull fetches it",
+    re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL): "HEIC, which is not read: convert it to JPEG or PNG",
+    re.compile(rb"....ftypavi", re.DOTALL): "AVIF, which this Pillow cannot read: convert it to JPEG or PNG",
+    re.compile(rb"\0\0\0\x0cjP |\xff\x4f\xff\x51"): "JPEG 2000, which is not read: convert it to JPEG or PNG",
+    re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"): "JPEG XL, which is not read: convert it to JPEG or PNG",
+    re.compile(rb"8BPS"): "a Photoshop file, which is not read: export it as PNG",
+    re.compile(rb"\x76\x2f\x31\x01"): "OpenEXR, which is not read: convert it to TIFF",
+    re.compile(rb".{128}DICM", re.DOTALL): "DICOM, which is not read: convert it to PNG or TIFF",
+    re.compile(rb"%PDF|%!PS"): "a document, not an image",
+    re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<svg", re.IGNORECASE): "SVG, which has no pixels: export it as PNG",
+    re.compile(rb"\s*<(?:!doctype )?html", re.IGNORECASE): "a web page, not an image: fetch the image itself",
+    re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"): "an archive: unpack it",
+}
+"""What a file is that is none of ``FORMATS``, by its first bytes, and what to do."""
 
 MAX_PIXELS = 100_000_000
 """The most pixels of an image, unless more are allowed: a camera's 61 million pass, and eight threads need 7 GB."""
@@ -97,12 +125,61 @@ def checked_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Iter
                     raise TooManyPixelsError(opened.width * opened.height, max_pixels)
                 yield opened
         except UnidentifiedImageError as error:
-            raise NoImageError(f"no image of {', '.join(FORMATS)}") from error
+            file.seek(0)
+            known = known_kind(file.read(SNIFFED_BYTES))
+            raise NoImageError(known or f"no image of {', '.join(FORMATS)}") from error
         except Image.DecompressionBombError as error:  # Pillow tells the size in its text alone
             pixels = re.search(r"\d+", str(error))
             raise TooManyPixelsError(int(pixels[0]) if pixels else max_pixels + 1, max_pixels) from error
         except PARSER_ERRORS as error:
             raise UnreadableImageError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image: Pillow reads it as one of ``FORMATS``, or its name or first bytes say that it is one.
+
+    What only says so is an image that cannot be read. Of a file that is named as one nothing is read.
+    """
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    try:
+        head = _read_head(path)
+        if head.startswith(BEGINNINGS):
+            return True
+        if not any(_accepts(kind, head) for kind in FORMATS):
+            return False
+        with checked_image(path, max_pixels=MAX_PIXELS_ASKED):
+            return True
+    except TooManyPixelsError:
+        return True
+    except (OSError, UnreadableImageError):
+        return False
+
+
+def _accepts(kind: str, head: bytes) -> bool:
+    """Whether Pillow's plug-in for a format may read a file that begins so."""
+    accept = Image.OPEN[kind][1]
+    return accept is None or accept(head) is True
+
+
+def known_kind(source: bytes | Path) -> str:
+    """Say what a file is that is no image, and what to do; empty if no more is known.
+
+    Args:
+        source: its content, the first ``SNIFFED_BYTES`` at least, or its path.
+    """
+    try:
+        head = source if isinstance(source, bytes) else _read_head(source)
+    except UnreadableImageError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return next((text for pattern, text in OTHER_KINDS.items() if pattern.match(head)), "")
+
+
+def _read_head(path: Path) -> bytes:
+    with _open_regular(path) as file:
+        return file.read(SNIFFED_BYTES)
 
 
 def read_image_file(path: Path) -> bytes:

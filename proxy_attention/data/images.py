@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from proxy_attention.data.cache import LIMIT_MB
-from proxy_attention.data.catalogue import Catalogue, ProgressCallback
+from proxy_attention.data.catalogue import MAX_NAMED, Catalogue, ProgressCallback, named
 from proxy_attention.data.decoding import UNREADABLE, reason_of
-from proxy_attention.data.loading import MAX_NAMED, DecodedImages, decode_images, digest_of, named, streamed
+from proxy_attention.data.loading import DecodedImages, decode_images, digest_of, streamed
 from proxy_attention.data.pixels import Pixels, to_device
 from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError, unknown

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from proxy_attention.data.catalogue import Catalogue
-from proxy_attention.data.folder import file_prefix, list_folder, unnumbered
+from proxy_attention.data.folder import list_folder
+from proxy_attention.data.labels import file_prefix, unnumbered
 from proxy_attention.data.manifests import (
     Item,
     bad_line,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from proxy_attention.data.cache import CacheEntry
-from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCallback, white_level_of
+from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCallback, named, white_level_of
 from proxy_attention.data.decoding import (
     UNREADABLE,
     NoWhiteLevelError,
@@ -26,7 +26,6 @@ from proxy_attention.data.pixels import Streamed, map_prefetched
 from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError
 
-MAX_NAMED = 10
 log = logging.getLogger(__name__)
 
 
@@ -54,12 +53,6 @@ def digest_of(catalogue: Catalogue, digests: list[str], numbers: Sequence[int]) 
         label = catalogue.classes[catalogue.labels[i]]
         sha.update(f"{label}\0{int(catalogue.own_test[i])}\0{digests[i]}\n".encode())
     return sha.hexdigest()
-
-
-def named(names: list[str]) -> str:
-    """Join the first few names, and say how many more there are."""
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
 
 
 def decode_images(

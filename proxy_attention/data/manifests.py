@@ -17,11 +17,10 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from proxy_attention.data.catalogue import Catalogue
+from proxy_attention.data.catalogue import Catalogue, named
 from proxy_attention.data.decoding import open_image
-from proxy_attention.data.folder import hidden, is_image
+from proxy_attention.data.folder import hidden, split_files
 from proxy_attention.data.image_files import read_image_file
-from proxy_attention.data.loading import named
 from proxy_attention.errors import DataError
 
 NOT_IN_PATHS = re.compile(r"[\x00-\x1f\\]")
@@ -190,7 +189,8 @@ def image_names(top: Path, folder: str) -> list[str]:
     Raises: DataError if there is none.
     """
     try:
-        found = sorted(file.name for file in (top / folder).iterdir() if is_image(file.name))
+        names = [file.name for file in (top / folder).iterdir()]
+        found = [file.name for file in split_files(top / folder, names)[0]]
     except OSError as error:
         raise DataError(f"data root must hold the folder {folder}; {str(top)!r} does not") from error
     if not found:

@@ -283,7 +283,8 @@ SOURCES: dict[str, Source] = {
         classes=None,
         split="its own where there is DIR/train and DIR/test, else none: drawn",
         layout="DIR/<class>/* or DIR/train|test/<class>/*",
-        label="label_function: the parent folder's name, with or without its number, or the file's up to its last _",
+        label="label_function: the parent folder's name, with or without its number, the first folder's, or the "
+        "file's up to its last _",
         by_hand="put your images into DIR/<class>/* or DIR/train|test/<class>/*",
     ),
 }

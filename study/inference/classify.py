@@ -81,7 +81,7 @@ def classify_batch(model: TrainedModel, batch: Sequence[DecodedImage], *, top: i
                 top_classes = tuple((model.classes[n], share) for n, share in zip(numbers, shares, strict=True))
             else:
                 error = NOT_FINITE
-        true = true_class(item.image.path, model.config, model.classes)
+        true = true_class(item.image.path, model.config, model.classes, model.data_root)
         predictions.append(
             Prediction(item.image.name, model.name, model.arm, model.config.seed, top_classes, true, error)
         )

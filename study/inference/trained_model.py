@@ -24,6 +24,7 @@ class TrainedModel:
         name: the trial's name for people, from its ``SelectedTrial``.
         classes: in the order of the logits.
         precision: a key of ``PRECISIONS``; the trial's own where the device has it.
+        data_root: where the training images lay, if that was given.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     classifier: Classifier
     precision: str
+    data_root: Path | None = None
 
 
 def load_model(trial: SelectedTrial, device: torch.device) -> TrainedModel:
@@ -62,7 +64,9 @@ def load_model(trial: SelectedTrial, device: torch.device) -> TrainedModel:
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True  # as in its trial
     fp16_on_cpu = config.precision == "fp16" and device.type == "cpu"
     precision = "fp32" if fp16_on_cpu else config.precision
-    return TrainedModel(trial.name, trial.planned.arm, config, classes, classifier, precision)
+    root = run.read_plan().options.get("data_root") if run.has_plan else None
+    data_root = Path(root) if root else None
+    return TrainedModel(trial.name, trial.planned.arm, config, classes, classifier, precision, data_root)
 
 
 def _load_weights(classifier: Classifier, file: Path, name: str) -> None:

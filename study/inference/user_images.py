@@ -8,18 +8,18 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from proxy_attention.config import AUTO, TrialConfig
-from proxy_attention.data.catalogue import CHUNK, THREADS
+from proxy_attention.data.catalogue import CHUNK, THREADS, OtherFile, named
 from proxy_attention.data.decoding import UNREADABLE, NoWhiteLevelError, open_image, to_square, value_range
-from proxy_attention.data.folder import (
+from proxy_attention.data.folder import hidden, label_below, other_files, split_files
+from proxy_attention.data.image_files import (
     EXTENSIONS,
-    LABEL_FUNCTIONS,
-    file_prefix,
-    hidden,
-    is_image,
-    numbered_folder,
-    parent_folder,
+    MAX_PIXELS,
+    NoImageError,
+    UnreadableImageError,
+    known_kind,
+    read_image_file,
 )
-from proxy_attention.data.image_files import MAX_PIXELS, NoImageError, UnreadableImageError, read_image_file
+from proxy_attention.data.labels import file_prefix, label_of, numbered_folder, parent_folder
 from proxy_attention.data.layouts import WORDNET
 from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.data.white_level import AmbiguousValuesError, ValueRange, find_white_level
@@ -68,21 +68,33 @@ def expand_home(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111  Path.expanduser raises for an unknown user
 
 
-def find_images(paths: Sequence[str], root: Path | None = None, *, max_pixels: int = MAX_PIXELS) -> list[ImageFile]:
+def find_images(
+    paths: Sequence[str],
+    root: Path | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    others: list[OtherFile] | None = None,
+) -> list[ImageFile]:
     """Find the files among these paths, and the images in the folders among them, each once, in this order.
 
     Args:
         root: the folder in which relative paths are looked for; names are relative to it.
         max_pixels: the most pixels of an image.
+        others: the files in the folders that are no images are added to it.
     Raises: ConfigError for a path that does not exist, or a folder without images.
     """
     found: dict[str, ImageFile] = {}
     for given in paths:
         top = expand_home(given) if root is None else root / given
         if os.path.isdir(top):  # noqa: PTH112  Path.is_dir raises where a name is too long
-            files = [(Path(given) / file, top / file) for file in _images_below(top)]
-            if not files:
-                raise ConfigError(f"the folder {str(top)!r} holds no images ({', '.join(sorted(EXTENSIONS))})")
+            images, rest = _files_below(top)
+            told = other_files(rest, top)
+            if not images:
+                few = f": {named([str(one) for one in told])}" if told else ""
+                raise ConfigError(f"the folder {str(top)!r} holds no images ({', '.join(EXTENSIONS)}){few}")
+            files = [(Path(given) / file.relative_to(top), file) for file in images]
+            if others is not None:
+                others += [replace(one, name=_as_text(Path(given) / one.name)) for one in told]
         elif os.path.isfile(top):  # noqa: PTH113  as Path.is_dir
             files = [(Path(given), top)]
         else:
@@ -92,9 +104,9 @@ def find_images(paths: Sequence[str], root: Path | None = None, *, max_pixels: i
     return list(found.values())
 
 
-def _images_below(top: Path) -> list[Path]:
-    """List the image files below a folder, relative to it and sorted; follow links, leave out hidden files."""
-    files: list[Path] = []
+def _files_below(top: Path) -> tuple[list[Path], list[Path]]:
+    """List the images below a folder and the other files, sorted; follow links, leave out hidden files."""
+    found: tuple[list[Path], list[Path]] = ([], [])
     visited: set[str] = set()
     for folder, children, names in os.walk(top, followlinks=True):
         real = os.path.realpath(folder)
@@ -103,9 +115,11 @@ def _images_below(top: Path) -> list[Path]:
             continue
         visited.add(real)
         children[:] = sorted(child for child in children if not hidden(child))
-        relative = Path(folder).relative_to(top)
-        files += [relative / name for name in names if is_image(name)]
-    return sorted(files, key=lambda file: file.as_posix())
+        for files, here in zip(found, split_files(Path(folder), names), strict=True):
+            files += here
+    for files in found:
+        files.sort(key=lambda file: file.as_posix())
+    return found
 
 
 def _as_text(path: Path) -> str:
@@ -169,7 +183,7 @@ def _decode(image: ImageFile, sizes: Sequence[int], white_level: float | str) ->
     except NoWhiteLevelError:
         return DecodedImage(image, {}, "its values do not tell which of them is white")
     except NoImageError:
-        return DecodedImage(image, {}, "the file is no image, or a damaged one")
+        return DecodedImage(image, {}, known_kind(content) or "the file is no image, or a damaged one")
     except UnreadableImageError as error:
         return DecodedImage(image, {}, str(error).replace("max_pixels", "--max-pixels"))
     except UNREADABLE as error:
@@ -180,19 +194,28 @@ def _decode(image: ImageFile, sizes: Sequence[int], white_level: float | str) ->
 # ---- true class
 
 
-def true_class(path: Path, config: TrialConfig, classes: Sequence[str]) -> str:
+def true_class(path: Path, config: TrialConfig, classes: Sequence[str], root: Path | None = None) -> str:
     """Read an image's true class from its folder or file name, as the data set of the configuration labels images.
 
+    Args:
+        root: the data root of the training images, or None.
     Returns: one of ``classes``; empty if the path names none of them.
     """
-    candidates = _possible_classes(PurePosixPath(os.path.normpath(path.absolute())), config)
+    path = Path(os.path.normpath(path.absolute()))
+    if config.dataset == "folder" and root is not None:
+        label = label_below(root, path, config.label_function)
+        if label is not None:
+            return label if label in classes else ""
+    candidates = _possible_classes(PurePosixPath(path), config)
     return next((name for name in candidates if name in classes), "")
 
 
 def _possible_classes(path: PurePosixPath, config: TrialConfig) -> list[str]:
     """List the classes that the path may name, the likeliest first."""
+    if config.dataset == "folder" and config.label_function == "top-folder":  # whose top is known to the user alone
+        return [label_of(PurePosixPath(name, path.name), "top-folder") for name in reversed(path.parent.parts)]
     if config.dataset == "folder":
-        return [LABEL_FUNCTIONS[config.label_function](path)]
+        return [label_of(path, config.label_function)]
     folder = parent_folder(path)
     found = [file_prefix(path)] if config.dataset == "oxford-iiit-pets" else []
     found += [folder, numbered_folder(path), "/".join(path.parts[-3:-1])]  # Places365 has classes of two folders

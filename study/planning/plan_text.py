@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from proxy_attention.config import AUTO, LEAKING
-from proxy_attention.data.images import MAX_NAMED
+from proxy_attention.data.catalogue import MAX_NAMED, named, others_line
 from proxy_attention.data.white_level import FLAT_LEVELS
 from proxy_attention.schedule import Schedule
 from study.console import duration, shown
@@ -112,10 +112,13 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
     data = prepared.planner.data.inspection(example)
     tested = f"{data.own_test} test (its own)" if data.own_test else f"{example.test_fraction:.0%} test"
     yield f"data         {example.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}"
+    yield f"classes      {named(list(data.classes))}"
+    if others := prepared.planner.data.catalogue(example).others:
+        yield f"other files  {others_line(others)}"
     yield from _white_lines(prepared)
     if data.skipped:
-        named = ", ".join(data.skipped[:MAX_NAMED]) + (", …" if len(data.skipped) > MAX_NAMED else "")
-        yield f"left out     {len(data.skipped)} unreadable (all in plan.json): {named}"
+        names = ", ".join(data.skipped[:MAX_NAMED]) + (", …" if len(data.skipped) > MAX_NAMED else "")
+        yield f"left out     {len(data.skipped)} unreadable (all in plan.json): {names}"
     leaking = sorted({trial.config.split for trial in prepared.plan.trials} & LEAKING)
     if leaking:
         yield f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result"
@@ -130,8 +133,8 @@ def _white_lines(prepared: Prepared) -> Iterator[str]:
         whole = f"over all {white.images} images of 16 or 32 bits or floats, which reach {white.highest:g}"
         yield f"white        {white}, found {whole} (white_level sets another)"
         if white.flat:
-            named = ", ".join(white.flat[:MAX_NAMED]) + (", …" if len(white.flat) > MAX_NAMED else "")
-            yield f"flat         {len(white.flat)} of them come out in fewer than {FLAT_LEVELS} grey levels: {named}"
+            names = ", ".join(white.flat[:MAX_NAMED]) + (", …" if len(white.flat) > MAX_NAMED else "")
+            yield f"flat         {len(white.flat)} of them come out in fewer than {FLAT_LEVELS} grey levels: {names}"
 
 
 def _model_lines(prepared: Prepared) -> Iterator[str]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from proxy_attention.data.catalogue import Catalogue
+from proxy_attention.data.catalogue import Catalogue, named
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.data.tools.integrity import FAULTS, KINDS, Issue
 from study.console import console, shown
@@ -47,6 +47,7 @@ def show_issues(catalogue: Catalogue, found: Sequence[Issue], out: Console, *, r
     images = len(catalogue.names)
     split = f"{images - tested} to train and choose with, {tested} test" if tested else "no test split of its own"
     out.print(f"{images} images read, {len(catalogue.classes)} classes, {split}")
+    out.print(shown(f"classes: {named(list(catalogue.classes))}"), soft_wrap=True)
     if refused:
         out.print(shown(f"no study trains on it as it lies: {refused}"), soft_wrap=True)
     out.print("two images are the same if their decoded pixels are: upright, RGB, size and every value")

@@ -6,21 +6,29 @@ Two images are the same if their decoded pixels are: upright, RGB, size and ever
 import hashlib
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
 
 from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCallback
-from proxy_attention.data.decoding import UNREADABLE, is_deep_file
-from proxy_attention.data.folder import EXTENSIONS, hidden, is_image, walk
-from proxy_attention.data.image_files import MAX_PIXELS_ASKED, NoImageError, read_image_file
+from proxy_attention.data.decoding import UNREADABLE, is_deep_file, reason_of
+from proxy_attention.data.folder import hidden, split_files, walk
+from proxy_attention.data.image_files import (
+    BEGINNINGS,
+    MAX_PIXELS_ASKED,
+    NoImageError,
+    is_image_file,
+    known_kind,
+    read_image_file,
+)
 from proxy_attention.data.pixels import map_prefetched
-from proxy_attention.data.tools.truncation import BEGINNINGS, describe_truncation
+from proxy_attention.data.tools.truncation import describe_truncation
 from proxy_attention.data.white_level import FLAT_LEVELS
 
 BROKEN, NO_IMAGE, LEAK, POSSIBLE_LEAK = "broken", "no image", "leak", "possible leak"
@@ -74,6 +82,7 @@ def check(
     catalogue: Catalogue,
     stray: Iterable[str] = (),
     *,
+    reasons: Mapping[str, str] = MappingProxyType({}),
     splits: Sequence[str] | None = None,
     unlisted: Catalogue | None = None,
     progress: ProgressCallback | None = None,
@@ -81,13 +90,14 @@ def check(
     """Read and decode every image, and compare them by a hash of their pixels.
 
     Args:
-        stray: files among the images that are not named as images.
+        stray: files among the images that are none, and are not named as one.
+        reasons: what some of them are.
         splits: the split of each image, if there are others than the data set's own test and the rest.
         unlisted: further images, which are only checked to decode.
         progress: called with (images read, images in all).
     Returns: the issues in the order of ``KINDS``, then by name; of each image only the worst.
     """
-    found = [Issue(NO_IMAGE, name, "no image by its name") for name in stray]
+    found = [Issue(NO_IMAGE, name, reasons.get(name, "no image by its name")) for name in stray]
     groups: dict[bytes, list[int]] = {}
     first: dict[bytes, int] = {}
     flat: list[Issue] = []
@@ -151,10 +161,9 @@ def _examine(catalogue: Catalogue, i: int) -> _Examined:
             return _Examined(b"", (BROKEN, "empty"))
         if content.startswith(BEGINNINGS):
             return _Examined(b"", (BROKEN, describe_truncation(content) or "damaged: begins as an image does"))
-        return _Examined(b"", (NO_IMAGE, "no image by its content"))
+        return _Examined(b"", (NO_IMAGE, known_kind(content) or "no image by its content"))
     except UNREADABLE as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return _Examined(b"", (BROKEN, " ".join(reason.split()) or type(error).__name__))
+        return _Examined(b"", (BROKEN, reason_of(error)))
     return _Examined(_digest(image), flat=_flat_range(image, content) if catalogue.of_files else None)
 
 
@@ -177,7 +186,7 @@ def _digest(image: Image.Image) -> bytes:
 def stray_files(
     root: Path, names: Sequence[str] | None = None, *, straight: bool = False, shipped: Sequence[str] = ()
 ) -> list[str]:
-    """List the files among the images that are not named as images; hidden files are left out.
+    """List the files among the images that are none and are not named as one; hidden files are left out.
 
     Args:
         names: paths of images below a folder near the root; then only the folders of these images are searched,
@@ -194,10 +203,16 @@ def stray_files(
         for folder, files in _image_folders(top, names)
         if folder or straight
         for file in files
-        if Path(file).suffix.lower() not in EXTENSIONS
-        and not any(fnmatchcase(file, pattern) for pattern in shipped)
+        if not any(fnmatchcase(file, pattern) for pattern in shipped)
         and (top / folder / file).is_file()
+        and not is_image_file(top / folder / file)
     )
+
+
+def stray_reasons(root: Path, stray: Sequence[str], names: Sequence[str] | None = None) -> dict[str, str]:
+    """Say what the stray files are of which more can be said than that they are no images; arguments as above."""
+    top = root if names is None else _base_folder(root, names)
+    return {name: known for name in stray if top is not None and (known := known_kind(top / name))}
 
 
 def unlisted_images(root: Path, catalogue: Catalogue, names: Sequence[str] | None = None) -> Catalogue | None:
@@ -211,7 +226,8 @@ def unlisted_images(root: Path, catalogue: Catalogue, names: Sequence[str] | Non
     if top is None:
         return None
     base, listed = top, frozenset(catalogue.names)
-    beside = (f"{folder}{file}" for folder, files in _image_folders(top, names) for file in files if is_image(file))
+    folders = ((folder, split_files(top / folder, files)[0]) for folder, files in _image_folders(top, names))
+    beside = (f"{folder}{file.name}" for folder, files in folders for file in files)
     others = tuple(sorted(name for name in beside if name not in listed))
     if not others:
         return None

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCallback
 from proxy_attention.data.decoding import UNREADABLE
-from proxy_attention.data.folder import EXTENSIONS
+from proxy_attention.data.image_files import EXTENSIONS
 from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.errors import ConfigError, DataError
 

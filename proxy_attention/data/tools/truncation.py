@@ -5,8 +5,6 @@ import struct
 import zlib
 
 PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"GIF8"
-BEGINNINGS = (PNG, JPEG, b"RIFF", GIF, b"II*\0", b"MM\0*")
-"""First bytes of image files: a file that begins so and that Pillow cannot identify is broken."""
 
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker that ends the coded pixels: within them, 255 is followed by 0 or by a restart marker."""

@@ -3,8 +3,9 @@ import os
 import pytest
 from PIL import Image
 
-from proxy_attention.data.folder import LABEL_FUNCTIONS, hidden, list_all, list_folder, unnumbered
+from proxy_attention.data.folder import hidden, list_all, list_folder
 from proxy_attention.data.images import load
+from proxy_attention.data.labels import LABEL_FUNCTIONS, unnumbered
 from proxy_attention.errors import ConfigError, DataError
 
 
@@ -52,6 +53,7 @@ LABELLED = {
     "parent-folder": ("a/x_1.png", "b/y_1.png"),
     "numbered-folder": ("001.a/x_1.png", "002.b/y_1.png"),
     "file-prefix": ("x_1.png", "y_1.png"),
+    "top-folder": ("a/in/1.png", "b/in/1.png", "b/2.png"),
 }
 
 
@@ -64,6 +66,7 @@ UNLABELLED = {
     "parent-folder": ("a/1.png", "b/1.png", "1.png"),
     "numbered-folder": ("1.a/1.png", "2.b/1.png", "1.png"),
     "file-prefix": ("x_1.png", "y_1.png", "1.png"),
+    "top-folder": ("a/1.png", "b/1.png", "1.png"),
 }
 
 
@@ -89,7 +92,9 @@ def test_a_folders_name_is_a_class_without_the_numbers_before_it(folder, label):
 
 
 def test_an_unknown_label_function_is_answered_with_those_there_are(tmp_path):
-    with pytest.raises(ConfigError, match="must be one of file-prefix, numbered-folder, parent-folder; got 'regex'"):
+    with pytest.raises(
+        ConfigError, match="one of file-prefix, numbered-folder, parent-folder, top-folder; got 'regex'"
+    ):
         list_folder(tmp_path, "regex")
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from grey_images import CATALOGUE, CONTENTS, COUNT, SIZE, arrays, changed, decode, decode_grey, same, undecodable
 
-from proxy_attention.data.catalogue import CHUNK
-from proxy_attention.data.loading import digest_of, named, streamed
+from proxy_attention.data.catalogue import CHUNK, named
+from proxy_attention.data.loading import digest_of, streamed
 from proxy_attention.errors import DataError
 
 

@@ -4,7 +4,8 @@ import struct
 import pytest
 from PIL import Image
 
-from proxy_attention.data.tools.truncation import BEGINNINGS, describe_truncation
+from proxy_attention.data.image_files import BEGINNINGS
+from proxy_attention.data.tools.truncation import describe_truncation
 
 NOISE = Image.effect_noise((24, 24), 50).convert("RGB")
 FORMS = {
