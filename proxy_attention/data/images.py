@@ -16,9 +16,11 @@ from proxy_attention.data.pixels import Pixels, to_device
 from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError, unknown
 
-__all__ = ["MAX_NAMED", "ON_BAD_IMAGE", "ImageSet", "Inspection", "inspect", "load"]
-
 ON_BAD_IMAGE = ("error", "skip")
+
+
+class UnreadableImagesError(DataError):
+    """Some images of a data set cannot be read; the text names them, with the reason of each."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _keep_readable(
     bad = [catalogue.names[i] for i in sorted(decoded.unreadable)]
     if bad and on_bad_image == "error":
         told = [_with_reason(catalogue, i) for i in sorted(decoded.unreadable)[:MAX_NAMED]] + bad[MAX_NAMED:]
-        raise DataError(
+        raise UnreadableImagesError(
             f"every image must be readable (or set on_bad_image = skip); {len(bad)} of {total} "
             f"{'is' if len(bad) == 1 else 'are'} not: {named(told)}"
         )

@@ -16,7 +16,7 @@ from proxy_attention.errors import ConfigError
 from proxy_attention.models.classifier import Classifier
 from proxy_attention.models.feature_layers import FeatureLayer, find_last, find_named, heads_of
 from proxy_attention.models.input_size import MIN_GRID, Adaptation, family_of
-from proxy_attention.models.weights import not_finite, not_loaded, quiet_loading, source_of
+from proxy_attention.models.weights import not_finite, not_loaded, quiet_loading, source_of, what_is_wrong
 from proxy_attention.seeds import derive_seed
 
 
@@ -190,7 +190,7 @@ def _create(
             reason = f"not all its numbers are finite: {broken[0]}"
     except _CannotBuildError as error:
         make()  # raises if the model does not build without weights, either; else the weights are at fault
-        reason = str(error)
+        reason = what_is_wrong(source["file"], str(error)) if "file" in source else str(error)
     if reason:
         raise ConfigError(
             f"weights must be none, imagenet or a file for {name}; got {weights!r}, which does not load: {reason}"

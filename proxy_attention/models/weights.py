@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -76,6 +77,32 @@ def _why_unreachable(address: str) -> str | None:
         return None
     except OSError as error:
         return str(getattr(error, "reason", error))
+
+
+def what_is_wrong(path: str, error: str) -> str:
+    """Say what a file is that does not load as weights, by its first bytes, and what to do; else return the error.
+
+    timm takes a file for safetensors or for PyTorch's by its name alone.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return error
+    named_safetensors = path.endswith(".safetensors")
+    if not head:
+        return f"{error}: the file is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the weights themselves: git lfs pull fetches them"
+    if re.match(rb"\s*<(!doctype )?html", head, re.IGNORECASE):
+        return "it is a web page: fetch the file itself"
+    if head[8:9] == b"{" and not named_safetensors:
+        return "it is a safetensors file by its content: give it a name that ends in .safetensors"
+    if head.startswith((b"PK\x03\x04", b"\x80\x02")) and named_safetensors:
+        return "it is a file of PyTorch by its content: give it a name that ends in .pth"
+    if head.startswith((b"PK\x03\x04", b"\x80\x02")):
+        return "it holds more than tensors, or is damaged: save the model's state_dict alone"
+    return error
 
 
 def not_loaded(module: nn.Module, path: str, heads: tuple[nn.Module, ...], fresh: Callable[[], nn.Module]) -> list[str]:

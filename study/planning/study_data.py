@@ -1,5 +1,6 @@
 """The data of a study: each data set is opened and inspected once, each split is drawn once; knows no model."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from proxy_attention.config import AUTO, TrialConfig, fields_with
+from proxy_attention.config import AUTO, DEFAULTS, TrialConfig, fields_with
 from proxy_attention.config_fields import Role
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.image_files import MAX_PIXELS
-from proxy_attention.data.images import Inspection, inspect
+from proxy_attention.data.images import Inspection, UnreadableImagesError, inspect
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.data.white_level import WhiteLevel
@@ -132,13 +133,23 @@ class StudyData:
                 cache=self._cache,
                 limit_mb=self._cache_mb,
             )
-        except DataError as error:
-            raise DataError(str(error).replace("max_pixels", "--max-pixels")) from error
+        except UnreadableImagesError as error:
+            text = str(error).replace("max_pixels", "--max-pixels")
+            raise DataError(f"{text}; {self._check_command(config)} reads and names all") from error
         if known and inspection != known[1]:
             raise DataError(f"the images of {config.dataset} must not change while a study is planned; they have")
         self._opened[key] = catalogue, inspection
         self._cached.add((*key, size))
         return self._opened[key]
+
+    def _check_command(self, config: TrialConfig) -> str:
+        """Return the command that checks every image of the config's data set."""
+        words = ["python", "study/data.py", "check", str(self._root or Path("data") / config.dataset)]
+        if config.dataset != "folder":
+            words += ["--dataset", config.dataset]
+        elif config.label_function != DEFAULTS["label_function"]:
+            words += ["--label-function", config.label_function]
+        return shlex.join(words)
 
     def _catalogue(self, config: TrialConfig) -> Catalogue:
         return open_source(

@@ -280,3 +280,34 @@ def test_trained_weights_bring_their_own_normalisation(tmp_path):
     images = torch.rand(1, 3, 64, 64)
 
     torch.testing.assert_close(model(images), model.module((images - 0.5) / 0.5))
+
+
+MISTAKEN = {
+    "tensors.pth": ("safetensors", "it is a safetensors file by its content: give it a name that ends in .safetensors"),
+    "tensors.safetensors": ("torch", "it is a file of PyTorch by its content: give it a name that ends in .pth"),
+    "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer, not the weights themselves"),
+    "lfs.safetensors": (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer, not the weights"),
+    "empty.pth": (b"", ".*: the file is empty"),
+    "empty.safetensors": (b"", ".*: the file is empty"),
+    "page.pth": (b"<!DOCTYPE html>\n<html>", "it is a web page: fetch the file itself"),
+    "whole.pth": ("model", "it holds more than tensors, or is damaged: save the model's state_dict alone"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKEN)
+def test_a_file_that_is_mistaken_for_weights_is_told_what_it_is_and_what_to_do(name, tmp_path):
+    content, told = MISTAKEN[name]
+    tensors = {"a": torch.zeros(2)}
+    if content == "safetensors":
+        save_file(tensors, tmp_path / name)
+    elif content == "torch":
+        torch.save(tensors, tmp_path / name)
+    elif content == "model":
+        torch.save(torch.nn.Linear(2, 2), tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ConfigError, match=f"^weights must be none, .*, which does not load: {told}") as refused:
+        made(weights=str(tmp_path / name))
+
+    assert "\n" not in str(refused.value)

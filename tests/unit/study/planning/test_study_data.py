@@ -29,6 +29,25 @@ def test_unreadable_images_are_left_out_of_the_split(own_images, study_text):
     assert sum(planner.data.train_and_val_images(config)) == 39
 
 
+def test_unreadable_images_are_named_with_their_reasons_and_the_command_that_checks_them(own_images, study_text):
+    (broken, pointer, large) = sorted((own_images / "train").rglob("*.png"))[:3]
+    broken.write_bytes(broken.read_bytes()[:60])
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
+    Image.new("1", (20000, 10000)).save(large)
+    study = parse_study(study_text)
+    planner = Planner.of(study, data_root=own_images, device="cpu", auto=lambda config: {})
+
+    with pytest.raises(DataError) as refused:
+        planner.data.inspection(study.config({"schedule": "2"}, 0))
+
+    text = str(refused.value)
+    assert "3 of 56 are not: " in text
+    assert f"{pointer.name} (a Git LFS pointer, not the image itself: git lfs pull fetches it)" in text
+    assert f"{large.name} (it has 200,000,000 pixels; --max-pixels allows 100,000,000)" in text
+    assert text.endswith(f"; python study/data.py check {own_images} reads and names all")
+    assert "\n" not in text
+
+
 def test_every_image_is_read_once_and_counted(image_folder, study_text):
     told = []
     study = parse_study(study_text)
