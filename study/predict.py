@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     root, others = expand_home(args.root) if args.root else None, list[OtherFile]()
     images = find_images(args.images, root, max_pixels=args.max_pixels, others=others)
     if others:
-        _print_note(others_line(others))
+        _print_note(f"of the files in the folders, {others_line(others)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     predictions = (_compare if args.compare else _classify)(args, images, device)
     return _exit_code(predictions)

@@ -97,7 +97,8 @@ def named(names: list[str]) -> str:
 def others_line(others: Sequence[OtherFile]) -> str:
     """Count and name files that are no images; those of which something is known come first."""
     known = sorted(others, key=lambda one: not one.reason)
-    return f"{len(known)} other file{'s' * (len(known) != 1)} no image: {named([str(one) for one in known])}"
+    verb = "is no image" if len(known) == 1 else "are no images"
+    return f"{len(known)} {verb}: {named([str(one) for one in known])}"
 
 
 def white_level_of(catalogue: Catalogue, progress: ProgressCallback | None = None) -> WhiteLevel:

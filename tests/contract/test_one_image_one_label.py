@@ -26,6 +26,8 @@ def encoded(form, value=0):
 
 
 FORMS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM")
+"""Formats that are read."""
+
 CONTENTS = {form: encoded(form) for form in FORMS} | {
     "text": b"Remember.",
     "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",

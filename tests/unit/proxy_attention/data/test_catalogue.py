@@ -6,7 +6,7 @@ import torch
 from grey_images import CATALOGUE, CONTENTS
 from PIL import Image
 
-from proxy_attention.data.catalogue import Catalogue, white_level_of
+from proxy_attention.data.catalogue import Catalogue, OtherFile, others_line, white_level_of
 from proxy_attention.data.decoding import open_image
 from proxy_attention.data.images import inspect, load
 from proxy_attention.errors import DataError
@@ -101,6 +101,14 @@ def test_a_damaged_image_of_sixteen_bits_alone_tells_no_white():
 
     with pytest.raises(DataError, match="2 of 2 are not"):
         load(catalogue(cut, cut), 16)
+
+
+def test_other_files_are_counted_and_those_of_which_more_is_known_come_first():
+    notes = OtherFile("notes.txt", "")
+
+    assert others_line([notes]) == "1 is no image: notes.txt"
+    assert others_line([notes, OtherFile("a.heic", "HEIC")]) == "2 are no images: a.heic (HEIC), notes.txt"
+    assert others_line([notes] * 12).endswith("notes.txt and 2 more")
 
 
 def test_images_of_another_form_have_no_white():
