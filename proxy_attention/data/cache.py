@@ -50,8 +50,7 @@ class CacheEntry:
 
     def white_level(self) -> dict[str, Any] | None:
         """Read the white that was found for these images, as it was written; None where none was needed."""
-        found = _read(self.folder / "white_level.json")
-        return found if isinstance(found.get("value"), float) else None
+        return _read(self.folder / "white_level.json") or None
 
     def write_white_level(self, found: dict[str, Any]) -> None:
         """Write the white that was found for these images; their pixels lie in the entry of that white."""

@@ -5,6 +5,7 @@ Every file is read and hashed each time, so that a changed image is noticed; a c
 
 import hashlib
 import logging
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -142,11 +143,15 @@ def _entry_of(folder: Path, digests: list[str], catalogue: Catalogue, limit_mb: 
 
 def _white_in(entry: CacheEntry) -> WhiteLevel | None:
     """Read the white that was found for an entry's contents; None where none was needed, or the file is damaged."""
-    try:
-        found = entry.white_level()
-        return None if found is None else WhiteLevel(**found | {"flat": tuple(found["flat"])})
-    except (TypeError, KeyError):
+    found = entry.white_level()
+    if found is None:
         return None
+    value, images, highest, flat = (found.get(name) for name in ("value", "images", "highest", "flat"))
+    if not (isinstance(value, float) and isinstance(highest, float) and 0 < value < math.inf and type(images) is int):
+        return None
+    if not isinstance(flat, list) or not all(isinstance(name, str) for name in flat):
+        return None
+    return WhiteLevel(value, images, highest, tuple(flat))
 
 
 def _through_entry(

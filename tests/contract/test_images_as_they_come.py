@@ -1,7 +1,7 @@
 """A folder as it comes from phones, scanners and colleagues has the pixels that a person sees.
 
-What a person sees is painted here with numpy, and turned, weighed and laid on white by hand; OpenCV, a decoder of its own,
-is the second witness for the files that it reads.
+What a person sees is painted here with numpy, and turned, weighed and laid on white by hand; OpenCV, a decoder of its
+own, is the second witness for the files that it reads.
 """
 
 import io

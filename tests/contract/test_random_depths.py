@@ -16,6 +16,7 @@ from proxy_attention.errors import DataError
 
 SIDE = 16
 KINDS = (np.uint16, np.int32, np.float32)
+HIGHEST = (0.5, 1.0, 1.001, 100.0, 250.0, 255.0, 256.0, 700.0, 4000.0, 4095.0, 16000.0, 65535.0)
 
 
 def tiff(values):

@@ -10,6 +10,7 @@ from proxy_attention.data.catalogue import Catalogue, OtherFile, others_line, wh
 from proxy_attention.data.decoding import open_image
 from proxy_attention.data.images import inspect, load
 from proxy_attention.errors import DataError
+from proxy_attention.files import write_json
 
 
 def file(values, form="TIFF"):
@@ -65,11 +66,16 @@ def test_another_white_is_no_image_of_the_cache(tmp_path):
     assert first_pixels(load(contents, 16, cache=tmp_path)) == pixels[0]
 
 
-def test_a_damaged_note_of_the_white_is_found_again(tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [{"value": 0.0}, {"value": "9"}, {"value": True}, {"images": 1.5}, {"highest": None}, {"flat": [1]}, {"flat": 3}],
+    ids=str,
+)
+def test_a_damaged_note_of_the_white_is_found_again(change, tmp_path):
     contents = catalogue(*TWELVE)
     load(contents, 16, cache=tmp_path)
-    for note in tmp_path.glob("images/*/white_level.json"):
-        note.write_text('{"value": 7.0}')
+    (note,) = tmp_path.glob("images/*/white_level.json")
+    write_json(note, {"value": 9.0, "images": 3, "highest": 9.0, "flat": []} | change)
 
     assert first_pixels(load(contents, 16, cache=tmp_path)) == [255, 17, 124]
 
