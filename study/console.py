@@ -120,6 +120,21 @@ def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:
     return convert
 
 
+def positive(option: str) -> Any:
+    """Make an argparse type for finite numbers > 0."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise UsageError(f"{option} must be a finite number > 0; got {text!r}")
+        return value
+
+    return convert
+
+
 def share(option: str) -> Any:
     """Make an argparse type for a fraction of a GPU, or a whole number of GPUs."""
 

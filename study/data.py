@@ -6,7 +6,6 @@ python study/data.py check data/cifar10 --dataset cifar10
 python study/data.py sample cifar10 --to data/cifar10-1600 --train 1600 --test 1000
 """
 
-import math
 import shlex
 import sys
 from argparse import Namespace
@@ -17,7 +16,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proxy_attention.config_fields import POSITIVE
 from proxy_attention.data.catalogue import Catalogue, white_level_of
 from proxy_attention.data.folder import list_all, list_folder
 from proxy_attention.data.image_files import MAX_PIXELS
@@ -36,10 +34,10 @@ from study.console import (
     INTERRUPTED,
     SOME_FAILED,
     Parser,
-    UsageError,
     add_max_pixels,
     console,
     fail,
+    positive,
     shown,
     whole,
 )
@@ -205,20 +203,6 @@ def _with_white_level(catalogue: Catalogue, given: float | None) -> tuple[Catalo
         return catalogue.with_white_level(max(error.highest, 1.0)), str(error).replace("white_level", "--white-level")
 
 
-def _white_level(text: str) -> float:
-    """Read the argument of ``--white-level``.
-
-    Raises: UsageError.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not POSITIVE.holds(value):
-        raise UsageError(f"--white-level must be {POSITIVE.text}; got {text!r}")
-    return value
-
-
 @contextmanager
 def _options_named() -> Iterator[None]:
     """Put the option in place of the argument that an error of the library begins with."""
@@ -296,7 +280,7 @@ def parser() -> Parser:
         command.add_argument(
             "--white-level",
             metavar="V",
-            type=_white_level,
+            type=positive("--white-level"),
             help="the value that is white in images of 16 or 32 bits or floats (default: found over all files)",
         )
     for command in (listing, checking):
