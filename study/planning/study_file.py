@@ -118,7 +118,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         value = tomllib.loads(f"value = {raw}")["value"]
     except (ValueError, RecursionError):
         value = raw.strip()
-    may_be_number = key in RULES and int in RULES[key].kinds  # threads: a count, or the text "auto"
+    may_be_number = key in RULES and {int, float} & {*RULES[key].kinds}  # threads: a count, or the text "auto"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(DEFAULTS[key], str) and number and not may_be_number:
         value = raw.strip()  # schedule=6 means the text "6"

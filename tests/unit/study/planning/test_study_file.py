@@ -126,6 +126,9 @@ SETTINGS = {
     "threshold={low = 0.1, high = 0.2}": ("threshold", {"low": 0.1, "high": 0.2}),
     "threads=auto": ("threads", "auto"),
     "threads=1": ("threads", 1),
+    "white_level=4095": ("white_level", 4095),
+    "white_level=0.5": ("white_level", 0.5),
+    "white_level=auto": ("white_level", "auto"),
     "batch_size=auto": ("batch_size", "auto"),
 }
 
