@@ -7,6 +7,7 @@ import pytest
 from command_lines import GRID, asked
 
 from study import run
+from study.execution.stop import ask_to_stop
 from study.run import main
 
 
@@ -86,7 +87,12 @@ def test_an_interruption_ends_all_the_runs_of_a_restore(capsys, monkeypatch, pre
     for search in ("grid", "random"):
         prepared_run(tmp_path / "small" / search, search=search, suggestions=2 * (search == "random"))
     begun = []
-    monkeypatch.setattr(run, "run_in_session", lambda prepared, *_, **__: begun.append(prepared.plan.search) or True)
+
+    def interrupted(prepared, *_, **__):
+        begun.append(prepared.plan.search)
+        ask_to_stop()
+
+    monkeypatch.setattr(run, "run_in_session", interrupted)
 
     code = main(["--restore", str(tmp_path / "small")])
 
