@@ -169,11 +169,15 @@ def test_no_place_ends_in_one_line(analyse):
     assert err == "analyse.py: the following arguments are required: PATH\n"
 
 
-def test_publishing_without_results_ends_in_one_line(analyse, partial_run):
-    code, _, err = analyse(partial_run, "--publish")
+def test_publishing_over_a_file_of_the_user_ends_in_one_line(analyse, complete_run, tmp_path):
+    run = shutil.copytree(complete_run, tmp_path / "small" / "grid")
+    (tmp_path / "small" / "report.html").write_text("mine")
 
-    assert code == 2
-    assert "a run must have results to be published" in err
+    code, _, err = analyse(run, "--publish")
+
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--publish must not overwrite what it did not write; move " in err
+    assert (tmp_path / "small" / "report.html").read_text() == "mine"
 
 
 def test_a_study_folder_shows_all_its_runs_and_is_done_when_all_are(analyse, complete_run, partial_run, tmp_path):

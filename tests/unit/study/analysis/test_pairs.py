@@ -47,6 +47,7 @@ CHANGED = {
     "folds": 3,
     "on_bad_image": "skip",
     "label_function": "file-prefix",
+    "white_level": 4095.0,
     "dataset": "folder",
     "judge": "gradcam++",
     "judge_images": 8,
