@@ -37,17 +37,17 @@ def truth(run):
     return load_results(run.path), load_epochs(run.path)
 
 
-def told(run):
+def told(run, *, with_epochs=True):
     """Load the rows and epochs of a run, or the line with which it is refused."""
     try:
-        return *truth(run), ""
+        return load_results(run.path), load_epochs(run.path) if with_epochs else None, ""
     except ConfigError as error:
         return None, None, str(error)
 
 
-def check(run, rows, epochs):
+def check(run, rows, epochs=None):
     """Load the run, which may be refused in a line; every row is the true one, or tells no number and why."""
-    found, found_epochs, refusal = told(run)
+    found, found_epochs, refusal = told(run, with_epochs=epochs is not None)
     if refusal:
         assert "\n" not in refusal
         return "refused"
@@ -58,7 +58,7 @@ def check(run, rows, epochs):
             assert row["status"] == "damaged" or "interrupted" in row["status"]
             assert pd.isna(row["test_accuracy"])
             assert row["error"] or row["status"] == "interrupted"
-    for trial_id, group in found_epochs.groupby("trial_id"):
+    for trial_id, group in found_epochs.groupby("trial_id") if epochs is not None else ():
         pd.testing.assert_frame_equal(group, epochs[epochs["trial_id"] == trial_id])
     return ",".join(found["status"])
 
@@ -69,7 +69,7 @@ def test_of_500_flipped_bits_in_a_file_none_gives_another_row(copy, name):
     rows, epochs = truth(copy)
     file, draws = file_of(copy, name), random.Random(name)
     for bit in flips(file, draws, FLIPS):
-        seen = check(copy, rows, epochs)
+        seen = check(copy, rows, epochs if name in ("plan.json", "epochs.json") else None)
         if name.endswith((".safetensors", "report.json", "epochs.json")):
             assert "damaged" in seen, bit
 
