@@ -120,14 +120,19 @@ def whole(option: str, *, low: int, high: int = 1_000_000) -> Any:
     return convert
 
 
+def _number(text: str) -> float:
+    """Read a number; return NaN, which no bound admits, for other text."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def positive(option: str) -> Any:
     """Make an argparse type for finite numbers > 0."""
 
     def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = _number(text)
         if not 0 < value < math.inf:
             raise UsageError(f"{option} must be a finite number > 0; got {text!r}")
         return value
@@ -139,10 +144,7 @@ def share(option: str) -> Any:
     """Make an argparse type for a fraction of a GPU, or a whole number of GPUs."""
 
     def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = _number(text)
         if not (0 <= value <= 1 or (value > 1 and value.is_integer())):
             raise UsageError(f"{option} must be a fraction in [0, 1] or a whole number; got {text!r}")
         return value
