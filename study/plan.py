@@ -27,6 +27,11 @@ class PlannedTrial:
         return f"{number:04d}-{arm}-seed{seed}-{config_digest[:8]}"
 
     @property
+    def content(self) -> tuple[str, ...]:
+        """Everything that decides the trial's results, and the arm that it counts for."""
+        return self.arm, self.config_digest, self.data_digest, self.split_digest
+
+    @property
     def number(self) -> int:
         """The number of the trial in its run, with which its trial_id begins."""
         return int(self.trial_id.split("-", 1)[0])

@@ -22,11 +22,11 @@ def with_kept_names(
     """
     names: dict[tuple[str, ...], list[str]] = {}
     for trial in sorted(kept, key=lambda trial: trial.number):  # random draws may hold a setting twice
-        names.setdefault(_content(trial), []).append(trial.trial_id)
+        names.setdefault(trial.content, []).append(trial.trial_id)
     number = max((trial.number for trial in (*kept, *above)), default=-1)
     named = []
     for trial in trials:
-        if same := names.get(_content(trial)):
+        if same := names.get(trial.content):
             name = same.pop(0)
         else:
             number += 1
@@ -90,8 +90,8 @@ def what_is_lost(kept: Asked, asked: Asked) -> str:
 
 
 def _lost_of_grid(kept: Plan, plan: Plan) -> str:
-    planned = {_content(trial) for trial in plan.trials}
-    lost = [trial for trial in kept.trials if _content(trial) not in planned]
+    planned = {trial.content for trial in plan.trials}
+    lost = [trial for trial in kept.trials if trial.content not in planned]
     if not lost:
         return ""
     if {trial.data_digest for trial in lost}.isdisjoint(trial.data_digest for trial in plan.trials):
@@ -173,8 +173,3 @@ def _values_beyond(trials: Sequence[PlannedTrial], others: Sequence[PlannedTrial
 
 def _of_arm(arm: str, trials: Sequence[PlannedTrial]) -> bool:
     return any(trial.arm == arm for trial in trials)
-
-
-def _content(trial: PlannedTrial) -> tuple[str, ...]:
-    """Return everything that decides a trial's results, and the arm that it counts for."""
-    return trial.arm, trial.config_digest, trial.data_digest, trial.split_digest

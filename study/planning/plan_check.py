@@ -61,7 +61,9 @@ def check_plan(run: Path, plan: Plan, *, hint: str = "") -> None:
             )
         return
     kept = folder.read_plan()
-    if kept.fingerprint == plan.fingerprint and _contents(kept) != _contents(plan):
+    if kept.fingerprint == plan.fingerprint and Counter(trial.content for trial in kept.trials) != Counter(
+        trial.content for trial in plan.trials
+    ):
         raise ConfigError(
             f"{folder.plan_file} must be a plan that this project wrote; its trials are not those of its fingerprint"
         )
@@ -87,11 +89,6 @@ def changes_since(kept: Plan, now: Plan) -> list[str]:
         f"{name} was {before.get(name, 'unknown')}, is {here[name]}" for name in here if here[name] != before.get(name)
     ]
     return found
-
-
-def _contents(plan: Plan) -> Counter[tuple[str, ...]]:
-    """Count the trials that are known in advance, by everything that decides their results."""
-    return Counter((t.arm, t.config_digest, t.data_digest, t.split_digest) for t in plan.trials)
 
 
 def _size(plan: Plan) -> str:
