@@ -119,9 +119,10 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
 
 def _rows(run: RunFolder) -> list[dict[str, Any]]:
     plan = run.read_plan()
-    rows = [_row(plan, trial, run.trial(trial.trial_id)) for trial in run.known_trials(plan)]
+    known = run.known_trials(plan)
+    rows = [_row(plan, trial, run.trial(trial.trial_id)) for trial in known]
     if plan.search == "optuna":
-        lost = [folder.trial_id for folder in run.lost_trials(plan)]
+        lost = [folder.trial_id for folder in run.lost_trials(plan, known)]
         begun = sum(1 for row in rows if row["seed"] == plan.seeds[0]) + len(lost)
         rows += [{"trial_id": name, "search": plan.search, "status": DAMAGED, "error": LOST} for name in lost]
         rows += [

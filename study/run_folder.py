@@ -300,13 +300,17 @@ class RunFolder:
         planned = [folder.planned() for folder in self.trial_folders()]
         return [trial for trial in planned if trial is not None and trial.config.seed == seed]
 
-    def lost_trials(self, plan: Plan) -> list[TrialFolder]:
-        """Return the folders of suggested trials whose trial.json is damaged; only optuna.db knows their settings."""
+    def lost_trials(self, plan: Plan, known: Sequence[PlannedTrial]) -> list[TrialFolder]:
+        """Return the folders of suggested trials whose trial.json is damaged; only optuna.db knows their settings.
+
+        Args:
+            known: the trials of ``known_trials``.
+        """
         if plan.search != "optuna":
             return []
-        known = {trial.trial_id for trial in self.known_trials(plan)}
+        ids = {trial.trial_id for trial in known}
         begun = [folder for folder in self.trial_folders("[0-9]*-*") if os.path.lexists(folder.trial_file)]
-        return [folder for folder in begun if folder.trial_id not in known and folder.planned() is None]
+        return [folder for folder in begun if folder.trial_id not in ids and folder.planned() is None]
 
     def missing_trials(self, trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
         """Return the trials that are not complete."""

@@ -56,7 +56,7 @@ def status(run: Path) -> Status:
     plan = folder.read_plan()
     known = folder.known_trials(plan)
     states = {trial.trial_id: folder.trial(trial.trial_id).status() for trial in known}
-    states |= {lost.trial_id: (DAMAGED, LOST) for lost in folder.lost_trials(plan)}
+    states |= {lost.trial_id: (DAMAGED, LOST) for lost in folder.lost_trials(plan, known)}
     epochs = {trial.trial_id: folder.trial(trial.trial_id).epochs() for trial in known}
     total = known[0].config.planned.total_epochs if known else 0
     running = tuple(

@@ -142,7 +142,8 @@ class Suggestions:
     def _write_again(self) -> None:
         """Write damaged trial.json of suggested trials again, from the settings in Optuna's database."""
         suggested = {trial.number: trial.params for trial in self.study.get_trials(deepcopy=False)}
-        for folder in self.run.lost_trials(self.run.read_plan()):
+        plan = self.run.read_plan()
+        for folder in self.run.lost_trials(plan, self.run.known_trials(plan)):
             number = int(folder.trial_id.split("-", 1)[0])
             if suggested.get(number):
                 trial = self.space.planned(number, suggested[number])
