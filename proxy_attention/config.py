@@ -12,26 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from proxy_attention.config_fields import (
-    FLAG,
-    NAME,
-    NOT_NEGATIVE,
-    POSITIVE,
-    POSITIVE_FRACTION,
-    POSITIVE_OR_AUTO,
-    PROPER_FRACTION,
-    UNIT_INTERVAL,
-    Enters,
-    FieldRule,
-    Role,
-    check_field_name,
-    count,
-    count_or_none,
-    count_or_text,
-    declarations_of,
-    field_of,
-    proxy_field,
-)
+from proxy_attention import field_rules as rule
+from proxy_attention.config_fields import Enters, Role, check_field_name, declarations_of, field_of, proxy_field
 from proxy_attention.errors import ConfigError
 from proxy_attention.schedule import Schedule
 
@@ -40,10 +22,6 @@ LAST = "last"
 """``feature_layer`` for the layer that is found by trying: the last whose output is a map."""
 LEAKING = frozenset({"redrawn", "merged"})
 """Audit splits that train on validation images; everything that shows them marks them LEAKING."""
-
-_SIZE = FieldRule("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096)
-_SIGMA = FieldRule("a sigma in pixels in [0, 256]", (float,), lambda value: 0 <= value <= 256)
-_LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +33,24 @@ class TrialConfig:
 
     dataset: str = field_of(
         "fashion-mnist-sample",
-        NAME,
+        rule.NAME,
         "a [data set](#data-sets) by name, in `--data-root` or `data/NAME`; or `folder`, with `--data-root`",
         Role.CATALOGUE,
         Role.HELD_OUT,
         Role.MODEL,
         enters=Enters.NEVER,  # the digest of its images enters instead
     )
-    model: str = field_of("resnet18", NAME, "any timm classifier", Role.MODEL, Role.STEP_MEMORY)
+    model: str = field_of("resnet18", rule.NAME, "any timm classifier", Role.MODEL, Role.STEP_MEMORY)
     weights: str = field_of(
         "none",
-        NAME,
+        rule.NAME,
         "`none`, `imagenet` (timm's hub), or a file (safetensors or a state dict), of which the head is replaced",
         Role.MODEL,
         Role.STEP_MEMORY,
         Role.RIVAL,
     )
     image_size: int = field_of(
-        64, _SIZE, "side of the images; small sizes keep a map of at least 4x4", Role.MODEL, Role.STEP_MEMORY
+        64, rule.SIDE, "side of the images; small sizes keep a map of at least 4x4", Role.MODEL, Role.STEP_MEMORY
     )
     schedule: str = field_of(
         "20",
@@ -83,16 +61,16 @@ class TrialConfig:
         enters=Enters.NEVER,  # each epoch and step enters where it comes
     )
     # how proxies are made
-    threshold: float = proxy_field(0.5, UNIT_INTERVAL, "pixels whose map is at least this are replaced")
+    threshold: float = proxy_field(0.5, rule.UNIT_INTERVAL, "pixels whose map is at least this are replaced")
     weight: float = proxy_field(
-        0.5, UNIT_INTERVAL, "how far a pixel is replaced: `multiply` gives `(1 - weight * map) * pixel`"
+        0.5, rule.UNIT_INTERVAL, "how far a pixel is replaced: `multiply` gives `(1 - weight * map) * pixel`"
     )
     subset: float = proxy_field(
-        1.0, POSITIVE_FRACTION, "which part of the wrong images is chosen", enters=Enters.BY_VALUE_OF_STEP
+        1.0, rule.POSITIVE_FRACTION, "which part of the wrong images is chosen", enters=Enters.BY_VALUE_OF_STEP
     )
     subset_decay: float = proxy_field(
         1.0,
-        POSITIVE_FRACTION,
+        rule.POSITIVE_FRACTION,
         "a trial's n-th proxy step as planned, from 0, takes the part `subset * subset_decay^n`, one image at least",
         used_if=lambda trial: trial.planned.proxy_steps >= 2,
         enters=Enters.BY_VALUE_OF_STEP,
@@ -100,58 +78,60 @@ class TrialConfig:
     )
     patience: int = proxy_field(
         2,
-        count(1, 1000),
+        rule.count(1, 1000),
         "of `p?`: a trial has stalled if none of its last so many epochs has a val accuracy above the best before them",
         used_if=lambda trial: trial.planned.may_skip,
         enters=Enters.BY_VALUE_OF_STEP,
         omitted_at=2,
     )
     saliency: str = proxy_field(
-        "gradcam", NAME, "the [method of explanation](#methods-models-replacements)", Role.MODEL
+        "gradcam", rule.NAME, "the [method of explanation](#methods-models-replacements)", Role.MODEL
     )
     feature_layer: str = proxy_field(
         LAST,
-        NAME,
+        rule.NAME,
         "the layer whose map is explained: `last` is found by trying; a wrong name is answered with those there are",
         Role.MODEL,
         omitted_at=LAST,
     )
     eigen_smooth: bool = proxy_field(
         False,
-        FLAG,
+        rule.FLAG,
         "take the first principal component of the weighted features, not their sum",
         Role.MODEL,
         omitted_at=False,
     )
-    explain: str = proxy_field("predicted", NAME, "class that maps explain; `contrast` is the predicted minus the true")
+    explain: str = proxy_field(
+        "predicted", rule.NAME, "class that maps explain; `contrast` is the predicted minus the true"
+    )
     mask: str = proxy_field(
-        "saliency", NAME, "which [map](#methods-models-replacements) decides; all but `saliency` are controls"
+        "saliency", rule.NAME, "which [map](#methods-models-replacements) decides; all but `saliency` are controls"
     )
     replacement: str = proxy_field(
-        "multiply", NAME, "[what replaces a pixel](#methods-models-replacements), blended at `weight`"
+        "multiply", rule.NAME, "[what replaces a pixel](#methods-models-replacements), blended at `weight`"
     )
-    scope: str = proxy_field("image", NAME, "what the statistics of a replacement are taken over")
-    smoothing: float = proxy_field(0.0, _SIGMA, "blur maps by a gaussian of this sigma")
+    scope: str = proxy_field("image", rule.NAME, "what the statistics of a replacement are taken over")
+    smoothing: float = proxy_field(0.0, rule.SIGMA, "blur maps by a gaussian of this sigma")
     max_area: float = proxy_field(
-        1.0, UNIT_INTERVAL, "the part of an image that may be replaced, highest values of the map first"
+        1.0, rule.UNIT_INTERVAL, "the part of an image that may be replaced, highest values of the map first"
     )
     collect: str = proxy_field(
-        "clean", NAME, "how wrong images are found: `clean` (a pass over the originals), `online` (while training)"
+        "clean", rule.NAME, "how wrong images are found: `clean` (a pass over the originals), `online` (while training)"
     )
-    order: str = proxy_field("random", NAME, "which wrong images are chosen; the `hardest` by their loss")
+    order: str = proxy_field("random", rule.NAME, "which wrong images are chosen; the `hardest` by their loss")
     substitute: str = proxy_field(
         "replace",
-        NAME,
+        rule.NAME,
         "`replace` an original by its proxy, or `add` the proxy to it (a longer epoch, and the tables say so)",
     )
     clear_every_step: bool = proxy_field(
-        True, FLAG, "drop earlier proxies at the next proxy step", enters=Enters.EARLIER_PROXIES
+        True, rule.FLAG, "drop earlier proxies at the next proxy step", enters=Enters.EARLIER_PROXIES
     )
-    compound: bool = proxy_field(False, FLAG, "make proxies from proxies", enters=Enters.EARLIER_PROXIES)
+    compound: bool = proxy_field(False, rule.FLAG, "make proxies from proxies", enters=Enters.EARLIER_PROXIES)
     # how the classifier is trained
     augment: str = field_of(
         "flip-rotate",
-        NAME,
+        rule.NAME,
         "an [augmentation](#rivals), or several joined by `+`, such as `flip-rotate+cutmix`: each after the one"
         " before it; one of them may mix images, and its labels count by their parts in loss and accuracy",
         Role.STEP_MEMORY,
@@ -160,31 +140,31 @@ class TrialConfig:
     # AUTO until it is measured; always a number in a trial that runs
     batch_size: int | Any = field_of(  # noqa: RUF009 (it makes a dataclass field)
         32,
-        count_or_text(1, 65_536, AUTO),
+        rule.count_or_text(1, 65_536, AUTO),
         "images a step; `auto`, in `[fixed]`, is [the largest that fits](#what-auto-measures)",
     )
     lr: float = field_of(
-        2e-3, POSITIVE, "peak learning rate of AdamW; OneCycle over the whole trial, stepped every batch"
+        2e-3, rule.POSITIVE, "peak learning rate of AdamW; OneCycle over the whole trial, stepped every batch"
     )
-    weight_decay: float = field_of(1e-5, NOT_NEGATIVE, "of AdamW")
+    weight_decay: float = field_of(1e-5, rule.NOT_NEGATIVE, "of AdamW")
     precision: str = field_of(
-        AUTO, NAME, "`fp16` is for CUDA; [`auto`](#what-auto-measures) takes the fastest", Role.STEP_MEMORY
+        AUTO, rule.NAME, "`fp16` is for CUDA; [`auto`](#what-auto-measures) takes the fastest", Role.STEP_MEMORY
     )
     threads: int | str = field_of(
         AUTO,
-        count_or_text(1, 1024, AUTO),
+        rule.count_or_text(1, 1024, AUTO),
         "of a trial on a CPU; [`auto`](#what-auto-measures) is measured",
         Role.STEP_MEMORY,
     )
     compile: bool = field_of(
         False,
-        FLAG,
+        rule.FLAG,
         "train under `torch.compile`: about a minute of compiling per model at first; no gain was measured on a CPU",
         omitted_at=False,
     )
     freeze_trunk: bool = field_of(
         False,
-        FLAG,
+        rule.FLAG,
         "train the head alone: every other weight and batch statistic stays as it was loaded",
         Role.STEP_MEMORY,
         omitted_at=False,
@@ -192,7 +172,7 @@ class TrialConfig:
     # how the trained model's explanations are judged; has no effect on training
     judge: str = field_of(
         "eigengradcam",
-        NAME,
+        rule.NAME,
         "the method whose maps say what the trained model looks at (columns `insertion_auc` to `pointing_game`);"
         " [none of a study's trials may train by it](#the-judge)",
         Role.JUDGE,
@@ -202,39 +182,45 @@ class TrialConfig:
     )
     judge_images: int = field_of(
         50,
-        count(0, 1_000_000),
+        rule.count(0, 1_000_000),
         "how many test images are judged, once the training is over; 0 is none",
         Role.JUDGE,
         enters=Enters.NEVER,
         omitted_at=50,
     )
     # which images are train, val and test
-    val_fraction: float = field_of(0.2, PROPER_FRACTION, "the part that is val", Role.SPLIT, Role.HELD_OUT)
+    val_fraction: float = field_of(0.2, rule.PROPER_FRACTION, "the part that is val", Role.SPLIT, Role.HELD_OUT)
     test_fraction: float = field_of(
         0.2,
-        PROPER_FRACTION,
+        rule.PROPER_FRACTION,
         "the part that is test; a data set's own test split is kept, and val then comes from train",
         Role.SPLIT,
         Role.HELD_OUT,
     )
     train_fraction: float = field_of(
-        1.0, POSITIVE_FRACTION, "the part of train that is used: less data, same val and test", Role.SPLIT, Role.RIVAL
+        1.0,
+        rule.POSITIVE_FRACTION,
+        "the part of train that is used: less data, same val and test",
+        Role.SPLIT,
+        Role.RIVAL,
     )
     split: str = field_of(
         "fixed",
-        NAME,
+        rule.NAME,
         "`fixed` is drawn once; `redrawn` (train and val drawn again at every item of the schedule) and `merged` (train"
         " on val, too) are audits, marked LEAKING",
         Role.SPLIT,
     )
-    folds: int = field_of(0, count(0, 1000), "stratified k-fold of so many folds; 0 is none", Role.SPLIT, Role.HELD_OUT)
-    fold: int = field_of(0, count(0, 999), "which of them is val", Role.SPLIT, Role.REPEAT)
+    folds: int = field_of(
+        0, rule.count(0, 1000), "stratified k-fold of so many folds; 0 is none", Role.SPLIT, Role.HELD_OUT
+    )
+    fold: int = field_of(0, rule.count(0, 999), "which of them is val", Role.SPLIT, Role.REPEAT)
     on_bad_image: str = field_of(
-        "error", NAME, "what to do about an image that cannot be read", Role.CATALOGUE, Role.HELD_OUT
+        "error", rule.NAME, "what to do about an image that cannot be read", Role.CATALOGUE, Role.HELD_OUT
     )
     label_function: str = field_of(
         "parent-folder",
-        NAME,
+        rule.NAME,
         "class in `folder`: `parent-folder`, `numbered-folder` (less its number), `top-folder` (the path's first), or"
         " `file-prefix` (to its last `_`)",
         Role.CATALOGUE,
@@ -242,7 +228,7 @@ class TrialConfig:
     )
     white_level: float | str = field_of(
         AUTO,
-        POSITIVE_OR_AUTO,
+        rule.POSITIVE_OR_AUTO,
         "the value that becomes white in images of 16 or 32 bits or floats (0 is black), one for the whole data set;"
         " `auto` is found over all its files, and the plan tells it",
         Role.CATALOGUE,
@@ -251,13 +237,13 @@ class TrialConfig:
         omitted_at=AUTO,  # which stays where no image needs a white level
     )
     split_seed: int | None = field_of(
-        None, count_or_none(0, _LARGEST_SEED), "draws the split; unset, it is `seed`", Role.SPLIT, Role.REPEAT
+        None, rule.count_or_none(0, rule.LARGEST_SEED), "draws the split; unset, it is `seed`", Role.SPLIT, Role.REPEAT
     )
-    seed: int = field_of(0, count(0, _LARGEST_SEED), "of everything that is drawn", Role.REPEAT)
+    seed: int = field_of(0, rule.count(0, rule.LARGEST_SEED), "of everything that is drawn", Role.REPEAT)
 
     def __post_init__(self) -> None:
-        for name, rule in RULES.items():
-            object.__setattr__(self, name, rule.check(name, getattr(self, name)))
+        for name, field_rule in RULES.items():
+            object.__setattr__(self, name, field_rule.check(name, getattr(self, name)))
         object.__setattr__(self, "schedule", str(Schedule.parse(self.schedule)))
         if self.val_fraction + self.test_fraction >= 1:
             given = (self.val_fraction, self.test_fraction)

@@ -4,15 +4,14 @@
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any
 
 from proxy_attention.errors import ConfigError
+from proxy_attention.field_rules import FieldRule
 
 MISSING = object()
 """``omitted_at`` of a field that has been part of every digest from the start: no value leaves it out."""
@@ -56,28 +55,6 @@ class Enters(Enum):
     """Not the field itself, but the value that each proxy step computes from it."""
     NEVER = auto()
     """Never: the field changes no state, or another part of the key covers it."""
-
-
-@dataclass(frozen=True)
-class FieldRule:
-    """The rule for a field's value: its types (``kinds``), a test (``holds``), and both in words (``text``)."""
-
-    text: str
-    kinds: tuple[type, ...]
-    holds: Callable[[Any], bool]
-
-    def check(self, field: str, value: Any) -> Any:
-        """Return the value if it obeys the rule; convert an int to a float if the rule asks for a float and no int.
-
-        Raises: ConfigError if the value breaks the rule.
-        """
-        if float in self.kinds and int not in self.kinds and isinstance(value, int) and not isinstance(value, bool):
-            with suppress(OverflowError):  # an int too large for a float stays an int, which breaks the rule
-                value = float(value)
-        wrong_bool = isinstance(value, bool) and bool not in self.kinds
-        if wrong_bool or not isinstance(value, self.kinds) or not self.holds(value):
-            raise ConfigError(f"{field} must be {self.text}; got {value!r}")
-        return value + 0.0 if isinstance(value, float) else value  # -0.0 becomes 0.0, so that both have one digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,40 +126,3 @@ def check_field_name(name: str, fields: Collection[str]) -> str:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise ConfigError(f"a field must be one of {', '.join(fields)}; got {name!r}{hint}")
     return name
-
-
-# ---- rules that several fields share
-
-NAME = FieldRule("a name, as text that is not empty", (str,), lambda value: bool(value.strip()))
-FLAG = FieldRule("true or false", (bool,), lambda value: True)
-UNIT_INTERVAL = FieldRule("a number in [0, 1]", (float,), lambda value: 0 <= value <= 1)
-POSITIVE_FRACTION = FieldRule("a fraction in (0, 1]", (float,), lambda value: 0 < value <= 1)
-PROPER_FRACTION = FieldRule("a fraction in (0, 1)", (float,), lambda value: 0 < value < 1)
-POSITIVE = FieldRule("a finite number > 0", (float,), lambda value: math.isfinite(value) and value > 0)
-POSITIVE_OR_AUTO = FieldRule(
-    "a finite number > 0 or 'auto'",
-    (float, str),
-    lambda value: value == "auto" if isinstance(value, str) else math.isfinite(value) and value > 0,
-)
-NOT_NEGATIVE = FieldRule("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0)
-
-
-def count(low: int, high: int) -> FieldRule:
-    """Make the rule for a whole number in a range, both ends included."""
-    return FieldRule(f"a whole number in [{low}, {high}]", (int,), lambda value: low <= value <= high)
-
-
-def count_or_text(low: int, high: int, text: str) -> FieldRule:
-    """Make the rule for a whole number in a range, or a text such as ``auto`` for a number that is measured."""
-    number = count(low, high)
-    return FieldRule(
-        f"{number.text} or {text!r}",
-        (int, str),
-        lambda value: value == text if isinstance(value, str) else number.holds(value),
-    )
-
-
-def count_or_none(low: int, high: int) -> FieldRule:
-    """Make the rule for a whole number in a range, or None; the rule's text does not mention None."""
-    number = count(low, high)
-    return FieldRule(number.text, (int, type(None)), lambda value: value is None or number.holds(value))

@@ -13,9 +13,9 @@ import timm
 from proxy_attention.augment.registry import AUGMENTATIONS
 from proxy_attention.classification_metrics import CLASSIFICATION_METRICS
 from proxy_attention.config import DEFAULTS, FIELDS
-from proxy_attention.config_fields import NAME
 from proxy_attention.data.registry import SOURCES
 from proxy_attention.errors import ConfigError, ProxyAttentionError
+from proxy_attention.field_rules import NAME
 from proxy_attention.files import write_text
 from proxy_attention.models.build import build
 from proxy_attention.models.classifier import Classifier

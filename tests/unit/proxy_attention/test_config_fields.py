@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from proxy_attention.config import DEFAULTS, FIELDS, JUDGE_FIELDS, PROXY_FIELDS, RULES, TrialConfig, fields_with
-from proxy_attention.config_fields import MISSING, NAME, Enters, Role
+from proxy_attention.config_fields import MISSING, Enters, Role
+from proxy_attention.field_rules import NAME
 from proxy_attention.state_keys import state_keys
 from proxy_attention.validation import CHOICES
 
