@@ -65,8 +65,15 @@ class TrialConfig:
     weight: float = proxy_field(
         0.5, rule.UNIT_INTERVAL, "how far a pixel is replaced: `multiply` gives `(1 - weight * map) * pixel`"
     )
+    choose: str = proxy_field(
+        "wrong",
+        rule.NAME,
+        "[which images](#methods-models-replacements) become proxies",
+        enters=Enters.SET_PROXIES,
+        omitted_at="wrong",
+    )
     subset: float = proxy_field(
-        1.0, rule.POSITIVE_FRACTION, "which part of the wrong images is chosen", enters=Enters.BY_VALUE_OF_STEP
+        1.0, rule.POSITIVE_FRACTION, "which part of the images of `choose` is chosen", enters=Enters.BY_VALUE_OF_STEP
     )
     subset_decay: float = proxy_field(
         1.0,
@@ -118,7 +125,12 @@ class TrialConfig:
     collect: str = proxy_field(
         "clean", rule.NAME, "how wrong images are found: `clean` (a pass over the originals), `online` (while training)"
     )
-    order: str = proxy_field("random", rule.NAME, "which wrong images are chosen; the `hardest` by their loss")
+    order: str = proxy_field(
+        "random",
+        rule.NAME,
+        "which of them are chosen where `subset` leaves some; the `hardest` by their loss",
+        used_if=lambda trial: trial.has_proxies and trial.choose != "random",
+    )
     substitute: str = proxy_field(
         "replace",
         rule.NAME,
@@ -283,7 +295,7 @@ class TrialConfig:
         return self.seed if self.split_seed is None else self.split_seed
 
     def subset_at(self, step: int) -> Fraction:
-        """Compute the exact fraction of the wrong images that a proxy step chooses: ``subset * subset_decay**step``.
+        """Compute the exact fraction of its images that a proxy step chooses: ``subset * subset_decay**step``.
 
         Args:
             step: number of the step in the schedule, from 0; skipped steps are counted.

@@ -49,6 +49,8 @@ class Enters(Enum):
     """From the first epoch, unless it has the value at which it is left out of the digest."""
     FIRST_PROXIES = auto()
     """From the first epoch that trains on proxies."""
+    SET_PROXIES = auto()
+    """From the first epoch that trains on proxies, unless it has the value at which it is left out of the digest."""
     EARLIER_PROXIES = auto()
     """From the first proxy step that keeps, or builds on, the proxies of an earlier step."""
     BY_VALUE_OF_STEP = auto()

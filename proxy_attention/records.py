@@ -15,7 +15,7 @@ class EpochRecord:
         proxy_step: whether a proxy step followed this epoch.
         lr: learning rate at the start of the epoch.
         step_skipped: whether the proxy step was skipped, because val accuracy had not stalled (schedule item ``p?``).
-        step_subset: the fraction of the wrong images that the step chose; 0 without a step, and in older records.
+        step_subset: the part of the images of ``choose`` that the step chose; 0 without a step, and in older records.
         train_images: how many images the epoch trained on; with ``substitute = add`` more than the split has.
         wrong_images, made_images, flat_maps: numbers of misclassified images, of proxies made, and of maps without
             range, in this epoch's proxy step; 0 without a step.

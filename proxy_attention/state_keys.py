@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -37,13 +37,13 @@ def state_keys(config: TrialConfig, *, data: str, weights: str | None) -> tuple[
     config = config.canonical()
     values = config.as_dict()
     training = {name: values[name] for name in _entering(Enters.FIRST_EPOCH)}
-    set_later = ((name, values[name]) for name in _entering(Enters.WHERE_SET))
-    training |= {name: value for name, value in set_later if value != FIELDS[name].omitted_at}
+    training |= _set_values(values, Enters.WHERE_SET)
     training |= {"data": data, "weights": weights or config.weights, "epochs": config.planned.total_epochs}
     redrawn = config.split == "redrawn"
     if redrawn:
         training["split"] = "fixed"  # it is first drawn like a fixed split; the items below tell where it is redrawn
     proxy_values = {name: values[name] for name in _entering(Enters.FIRST_PROXIES)}
+    proxy_values |= _set_values(values, Enters.SET_PROXIES)
     keep_values = [values[name] for name in _entering(Enters.EARLIER_PROXIES)]
     keeps_earlier = not config.clear_every_step or config.compound
     key, proxies, keys = key_of(training), "", []
@@ -75,6 +75,11 @@ def branch_points(keys_of_trials: Iterable[Sequence[str]]) -> frozenset[str]:
 def _entering(when: Enters) -> list[str]:
     """List the fields that become part of the keys at this point."""
     return [name for name, declared in FIELDS.items() if declared.enters is when]
+
+
+def _set_values(values: Mapping[str, Any], when: Enters) -> dict[str, Any]:
+    """Return the values of the fields that enter at this point and are not left out of the digest."""
+    return {name: values[name] for name in _entering(when) if values[name] != FIELDS[name].omitted_at}
 
 
 def key_of(value: Any) -> str:

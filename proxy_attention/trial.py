@@ -128,7 +128,7 @@ def _evaluate(trial: TrialSetup, state: TrialState, part: str, *, item: int = 0)
 def _make_proxies(
     trial: TrialSetup, state: TrialState, totals: EpochTotals, shared: SharedStates, *, step: int
 ) -> ProxyStep:
-    """Score the training images and make proxies of the wrong ones; read what another trial has computed already."""
+    """Score the training images and make proxies of the chosen; read what another trial has computed already."""
     clear_caches(trial.device)
     scores = _score_training_images(trial, state, totals, shared)
     compute_once = partial(shared.compute_once, state.epochs_done)

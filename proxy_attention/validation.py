@@ -14,12 +14,13 @@ from proxy_attention.models.classifier import PRECISIONS
 from proxy_attention.models.input_size import family_of
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
-from proxy_attention.proxies.scoring import COLLECT, ORDERS
+from proxy_attention.proxies.scoring import CHOOSE, COLLECT, ORDERS
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.registry import METHODS
 
 CHOICES: dict[str, Collection[str]] = {
     "dataset": SOURCES,
+    "choose": CHOOSE,
     "saliency": METHODS,
     "judge": METHODS,
     "explain": EXPLAIN,

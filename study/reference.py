@@ -22,6 +22,7 @@ from proxy_attention.models.classifier import Classifier
 from proxy_attention.models.input_size import ANY, FAMILIES, Family
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
+from proxy_attention.proxies.scoring import CHOOSE
 from proxy_attention.saliency.registry import METHODS
 from proxy_attention.validation import CHOICES
 from study import analyse, data, predict, run
@@ -138,6 +139,11 @@ def scopes() -> str:
     return _table(("`scope`", "statistics are of"), [(_code(name), what) for name, what in SCOPES.items()])
 
 
+def choices() -> str:
+    """Make the table of whom a proxy step chooses from."""
+    return _table(("`choose`", "of the training images"), [(_code(name), what) for name, what in CHOOSE.items()])
+
+
 def masks() -> str:
     """Make the table of masks."""
     return _table(("`mask`", "what decides is"), [(_code(name), _meaning(mask)) for name, mask in MASKS.items()])
@@ -191,6 +197,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "data sets": data_sets,
         "methods": methods,
         "models": models,
+        "choices": choices,
         "replacements": replacements,
         "scopes": scopes,
         "masks": masks,

@@ -1,1 +1,1 @@
-"""The proxy step: which images are wrong, which of their pixels change, and to what."""
+"""The proxy step: which images are chosen, which of their pixels change, and to what."""

@@ -1,4 +1,4 @@
-"""Scores training images, and chooses among those that the model gets wrong; changes no pixel."""
+"""Scores training images by the model, and chooses those that become proxies; changes no pixel."""
 
 import math
 import time
@@ -39,7 +39,7 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
     """Score by one eval-mode pass over the originals, without augmentation (``collect = clean``).
 
     A method that needs no pass of its own explains every image in this pass: that costs less than a second pass over
-    the wrong ones. Any other method explains the chosen images later.
+    the chosen ones. Any other method explains the chosen images later.
     """
     started = time.perf_counter()
     ids, explains = training_set.train, explains_while_scoring(config)
@@ -130,14 +130,26 @@ ORDERS: dict[str, Callable[[Scores, int, int], torch.Tensor]] = {
 """Orders of choice by name: keys (N,) from scores, seed and step; the smallest key is chosen first."""
 
 
+CHOOSE: dict[str, str] = {
+    "wrong": "those that the model gets wrong",
+    "right": "those that it gets right",
+    "all": "all of them",
+    "random": "as many as it gets wrong, drawn from all: the control of whom",
+}
+"""The training images that a step chooses from, by name."""
+
+
 def choose(scores: Scores, config: TrialConfig, *, step: int) -> torch.Tensor:
-    """Choose ``ceil(subset * wrong)`` of the wrong images.
+    """Choose the part ``subset`` of the images that ``choose`` names, rounded up; none where there is none.
+
+    Under ``choose = random`` the wrong images are counted, and as many of all images are drawn, in whatever ``order``.
 
     Returns: their positions in ``scores``, ascending.
     """
-    wrong = scores.wrong.nonzero().flatten()
-    if not len(wrong):
-        return wrong
-    count = math.ceil(config.subset_at(step) * len(wrong))  # exact: 0.07 * 100 is 7, not 7.000000000000001
-    keys = ORDERS[config.order](scores, config.seed, step)[wrong]
-    return wrong[torch.argsort(keys, stable=True)[:count]].sort().values
+    wrong = scores.wrong
+    places = {"wrong": wrong, "right": ~wrong}.get(config.choose, torch.ones_like(wrong)).nonzero().flatten()
+    counted = int(wrong.sum()) if config.choose == "random" else len(places)
+    count = math.ceil(config.subset_at(step) * counted)  # exact: 0.07 * 100 is 7, not 7.000000000000001
+    order = "random" if config.choose == "random" else config.order
+    keys = ORDERS[order](scores, config.seed, step)[places]
+    return places[torch.argsort(keys, stable=True)[:count]].sort().values

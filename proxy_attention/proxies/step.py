@@ -60,7 +60,10 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class ProxyStep:
-    """The result of a step: the training set to go on with, its recipe, and the counts that the record shows."""
+    """The result of a step: the training set to go on with, its recipe, and the counts that the record shows.
+
+    ``wrong`` counts the images that the model got wrong, whichever were chosen.
+    """
 
     training_set: TrainingSet
     recipe: Recipe
@@ -84,7 +87,7 @@ def proxy_step(
     step: int,
     compute_once: ComputeOnce = lambda key, make: make(),
 ) -> ProxyStep:
-    """Choose among the images that the model got wrong, explain them, and put their proxies into the training set.
+    """Choose among the scored images, explain them, and put their proxies into the training set.
 
     Args:
         model: left in eval mode; its weights are not changed.

@@ -12,9 +12,6 @@ START_SECONDS = 12.0
 TRIAL_SECONDS = 1.0
 """Seconds that a trial takes beside its epochs, for the model, the files and the reports."""
 
-WRONG_FRACTION = 0.3
-"""Assumed fraction of the training images that a step finds wrong; the real one is known only at the step."""
-
 
 @dataclass(frozen=True)
 class RunCost:
@@ -42,12 +39,12 @@ class RunCost:
     @property
     def explanation_seconds(self) -> float:
         """Seconds of all explanations on one worker, if each of their passes takes ``speed.pass_seconds``."""
-        passes = sum(each.passes * each.subset * each.images for each in self.work.explanations)
-        return WRONG_FRACTION * self.train_images * passes * self.speed.pass_seconds
+        passes = sum(each.passes * each.part * each.images for each in self.work.explanations)
+        return self.train_images * passes * self.speed.pass_seconds
 
     def extra_epochs(self, trial: TrialCost) -> float:
         """Return the time that a trial takes beside its epochs, counted in epochs, if it shares no explanation."""
-        explained = WRONG_FRACTION * self.train_images * own_explanation_passes(trial)
+        explained = self.train_images * own_explanation_passes(trial)
         seconds = TRIAL_SECONDS + (explained + trial.judge_passes) * self.speed.pass_seconds
         return seconds / self.seconds_per_epoch
 

@@ -13,9 +13,10 @@ from proxy_attention.data.white_level import FLAT_LEVELS
 from proxy_attention.schedule import Schedule
 from study.console import duration, shown
 from study.foreign_text import sqlite_url
-from study.planning.cost import WRONG_FRACTION, RunCost
+from study.planning.cost import RunCost
 from study.planning.plan_check import changes_since
 from study.planning.prepare import Prepared
+from study.planning.work_left import WRONG_FRACTION
 from study.provenance import ROOT
 from study.run_folder import RunFolder
 

@@ -11,6 +11,12 @@ from proxy_attention.proxies.scoring import explains_while_scoring, scoring_key
 from proxy_attention.shared_states import Sharing
 from proxy_attention.state_keys import branch_points, state_keys
 
+WRONG_FRACTION = 0.3
+"""Assumed fraction of the training images that a step finds wrong; the real one is known only at the step."""
+
+_CHOSEN_FROM = {"wrong": WRONG_FRACTION, "right": 1 - WRONG_FRACTION, "all": 1.0, "random": WRONG_FRACTION}
+"""Fraction of the training images that a step chooses from, by ``choose``."""
+
 
 @dataclass(frozen=True)
 class TrialCost:
@@ -59,13 +65,13 @@ class Explanation:
     Attributes:
         saliency: the method.
         passes: forward passes per image that it takes.
-        subset: the fraction of the wrong images that is chosen.
+        part: the fraction of the trial's training images that is chosen, as ``expected_part`` assumes it.
         images: the trial's training images, as a fraction of the first trial's.
     """
 
     saliency: str
     passes: int
-    subset: float
+    part: float
     images: float = 1.0
 
 
@@ -148,11 +154,16 @@ def work_left(trials: Sequence[TrialCost], sharing: Sharing | None, *, device: s
     )
 
 
+def expected_part(config: TrialConfig, step: int) -> float:
+    """Return the fraction of the training images that a proxy step is expected to choose."""
+    return _CHOSEN_FROM[config.choose] * float(config.subset_at(step))
+
+
 def own_explanation_passes(trial: TrialCost) -> float:
-    """Count passes over all wrong images that the explanations of one trial take, beside the passes that score."""
+    """Count passes over all training images that a trial's explanations take, beside the passes that score."""
     config = trial.config
     own = (step for step in range(config.planned.proxy_steps) if not _explained_by_scoring(config, step))
-    return trial.explanation_passes * sum(float(config.subset_at(step)) for step in own)
+    return trial.explanation_passes * sum(expected_part(config, step) for step in own)
 
 
 def _count_steps(
@@ -170,8 +181,8 @@ def _count_steps(
         if config.collect == "clean":
             counts.scorings[key, scoring_key(config), owner] = images
         if not _explained_by_scoring(config, step):
-            subset = float(config.subset_at(step))
-            explanation = Explanation(config.saliency, trial.explanation_passes, subset, images)
+            part = expected_part(config, step)
+            explanation = Explanation(config.saliency, trial.explanation_passes, part, images)
             counts.explanations[key, _explained_part(config, step), owner] = explanation
 
 
@@ -187,7 +198,7 @@ def _explained_part(config: TrialConfig, step: int) -> tuple[Hashable, ...]:
     """Return everything that a step's maps depend on beside the state: ``maps_key``, and how images are chosen."""
     subset = config.subset_at(step)
     order = config.order if subset < 1 else ""
-    return maps_key(config, torch.empty(0, dtype=torch.int64), step=step), order, subset
+    return maps_key(config, torch.empty(0, dtype=torch.int64), step=step), config.choose, order, subset
 
 
 def _epochs_published(trial: TrialCost, shared: frozenset[str], sharing: Sharing | None, device: str) -> int:

@@ -86,7 +86,7 @@ class MethodMaps:
 
 @dataclass(frozen=True)
 class MethodComparison:
-    """The maps of the same wrong images of one model by every method that explained them.
+    """The maps of the same chosen images of one model by every method that explained them.
 
     Attributes:
         labels: the class and the prediction of each image.
@@ -120,7 +120,7 @@ def _examples_of(folder: TrialFolder, arm: str) -> dict[str, Any] | None:
 
 
 def proxy_examples(findings: Findings) -> list[dict[str, Any]]:
-    """Return wrong images of one trial an arm, each with its original, map and proxy, class and prediction.
+    """Return chosen images of one trial an arm, each with its original, map and proxy, class and prediction.
 
     The trial of the proxies is the one that the first control differs from in the mask alone, if there is one.
     """
@@ -141,7 +141,7 @@ def method_comparisons(findings: Findings) -> list[MethodComparison]:
 
     Trials are compared if they agree in every other field and kept the same images of the same proxy step. If a model
     has several such groups, the one with the most methods is shown. Each model is compared for itself, because it has
-    other wrong images.
+    other images.
     """
     groups: dict[Any, dict[str, tuple[PlannedTrial, Sheet]]] = {}
     complete = set(findings.rows["trial_id"][findings.rows["status"] == COMPLETE])

@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from proxy_attention.config import DEFAULTS
 from proxy_attention.files import read_regular, write_text
 from study.analysis.claims import SECONDARY
 from study.analysis.findings import Findings
@@ -97,6 +98,7 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
         importance=pictures.importance(findings),
         confusions=pictures.confusions(findings),
         reliability=pictures.reliability(findings),
+        only_wrong=set(findings.rows["choose"].dropna()) <= {DEFAULTS["choose"]},
         proxy_examples=proxy_examples(findings) if with_images else [],
         method_comparisons=method_comparisons(findings) if with_images else [],
         with_images=with_images,

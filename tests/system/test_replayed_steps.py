@@ -18,6 +18,7 @@ from proxy_attention.trial_store import read_recipes
         {"split": "redrawn", "scope": "dataset", "replacement": "mean"},
         {"saliency": "gradient-shap", "smoothing": 1.0, "subset": 0.3},
         {"mask": "untrained", "subset_decay": 0.5},
+        {"choose": "all", "collect": "online", "subset": 0.4},
     ],
     ids=lambda fields: "-".join(map(str, fields.values())) or "defaults",
 )

@@ -34,6 +34,8 @@ GRID = [
     {"saliency": "gradient-shap", "smoothing": 1.0},  # drawn, by passes of its own, which the next shares
     {"saliency": "gradient-shap", "smoothing": 1.0, "threshold": 0.1},
     {"mask": "untrained", "eigen_smooth": True},
+    {"choose": "all"},
+    {"choose": "random", "collect": "online"},
 ]
 
 

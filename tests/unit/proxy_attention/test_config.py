@@ -10,7 +10,7 @@ from proxy_attention.config import DEFAULTS, PROXY_FIELDS, RULES, TrialConfig
 from proxy_attention.errors import ConfigError
 
 NAMES = (
-    "dataset", "model", "weights", "saliency", "explain", "mask", "replacement", "scope", "collect", "order",
+    "dataset", "model", "weights", "saliency", "explain", "mask", "replacement", "scope", "choose", "collect", "order",
     "substitute", "augment", "precision", "split", "on_bad_image", "label_function", "feature_layer",
     "judge",
 )  # fmt: skip
@@ -54,7 +54,7 @@ OTHER_VALUE = {
     "train_fraction": 0.5, "split": "merged", "folds": 4, "fold": 1, "on_bad_image": "skip",
     "label_function": "file-prefix", "split_seed": 9, "seed": 1, "subset_decay": 0.5, "patience": 3,
     "feature_layer": "layer3", "eigen_smooth": True, "freeze_trunk": True, "judge": "layercam", "judge_images": 8,
-    "white_level": 4095.0,
+    "white_level": 4095.0, "choose": "right",
 }  # fmt: skip
 """A second legal value of every field whose value is part of a trial's identity."""
 
@@ -269,6 +269,7 @@ def test_weights_that_are_a_name_are_told_apart_by_it():
         ({"schedule": "3,p,p,1"}, {"schedule": "3,p,p,1", "patience": 9}),
         ({"schedule": "3,p?,2"}, {"schedule": "3,p?,2", "subset_decay": 0.5}),
         ({"judge_images": 0}, {"judge_images": 0, "judge": "layercam"}),
+        ({"choose": "random"}, {"choose": "random", "order": "hardest"}),
     ],
 )
 def test_two_spellings_of_one_trial_have_one_digest(one, other):

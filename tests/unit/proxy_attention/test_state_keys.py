@@ -40,6 +40,7 @@ AGREE = {
     "schedule": ("2,p,3", AFTER_THE_SECOND),
     "threshold": (0.1, AFTER_A_STEP),
     "weight": (0.1, AFTER_A_STEP),
+    "choose": ("all", AFTER_A_STEP),
     "subset": (0.1, AFTER_A_STEP),
     "saliency": ("gradcam++", AFTER_A_STEP),
     "feature_layer": ("layer3", AFTER_A_STEP),

@@ -13,6 +13,7 @@ from proxy_attention.models.build import build
 from proxy_attention.models.input_size import FAMILIES
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
+from proxy_attention.proxies.scoring import CHOOSE
 from proxy_attention.saliency.interface import Method
 from proxy_attention.saliency.registry import METHODS, check_method
 from study import reference
@@ -57,7 +58,7 @@ def test_a_table_of_a_readme_is_as_the_code_has_it(page, name):
 def test_a_field_has_its_default_its_rule_and_its_meaning():
     found = {row[0].strip("`"): row[1:] for row in rows(block("fields"))}
 
-    assert found["subset"] == ["1.0", "a fraction in (0, 1]", "which part of the wrong images is chosen"]
+    assert found["subset"] == ["1.0", "a fraction in (0, 1]", "which part of the images of `choose` is chosen"]
     assert found["collect"][:2] == ["`clean`", "`clean`, `online`"]
     assert found["clear_every_step"][:2] == ["true", "true or false"]
     assert found["split_seed"][0] == "unset"
@@ -99,6 +100,7 @@ def test_every_option_of_the_commands_has_a_meaning():
         "methods": METHODS,
         "models": FAMILIES,
         "replacements": REPLACEMENTS,
+        "choices": CHOOSE,
         "scopes": SCOPES,
         "masks": MASKS,
         "fields": DEFAULTS,
@@ -131,7 +133,7 @@ def test_a_method_over_another_explains_what_the_other_does():
             assert METHODS[name].lacks(model) == METHODS[name.partition("/")[2]].lacks(model)
 
 
-@pytest.mark.parametrize("name", ["replacements", "masks", "scopes"])
+@pytest.mark.parametrize("name", ["choices", "replacements", "masks", "scopes"])
 def test_a_row_says_what_it_is(name):
     found = rows(BLOCKS[name]())
 

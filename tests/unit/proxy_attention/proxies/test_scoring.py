@@ -1,4 +1,4 @@
-"""Scores of the training images, and the choice among those that are wrong."""
+"""Scores of the training images, and the choice among them."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from proxy_steps import scores
 
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.proxies.masks import UNTRAINED
-from proxy_attention.proxies.scoring import ORDERS, choose, clean_scores, online_scores, scoring_key
+from proxy_attention.proxies.scoring import CHOOSE, ORDERS, choose, clean_scores, online_scores, scoring_key
 from proxy_attention.proxies.step import proxy_step
 
 
@@ -53,6 +53,38 @@ def test_an_order_chooses_among_the_wrong_images_only(config, order, expected):
     given = scores([False, True, False, True, True], losses=[9.0, 3.0, 8.0, 1.0, 2.0])
 
     assert choose(given, config(order=order, subset=0.6), step=0).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("whom", "expected"), [("wrong", [1, 3]), ("right", [0, 2, 4, 5]), ("all", [0, 1, 2, 3, 4, 5])]
+)
+def test_a_step_chooses_from_the_images_that_choose_names(config, whom, expected):
+    given = scores([False, True, False, True, False, False], losses=[5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+
+    assert choose(given, config(choose=whom), step=0).tolist() == expected
+    half = choose(given, config(choose=whom, subset=0.5, order="hardest"), step=0).tolist()
+    assert half == expected[: len(expected) // 2]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_random_choice_of_whom_takes_as_many_as_are_wrong_of_all_images_in_no_order(config, order):
+    given = scores([True] * 40 + [False] * 160, losses=list(map(float, range(200))))
+
+    found = choose(given, config(choose="random", order=order, subset=0.5), step=0)
+
+    assert len(found) == 20
+    assert 0 < (found >= 40).sum() < 20
+    assert torch.equal(found, choose(given, config(choose="random", subset=0.5), step=0))
+
+
+@pytest.mark.parametrize(("whom", "wrong"), [("wrong", False), ("right", True), ("random", False)])
+def test_a_step_that_finds_none_of_them_chooses_none(config, whom, wrong):
+    assert choose(scores([wrong] * 5), config(choose=whom), step=0).tolist() == []
+
+
+@pytest.mark.parametrize("whom", CHOOSE)
+def test_a_choice_of_no_image_at_all_is_none(config, whom):
+    assert choose(scores([]), config(choose=whom), step=0).tolist() == []
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -158,7 +190,7 @@ CHANGED = {
     "threshold": 0.9, "weight": 0.1, "subset": 0.1, "saliency": "gradcam++", "explain": "contrast", "mask": "other",
     "subset_decay": 0.5, "patience": 5, "feature_layer": "layer3", "eigen_smooth": True,
     "replacement": "noise", "scope": "dataset", "smoothing": 2.0, "max_area": 0.1, "collect": "online",
-    "order": "hardest", "substitute": "add", "clear_every_step": False, "compound": True,
+    "choose": "all", "order": "hardest", "substitute": "add", "clear_every_step": False, "compound": True,
 }  # fmt: skip
 """Another value of every proxy field."""
 

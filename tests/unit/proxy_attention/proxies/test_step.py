@@ -9,7 +9,7 @@ from proxy_steps import only
 from proxy_attention.data.training_set import SUBSTITUTES
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
-from proxy_attention.proxies.scoring import COLLECT, ORDERS, clean_scores
+from proxy_attention.proxies.scoring import CHOOSE, COLLECT, ORDERS, clean_scores
 from proxy_attention.proxies.step import EXAMPLES, proxy_step
 from proxy_attention.saliency.maps import EXPLAIN, low_resolution_maps, scale, upsample
 from proxy_attention.saliency.registry import METHODS
@@ -52,6 +52,21 @@ def test_a_step_makes_as_many_proxies_as_images_are_wrong_under_every_setting(
         assert step.examples.maps.shape == (wrong, 32, 32)
         assert step.examples.originals.shape == step.examples.proxies.shape == (wrong, 3, 32, 32)
         assert step.seconds > 0
+
+
+@pytest.mark.parametrize("whom", CHOOSE)
+def test_a_step_makes_proxies_of_whom_it_chooses_and_counts_the_wrong_ones(
+    config, tiny, trained, training_set_of, whom
+):
+    trial = config(choose=whom)
+    training_set = training_set_of(trial, tiny)
+    given = only(clean_scores(trained, training_set, trial), 1, 2, 5)
+    count = len(training_set)
+
+    step = proxy_step(trained, training_set, given, trial, step=0)
+
+    expected = {"wrong": 3, "right": count - 3, "all": count, "random": 3}[whom]
+    assert (step.wrong, step.made, len(step.training_set.proxies)) == (3, expected, expected)
 
 
 def test_the_images_that_are_shown_are_named_with_their_class_and_with_what_misled(

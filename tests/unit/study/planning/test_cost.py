@@ -4,7 +4,7 @@ import pytest
 
 from proxy_attention.config import TrialConfig
 from study.planning.benchmark import Speed
-from study.planning.cost import START_SECONDS, TRIAL_SECONDS, WRONG_FRACTION, RunCost, expected_progress
+from study.planning.cost import START_SECONDS, TRIAL_SECONDS, RunCost, expected_progress
 from study.planning.work_left import Explanation, TrialCost, WorkLeft
 
 SPEED = Speed(train_seconds=0.01, pass_seconds=0.001, weights_mb=2.0)
@@ -35,10 +35,9 @@ def test_a_cost_is_the_work_at_the_measured_speed():
     assert cost().seconds() == pytest.approx(START_SECONDS + total / 2)
 
 
-def test_explanations_cost_their_passes_over_the_images_that_are_taken_to_be_wrong():
-    costly = cost(explanations=(Explanation("scorecam", 64, 0.5), Explanation("scorecam", 64, 1.0)))
+def test_explanations_cost_their_passes_over_the_images_that_are_expected_to_be_chosen():
+    costly = cost(explanations=(Explanation("scorecam", 64, 0.15), Explanation("scorecam", 64, 0.3)))
 
-    assert WRONG_FRACTION == 0.3
     assert costly.explanation_seconds == pytest.approx(0.3 * 100 * 64 * 1.5 * 0.001)
     assert costly.seconds() == pytest.approx(cost().seconds() + costly.explanation_seconds / 2)
     assert cost().explanation_seconds == 0
@@ -62,7 +61,7 @@ def test_disk_holds_the_weights_of_every_trial_and_shared_states_with_their_mome
 
 
 def test_an_explanation_of_a_part_of_the_images_costs_a_part():
-    explanations = (Explanation("scorecam", 1, 1.0, images=1.0), Explanation("scorecam", 1, 1.0, images=0.25))
+    explanations = (Explanation("scorecam", 1, 0.3, images=1.0), Explanation("scorecam", 1, 0.3, images=0.25))
 
     assert cost(explanations=explanations).explanation_seconds == pytest.approx(0.3 * 100 * 1.25 * 0.001)
 

@@ -3,9 +3,10 @@ import dataclasses
 import pytest
 
 from proxy_attention.config import TrialConfig
+from proxy_attention.proxies.scoring import CHOOSE
 from proxy_attention.shared_states import Sharing
 from proxy_attention.state_keys import branch_points
-from study.planning.work_left import Explanation, TrialCost, work_left
+from study.planning.work_left import WRONG_FRACTION, Explanation, TrialCost, expected_part, work_left
 
 
 def trial(schedule="40", *, done=0, complete=False, passes=1, **fields):
@@ -43,7 +44,7 @@ def test_online_scores_take_no_pass_and_what_was_seen_in_training_is_explained_b
     shared, alone = (work_left(grid(collect="online"), each, device="cpu") for each in (sharing, None))
 
     assert (shared.scorings, alone.scorings) == (0, 0)
-    assert shared.explanations == (Explanation("gradcam", 1, 0.5), Explanation("gradcam", 1, 1.0))
+    assert shared.explanations == (Explanation("gradcam", 1, 0.15), Explanation("gradcam", 1, 0.3))
     assert len(alone.explanations) == 24
 
 
@@ -75,7 +76,7 @@ def test_a_method_with_passes_of_its_own_explains_once_what_settings_share(shari
     shared, alone = (work_left(settings, each, device="cpu") for each in (sharing, None))
 
     assert (shared.scorings, alone.scorings) == (1, 24)
-    assert shared.explanations == (Explanation("scorecam", 64, 0.5), Explanation("scorecam", 64, 1.0))
+    assert shared.explanations == (Explanation("scorecam", 64, 0.15), Explanation("scorecam", 64, 0.3))
     assert len(alone.explanations) == 24
 
 
@@ -92,8 +93,26 @@ def test_an_untrained_model_and_a_proxy_of_a_proxy_are_explained_by_passes_of_th
     (untrained,) = work_left([trial("1,p,1", mask="untrained")], sharing, device="cpu").explanations
     compound = work_left([trial("1,p,p,1", compound=True)], sharing, device="cpu")
 
-    assert untrained == Explanation("gradcam", 1, 1.0)
-    assert (compound.scorings, compound.explanations) == (2, (Explanation("gradcam", 1, 1.0),))
+    assert untrained == Explanation("gradcam", 1, 0.3)
+    assert (compound.scorings, compound.explanations) == (2, (Explanation("gradcam", 1, 0.3),))
+
+
+@pytest.mark.parametrize(("whom", "part"), [("wrong", 0.3), ("right", 0.7), ("all", 1.0), ("random", 0.3)])
+def test_a_step_is_expected_to_choose_by_an_assumed_part_of_wrong_images(sharing, whom, part):
+    costly = trial("1,p,1", saliency="scorecam", choose=whom, subset=0.5)
+
+    assert WRONG_FRACTION == 0.3
+    assert expected_part(costly.config, 0) == pytest.approx(part / 2)
+    (explanation,) = work_left([costly], sharing, device="cpu").explanations
+    assert explanation.part == pytest.approx(part / 2)
+
+
+def test_whoever_is_chosen_is_explained_on_his_own(sharing):
+    settings = [trial("1,p,1", saliency="scorecam", choose=whom) for whom in CHOOSE]
+
+    found = work_left(settings, sharing, device="cpu")
+
+    assert (found.scorings, len(found.explanations)) == (1, 4)
 
 
 def test_later_steps_explain_as_many_images_fewer_as_the_subset_decays(sharing):
@@ -101,7 +120,7 @@ def test_later_steps_explain_as_many_images_fewer_as_the_subset_decays(sharing):
 
     explanations = work_left([setting], sharing, device="cpu").explanations
 
-    assert [explanation.subset for explanation in explanations] == [0.5, 0.05, 0.005]
+    assert [explanation.part for explanation in explanations] == pytest.approx([0.15, 0.015, 0.0015])
 
 
 def test_seeds_share_nothing(sharing):

@@ -237,6 +237,17 @@ def test_a_run_without_bins_and_sheets_has_a_report_without_them(tmp_path):
     assert "Confusion on test" in text
 
 
+def test_a_report_of_other_images_does_not_call_them_wrong(tmp_path):
+    trials = [(arm, seed, test, {**given, "choose": "all"}) for arm, seed, test, given in SMALL[:2]]
+    run = write_run(tmp_path / "small" / "grid", *trials)
+
+    text = ReportPage(render(Findings.of(run))).text
+
+    assert "Chosen images and their proxies" in text
+    assert "Training images that were chosen (by choose), from the newest proxy step" in text
+    assert "got wrong" not in text
+
+
 def test_a_report_that_cannot_be_drawn_loses_neither_the_rows_nor_the_run(tmp_path, caplog):
     run = write_run(tmp_path / "small" / "grid", *SMALL[:2])
     (run / "report.html").write_text("an older one")
