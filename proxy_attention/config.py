@@ -5,21 +5,30 @@ Every list of fields in the project is read from the declarations here.
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from proxy_attention import field_rules as rule
-from proxy_attention.config_fields import Enters, Role, check_field_name, declarations_of, field_of, proxy_field
-from proxy_attention.errors import ConfigError
-from proxy_attention.schedule import Schedule
+from proxy_attention.config_fields import (
+    Enters,
+    Role,
+    check_field_name,
+    declarations_of,
+    digest_of,
+    field_of,
+    later_proxy_field,
+    map_field,
+    proxy_field,
+)
+from proxy_attention.schedule import Schedule, part_at
 
-AUTO = "auto"
+AUTO = rule.AUTO
 LAST = "last"
 """``feature_layer`` for the layer that is found by trying: the last whose output is a map."""
+REGION = "region"
+"""``mask`` for the place that the data set tells: its trials explain nothing."""
 LEAKING = frozenset({"redrawn", "merged"})
 """Audit splits that train on validation images; everything that shows them marks them LEAKING."""
 
@@ -61,17 +70,11 @@ class TrialConfig:
         enters=Enters.NEVER,  # each epoch and step enters where it comes
     )
     # how proxies are made
-    threshold: float = proxy_field(0.5, rule.UNIT_INTERVAL, "pixels whose map is at least this are replaced")
+    threshold: float = map_field(0.5, rule.UNIT_INTERVAL, "pixels whose map is at least this are replaced")
     weight: float = proxy_field(
         0.5, rule.UNIT_INTERVAL, "how far a pixel is replaced: `multiply` gives `(1 - weight * map) * pixel`"
     )
-    choose: str = proxy_field(
-        "wrong",
-        rule.NAME,
-        "[which images](#methods-models-replacements) become proxies",
-        enters=Enters.SET_PROXIES,
-        omitted_at="wrong",
-    )
+    choose: str = later_proxy_field("wrong", rule.NAME, "[which images](#methods-models-replacements) become proxies")
     subset: float = proxy_field(
         1.0, rule.POSITIVE_FRACTION, "which part of the images of `choose` is chosen", enters=Enters.BY_VALUE_OF_STEP
     )
@@ -91,34 +94,33 @@ class TrialConfig:
         enters=Enters.BY_VALUE_OF_STEP,
         omitted_at=2,
     )
-    saliency: str = proxy_field(
+    saliency: str = map_field(
         "gradcam", rule.NAME, "the [method of explanation](#methods-models-replacements)", Role.MODEL
     )
-    feature_layer: str = proxy_field(
+    feature_layer: str = map_field(
         LAST,
         rule.NAME,
         "the layer whose map is explained: `last` is found by trying; a wrong name is answered with those there are",
         Role.MODEL,
         omitted_at=LAST,
     )
-    eigen_smooth: bool = proxy_field(
-        False,
-        rule.FLAG,
-        "take the first principal component of the weighted features, not their sum",
-        Role.MODEL,
-        omitted_at=False,
+    eigen_smooth: bool = map_field(
+        False, rule.FLAG, "first principal component of weighted features, not their sum", Role.MODEL, omitted_at=False
     )
-    explain: str = proxy_field(
+    explain: str = map_field(
         "predicted", rule.NAME, "class that maps explain; `contrast` is the predicted minus the true"
     )
     mask: str = proxy_field(
-        "saliency", rule.NAME, "which [map](#methods-models-replacements) decides; all but `saliency` are controls"
+        "saliency",
+        rule.NAME,
+        "[what decides](#methods-models-replacements): the map, a control or the oracle `region`",
+        Role.MODEL,
     )
     replacement: str = proxy_field(
         "multiply", rule.NAME, "[what replaces a pixel](#methods-models-replacements), blended at `weight`"
     )
     scope: str = proxy_field("image", rule.NAME, "what the statistics of a replacement are taken over")
-    smoothing: float = proxy_field(0.0, rule.SIGMA, "blur maps by a gaussian of this sigma")
+    smoothing: float = map_field(0.0, rule.SIGMA, "blur maps by a gaussian of this sigma")
     max_area: float = proxy_field(
         1.0, rule.UNIT_INTERVAL, "the part of an image that may be replaced, highest values of the map first"
     )
@@ -257,13 +259,8 @@ class TrialConfig:
         for name, field_rule in RULES.items():
             object.__setattr__(self, name, field_rule.check(name, getattr(self, name)))
         object.__setattr__(self, "schedule", str(Schedule.parse(self.schedule)))
-        if self.val_fraction + self.test_fraction >= 1:
-            given = (self.val_fraction, self.test_fraction)
-            raise ConfigError(f"val_fraction + test_fraction must leave images to train on (< 1); got {given!r}")
-        if self.folds == 1:
-            raise ConfigError("folds must be 0 (no folds) or >= 2; got 1")
-        if self.fold >= max(self.folds, 1):
-            raise ConfigError(f"fold must be in [0, folds) with folds = {self.folds}; got {self.fold!r}")
+        rule.check_fractions(val_fraction=self.val_fraction, test_fraction=self.test_fraction)
+        rule.check_fold(self.fold, folds=self.folds)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrialConfig":
@@ -290,17 +287,18 @@ class TrialConfig:
         return self.planned.proxy_steps > 0
 
     @property
+    def has_maps(self) -> bool:
+        """Whether proxies are made by maps, and not where the data set tells."""
+        return self.has_proxies and self.mask != REGION
+
+    @property
     def effective_split_seed(self) -> int:
         """``split_seed`` if it is set, else ``seed``."""
         return self.seed if self.split_seed is None else self.split_seed
 
     def subset_at(self, step: int) -> Fraction:
-        """Compute the exact fraction of its images that a proxy step chooses: ``subset * subset_decay**step``.
-
-        Args:
-            step: number of the step in the schedule, from 0; skipped steps are counted.
-        """
-        return Fraction(repr(self.subset)) * Fraction(repr(self.subset_decay)) ** step
+        """Compute the exact part of its images that a step chooses; see ``schedule.part_at``."""
+        return part_at(step, first=self.subset, decay=self.subset_decay)
 
     def canonical(self) -> "TrialConfig":
         """Return this trial in its standard form: unused fields at their defaults, and the split seed set."""
@@ -316,14 +314,9 @@ class TrialConfig:
         Returns: 64 hexadecimal digits.
         Raises: ConfigError while a field that is measured is still ``auto``.
         """
-        fields = self.canonical().as_dict()
-        for name, value in fields.items():
-            if value == AUTO != FIELDS[name].omitted_at:
-                raise ConfigError(f"{name} must be a plain value in a trial; got {AUTO!r} (measure it first)")
-        fields = {name: value for name, value in fields.items() if value != FIELDS[name].omitted_at}
         # digests in place of names: the same name or path may hold other contents on another machine
-        fields |= {"dataset": data, "weights": weights or self.weights}
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        contents = {"dataset": data, "weights": weights or self.weights}
+        return digest_of(self.canonical().as_dict(), FIELDS, contents=contents)
 
 
 FIELDS = declarations_of(TrialConfig)

@@ -4,14 +4,17 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Collection
+import hashlib
+import json
+import operator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any
 
 from proxy_attention.errors import ConfigError
-from proxy_attention.field_rules import FieldRule
+from proxy_attention.field_rules import AUTO, FieldRule
 
 MISSING = object()
 """``omitted_at`` of a field that has been part of every digest from the start: no value leaves it out."""
@@ -34,6 +37,8 @@ class Role(Enum):
     """Differs between repeats of one setting."""
     RIVAL = auto()
     """Sets an alternative to proxies: augmentation, number of training images, initial weights."""
+    MAP = auto()
+    """Decides where a map is high, or from where on it counts; has no effect where the data set tells the place."""
     MODEL = auto()
     """Decides whether a model can be built and explained."""
     STEP_MEMORY = auto()
@@ -113,9 +118,41 @@ def proxy_field(
     return field_of(default, rule, meaning, Role.PROXY, *roles, used_if=used_if, enters=enters, omitted_at=omitted_at)
 
 
+def later_proxy_field(
+    default: Any,
+    rule: FieldRule,
+    meaning: str,
+    *roles: Role,
+    used_if: Callable[[Any], bool] = lambda trial: trial.has_proxies,
+) -> Any:
+    """Declare a proxy field that joined later, and that no older trial has at another value than its default."""
+    return proxy_field(default, rule, meaning, *roles, used_if=used_if, enters=Enters.SET_PROXIES, omitted_at=default)
+
+
+def map_field(default: Any, rule: FieldRule, meaning: str, *roles: Role, omitted_at: Any = MISSING) -> Any:
+    """Declare a field that has an effect only if proxies are made by maps."""
+    used_if = operator.attrgetter("has_maps")
+    return proxy_field(default, rule, meaning, Role.MAP, *roles, used_if=used_if, omitted_at=omitted_at)
+
+
 def declarations_of(config_class: type) -> dict[str, Declaration]:
     """Return the declaration of each field of a dataclass, by name; ``field_of`` must have made all of them."""
     return {field.name: field.metadata["declaration"] for field in dataclasses.fields(config_class)}
+
+
+def digest_of(values: Mapping[str, Any], declared: Mapping[str, Declaration], *, contents: Mapping[str, str]) -> str:
+    """Hash the values of a config by SHA-256, without those that are left out of the digest.
+
+    Args:
+        contents: digests that stand in the place of names.
+    Returns: 64 hexadecimal digits.
+    Raises: ConfigError while a field that is measured is still ``auto``.
+    """
+    for name, value in values.items():
+        if value == AUTO != declared[name].omitted_at:
+            raise ConfigError(f"{name} must be a plain value in a trial; got {AUTO!r} (measure it first)")
+    fields = {name: value for name, value in values.items() if value != declared[name].omitted_at}
+    return hashlib.sha256(json.dumps({**fields, **contents}, sort_keys=True).encode()).hexdigest()
 
 
 def check_field_name(name: str, fields: Collection[str]) -> str:

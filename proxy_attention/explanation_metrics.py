@@ -13,6 +13,7 @@ from proxy_attention.data.images import ImageSet
 from proxy_attention.data.pixels import in_batches
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
 from proxy_attention.proxies.replacement import smooth
+from proxy_attention.region_maps import nearest
 from proxy_attention.saliency import faithfulness
 from proxy_attention.saliency.maps import low_resolution_maps, scale, upsample
 from proxy_attention.saliency.registry import related
@@ -48,7 +49,7 @@ class ExplanationMetrics:
 
 def trained_by(config: TrialConfig) -> frozenset[str]:
     """Collect the saliency methods that a trial trains by, for proxies or augmentation, and all methods ``related``."""
-    proxies = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_proxies else frozenset()
+    proxies = related(config.saliency, eigen_smooth=config.eigen_smooth) if config.has_maps else frozenset()
     return proxies.union(*map(related, augmentation_of(config.augment).saliency_methods))
 
 
@@ -169,16 +170,9 @@ def _pointed(batch: _ExplainedBatch) -> Iterator[torch.Tensor]:
     if not known:
         return
     size = batch.pixels.shape[-1]
-    inside = np.stack([_nearest(region, size) for region in regions if region is not None])
+    inside = np.stack([nearest(region, size) for region in regions if region is not None])
     rows = torch.tensor(known)
     there = rows.to(batch.pixels.device)
     true = batch.images.labels[batch.ids[rows].to(batch.images.labels.device)]
     maps = batch.maps(batch.pixels[there], batch.ids[rows], true)
     yield faithfulness.points_inside(maps, torch.from_numpy(inside).to(maps.device))
-
-
-def _nearest(region: np.ndarray, size: int) -> np.ndarray:
-    """Resize a region (H, W) bool to (size, size) by nearest neighbour."""
-    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in region.shape)
-    found: np.ndarray = region[np.ix_(rows, columns)]
-    return found

@@ -1,4 +1,4 @@
-"""Rules for the values of fields: the types, a test, and both in words; knows no field by name."""
+"""Rules for the values of fields, alone and together: the types, a test, and both in words."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy_attention.errors import ConfigError
+
+AUTO = "auto"
+"""The value of a field that is measured before its trial runs."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ POSITIVE = FieldRule("a finite number > 0", (float,), lambda value: math.isfinit
 POSITIVE_OR_AUTO = FieldRule(
     "a finite number > 0 or 'auto'",
     (float, str),
-    lambda value: value == "auto" if isinstance(value, str) else math.isfinite(value) and value > 0,
+    lambda value: value == AUTO if isinstance(value, str) else math.isfinite(value) and value > 0,
 )
 NOT_NEGATIVE = FieldRule("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0)
 SIDE = FieldRule("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096)
@@ -67,3 +70,24 @@ def count_or_none(low: int, high: int) -> FieldRule:
     """Make the rule for a whole number in a range, or None; the rule's text does not mention None."""
     number = count(low, high)
     return FieldRule(number.text, (int, type(None)), lambda value: value is None or number.holds(value))
+
+
+def check_fractions(*, val_fraction: float, test_fraction: float) -> None:
+    """Check that val and test leave images to train on.
+
+    Raises: ConfigError.
+    """
+    if val_fraction + test_fraction >= 1:
+        given = (val_fraction, test_fraction)
+        raise ConfigError(f"val_fraction + test_fraction must leave images to train on (< 1); got {given!r}")
+
+
+def check_fold(fold: int, *, folds: int) -> None:
+    """Check that there is a fold of this number.
+
+    Raises: ConfigError.
+    """
+    if folds == 1:
+        raise ConfigError("folds must be 0 (no folds) or >= 2; got 1")
+    if fold >= max(folds, 1):
+        raise ConfigError(f"fold must be in [0, folds) with folds = {folds}; got {fold!r}")

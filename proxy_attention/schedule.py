@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from proxy_attention.errors import ConfigError
 
@@ -101,6 +102,15 @@ class Schedule:
 
 def _epochs_of(item: int | str) -> int:
     return 1 if isinstance(item, str) else item
+
+
+def part_at(step: int, *, first: float, decay: float) -> Fraction:
+    """Compute the exact part of its images that a proxy step chooses: ``first * decay**step``.
+
+    Args:
+        step: number of the step in the schedule, from 0; skipped steps are counted.
+    """
+    return Fraction(repr(first)) * Fraction(repr(decay)) ** step
 
 
 def has_stalled(val_accuracies: Sequence[float], *, patience: int) -> bool:

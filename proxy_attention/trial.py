@@ -131,9 +131,14 @@ def _make_proxies(
     """Score the training images and make proxies of the chosen; read what another trial has computed already."""
     clear_caches(trial.device)
     scores = _score_training_images(trial, state, totals, shared)
-    compute_once = partial(shared.compute_once, state.epochs_done)
     return proxy_step(
-        state.training.model, state.training_set, scores, trial.config, step=step, compute_once=compute_once
+        state.training.model,
+        state.training_set,
+        scores,
+        trial.config,
+        step=step,
+        region=trial.images.region,
+        compute_once=partial(shared.compute_once, state.epochs_done),
     )
 
 

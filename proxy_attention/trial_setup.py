@@ -16,6 +16,7 @@ from proxy_attention.memory import reset_peak
 from proxy_attention.models.build import build_for
 from proxy_attention.models.classifier import Classifier
 from proxy_attention.models.weights import weights_digest
+from proxy_attention.region_maps import check_regions_known
 from proxy_attention.saliency.registry import check_method
 from proxy_attention.schedule import PlannedEpoch
 from proxy_attention.training import TrainState, new_state
@@ -52,6 +53,9 @@ class TrialSetup:
         reset_peak(device)
         images = images.on(device)
         split = draw_split(images.labels.cpu().numpy(), images.own_test.numpy(), config, images.classes)
+        check_regions_known(config, images.region)
+        if config.has_proxies and not config.has_maps:
+            check_regions(images, split.train)  # now, because the trial reads them only at its proxy steps
         return cls(config, images, device, weights, split)
 
     @cached_property
@@ -97,7 +101,7 @@ class TrialSetup:
     def _classifier(self) -> Classifier:
         config = self.config
         model = build_for(config, classes=len(self.images.classes))
-        if config.has_proxies:
+        if config.has_maps:
             check_method(config.saliency, model, name=config.model, eigen_smooth=config.eigen_smooth)
         if self.judge is not None:
             check_method(self.judge, model, name=config.model, field="judge")

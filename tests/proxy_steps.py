@@ -26,11 +26,11 @@ def only(found, *positions):
     return dataclasses.replace(found, wrong=wrong)
 
 
-def two_steps(trained, training_set, trial):
+def two_steps(trained, training_set, trial, *, region=None):
     """Make two proxy steps of a trial, with different wrong images in each."""
     given = clean_scores(trained, training_set, trial)
     steps = []
     for number, wrong in enumerate((range(20), range(10, 40))):
-        steps.append(proxy_step(trained, training_set, only(given, *wrong), trial, step=number))
+        steps.append(proxy_step(trained, training_set, only(given, *wrong), trial, step=number, region=region))
         training_set = steps[-1].training_set
     return steps

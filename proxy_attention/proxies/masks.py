@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from proxy_attention.config import REGION
+
 UNTRAINED = "untrained"
 """The mask whose maps are of the same architecture at random weights, for the same images and classes."""
 
@@ -24,6 +26,11 @@ def keep_others(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 def keep_untrained(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """The map that the same architecture gives at random weights, for the same image and class."""
     return maps  # the caller has explained such a model
+
+
+def keep_region(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """The place that the data set tells (object, planted patch): 1 inside, 0 outside; explains nothing."""
+    return maps  # the caller has made it of the data set's regions
 
 
 def shift(maps: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -59,6 +66,7 @@ MASKS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "other": keep_others,
     "inverse": invert,
     UNTRAINED: keep_untrained,
+    REGION: keep_region,
 }
 """Every mask by name: what it does to the maps of a chunk. The first line of each is its row in the README."""
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from proxy_attention import seeds
-from proxy_attention.config import TrialConfig
+from proxy_attention.config import REGION, TrialConfig
 from proxy_attention.data.training_set import TrainingSet
 from proxy_attention.models.classifier import Classifier, as_float, autocast, eval_batch
 from proxy_attention.proxies.masks import UNTRAINED
@@ -71,7 +71,7 @@ def clean_scores(model: Classifier, training_set: TrainingSet, config: TrialConf
 
 def explains_while_scoring(config: TrialConfig) -> bool:
     """Whether the scoring pass gives the maps too: the method needs no other pass and explains this very model."""
-    return METHODS[config.saliency].one_pass and config.mask != UNTRAINED
+    return METHODS[config.saliency].one_pass and config.mask not in (UNTRAINED, REGION)
 
 
 def scoring_key(config: TrialConfig) -> str:

@@ -12,13 +12,14 @@ from typing import Any, TypeAlias
 import torch
 
 from proxy_attention import seeds
-from proxy_attention.config import TrialConfig
+from proxy_attention.config import REGION, TrialConfig
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.models.classifier import Classifier, as_float, eval_batch
 from proxy_attention.proxies.explain import explain, in_parts, maps_key, source_of
 from proxy_attention.proxies.masks import MASKS, changed_pixels, partners
 from proxy_attention.proxies.replacement import Statistics, replace, smooth, statistics
 from proxy_attention.proxies.scoring import Scores, choose
+from proxy_attention.region_maps import Region, region_maps
 from proxy_attention.saliency.maps import scale, upsample
 
 EXAMPLES = 8
@@ -34,7 +35,8 @@ class Recipe:
         step: number of the planned proxy step, from 0, skipped ones counted; it names the random streams.
         ids: (P,) int64 ascending, the chosen images.
         predicted: (P,) int64, the classes they were taken for.
-        maps: (P, h, w) float32, positive part only, not yet scaled; or (P, S, S) float16, scaled to [0, 1].
+        maps: (P, h, w) float32, positive part only, not yet scaled; or (P, S, S) float16, scaled to [0, 1]; or
+            (P, S, S) bool, true in the known place.
     """
 
     step: int
@@ -85,6 +87,7 @@ def proxy_step(
     config: TrialConfig,
     *,
     step: int,
+    region: Region | None = None,
     compute_once: ComputeOnce = lambda key, make: make(),
 ) -> ProxyStep:
     """Choose among the scored images, explain them, and put their proxies into the training set.
@@ -93,14 +96,17 @@ def proxy_step(
         model: left in eval mode; its weights are not changed.
         scores: of every training image, by ``clean_scores`` or ``online_scores``.
         step: number of this step among the planned, from 0; it names the random streams.
+        region: tells the known places of images, which ``mask = region`` replaces; None if none is known.
         compute_once: how maps that need passes of their own are made, so that trials which agree may share them.
     """
     started = time.perf_counter()
     model.module.eval()
     chosen = choose(scores, config, step=step)
     ids, predicted = scores.ids[chosen], scores.predicted[chosen]
+    if config.mask == REGION:
+        maps = region_maps(region, ids.tolist(), config.image_size)
     # maps of the scoring pass are of originals; a proxy of a proxy is explained on its own
-    if scores.maps is not None and not (config.compound and len(training_set.proxies)):
+    elif scores.maps is not None and not (config.compound and len(training_set.proxies)):
         maps = scores.maps[chosen]
     else:
         maps = compute_once(
@@ -160,6 +166,7 @@ def _replaced(recipe: Recipe, maps: torch.Tensor, training_set: TrainingSet, con
     shown: list[torch.Tensor] = []
     dataset = _dataset_statistics(training_set, config)
     offsets = _per_image(ids, training_set, config.seed, "proxy-mask", step)
+    threshold = 0.5 if config.mask == REGION else config.threshold  # a known place is 1 inside and 0 outside
     for part in in_parts(len(ids), config.batch_size):
         images = as_float(source(ids[part]))
         # a part at a time: all maps of the images' size may be too many for the device
@@ -169,7 +176,7 @@ def _replaced(recipe: Recipe, maps: torch.Tensor, training_set: TrainingSet, con
         pixels = replace(
             images,
             controlled,
-            changed_pixels(controlled, threshold=config.threshold, max_area=config.max_area),
+            changed_pixels(controlled, threshold=threshold, max_area=config.max_area),
             weight=config.weight,
             replacement=config.replacement,
             stats=statistics(images, scope=config.scope, dataset=dataset),
@@ -198,9 +205,13 @@ def _examples(recipe: Recipe, replaced: _Replaced, training_set: TrainingSet, co
 
 
 def _full_size(maps: torch.Tensor, config: TrialConfig) -> torch.Tensor:
-    """Upsample, smooth and scale maps to (N, S, S) in [0, 1]; a map without a range becomes zeros."""
+    """Upsample, smooth and scale maps to (N, S, S) in [0, 1]; a map without a range becomes zeros.
+
+    So does a known place that is all of its image.
+    """
     flat = scale(maps)[1]  # before upsampling, whose rounding gives a constant map a range
-    full = smooth(upsample(maps, config.image_size), sigma=config.smoothing)
+    sigma = 0.0 if config.mask == REGION else config.smoothing
+    full = smooth(upsample(maps, config.image_size), sigma=sigma)
     return torch.where(flat[:, None, None], 0.0, scale(full)[0])
 
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from proxy_attention.config import LEAKING, PROXY_FIELDS
+from proxy_attention.config import LEAKING, PROXY_FIELDS, REGION, fields_with
+from proxy_attention.config_fields import Role
 from study.analysis.arms import Arm, named_arms, names_of
 from study.analysis.pairs import ACCURACIES, DIFFERENCES, OTHER, REPEATS, TRAINING, Key, Row, records, values_of
 from study.plan import BASELINE, PROXY
 
 _DRAWN = (*REPEATS, "epochs_done")
+MAP_FIELDS = fields_with(Role.MAP)
+"""Fields that say where a map is high; a trial that replaces known places has none of them."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,12 @@ def counterpart_contrasts(arms: Sequence[Arm], done: pd.DataFrame, *, proxies: s
 
 def control_contrasts(done: pd.DataFrame) -> Iterator[Contrast]:
     """Compare the search's proxies with each arm that differs from them in the mask alone: attention against chance."""
-    fields = [field for field in (*OTHER, "schedule", *PROXY_FIELDS, "split_digest") if field != "mask"]
+    every = [field for field in (*OTHER, "schedule", *PROXY_FIELDS, "split_digest") if field != "mask"]
     searched = records(done[(done["arm"] == PROXY) & (done["mask"] == "saliency")])  # a searched mask is no attention
     for arm in named_arms(done):
         rows = records(done[done["arm"] == arm])
+        of_places = {row["mask"] for row in rows} == {REGION}  # a known place has no map, and stands beside any
+        fields = [field for field in every if not (of_places and field in MAP_FIELDS)]
         others = {values_of(row, fields): row for row in rows if row["mask"] != "saliency"}
         pairs = [(row, others[key]) for row in searched if (key := values_of(row, fields)) in others]
         yield Contrast(arm, f"saliency - {arm}", _differences(pairs), control=arm)

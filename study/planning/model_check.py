@@ -107,7 +107,7 @@ class ModelChecks:
         by = judge_of(config)
         if by is not None and (refusal := report.judge_refusals[by]):
             raise ConfigError(refusal)
-        if not config.has_proxies:
+        if not config.has_maps:
             return
         if refusal := report.refusals[config.saliency, config.eigen_smooth]:
             raise ConfigError(refusal)
@@ -134,8 +134,8 @@ class ModelChecks:
         return self._report(config).passes[method]
 
     def explanation_passes(self, config: TrialConfig) -> int:
-        """Return the number of forward passes per image that the config's own method takes; 1 without proxies."""
-        if METHODS[config.saliency].one_pass or not config.has_proxies:
+        """Return the number of forward passes per image that the config's own method takes; 1 without maps."""
+        if METHODS[config.saliency].one_pass or not config.has_maps:
             return 1
         return self.passes(config, config.saliency)
 

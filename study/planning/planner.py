@@ -10,6 +10,7 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.explanation_metrics import judge_of
+from proxy_attention.region_maps import check_regions_known
 from proxy_attention.saliency.faithfulness import PASSES
 from proxy_attention.state_keys import state_keys
 from proxy_attention.training import check_precision
@@ -76,6 +77,7 @@ class Planner:
         check_precision(config, self.device)
         config = self.data.with_white_level(config)
         inspection = self.data.inspection(config)
+        check_regions_known(config, self.data.catalogue(config).region)
         self.models.check(config)
         digest = config.digest(data=inspection.digest, weights=self.weights.digest(config))
         return PlannedTrial(
@@ -88,10 +90,11 @@ class Planner:
         )
 
     def check_model(self, config: TrialConfig) -> None:
-        """Check that the config's model can be built, and explained by its method; measure nothing.
+        """Check that the config's model can be built, and explained by its method or the data set; measure nothing.
 
         Raises: ConfigError, DataError.
         """
+        check_regions_known(config, self.data.catalogue(config).region)
         self.models.check(self._with_weights_and_judge(config))
 
     def state_keys(self, trial: PlannedTrial) -> tuple[str, ...]:

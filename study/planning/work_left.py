@@ -162,7 +162,7 @@ def expected_part(config: TrialConfig, step: int) -> float:
 def own_explanation_passes(trial: TrialCost) -> float:
     """Count passes over all training images that a trial's explanations take, beside the passes that score."""
     config = trial.config
-    own = (step for step in range(config.planned.proxy_steps) if not _explained_by_scoring(config, step))
+    own = (step for step in range(config.planned.proxy_steps) if _explained_on_its_own(config, step))
     return trial.explanation_passes * sum(expected_part(config, step) for step in own)
 
 
@@ -180,18 +180,19 @@ def _count_steps(
         owner = "" if key in shared else f"trial {number}"
         if config.collect == "clean":
             counts.scorings[key, scoring_key(config), owner] = images
-        if not _explained_by_scoring(config, step):
+        if _explained_on_its_own(config, step):
             part = expected_part(config, step)
             explanation = Explanation(config.saliency, trial.explanation_passes, part, images)
             counts.explanations[key, _explained_part(config, step), owner] = explanation
 
 
-def _explained_by_scoring(config: TrialConfig, step: int) -> bool:
-    """Whether the scoring pass of a step makes its maps, too.
+def _explained_on_its_own(config: TrialConfig, step: int) -> bool:
+    """Whether a step's maps take passes of their own, beside the scoring pass, and are not known to the data set.
 
-    It does not if scores are collected in training, nor for proxies of proxies.
+    They do if scores are collected in training, and for proxies of proxies.
     """
-    return config.collect == "clean" and explains_while_scoring(config) and not (config.compound and step)
+    by_scoring = config.collect == "clean" and explains_while_scoring(config) and not (config.compound and step)
+    return config.has_maps and not by_scoring
 
 
 def _explained_part(config: TrialConfig, step: int) -> tuple[Hashable, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from proxy_attention.config import REGION
 from proxy_attention.data.images import load
 from proxy_attention.data.sources import open_source
 from proxy_attention.errors import ConfigError
@@ -181,11 +182,12 @@ def thresholds(network: TrainedNetwork) -> ImageGrid:
 
 
 def masks(network: TrainedNetwork) -> ImageGrid:
-    """Show the map and the proxy of every mask, then of every class that can be explained."""
+    """Show the map and the proxy of every mask but ``region``, then of every class that can be explained."""
     ids = wrong_images(network, EXAMPLES)
     fields = {"threshold": 0.5, "weight": 1.0, "replacement": "halfmax"}
     rows: list[GridRow] = []
-    for name, table, images in (("mask", MASKS, 2), ("explain", EXPLAIN, 1)):
+    of_maps = [mask for mask in MASKS if mask != REGION]  # the embedded images tell no place
+    for name, table, images in (("mask", of_maps, 2), ("explain", list(EXPLAIN), 1)):
         examples = {value: proxies_of(network, ids, **{**fields, name: value}) for value in table}
         # a flat map changes nothing
         drawn = [place for place in range(len(ids)) if all(one.maps[place].any() for one in examples.values())]

@@ -39,6 +39,13 @@ def pairwise(*tables, seed=0):
 COMBINATIONS = pairwise(REPLACEMENTS, SCOPES, MASKS)
 
 
+def place(number):
+    """A known place of each image: a box that moves with its number, in a picture of twice the height."""
+    region = np.zeros((64, 32), dtype=bool)
+    region[2 * (number % 20) : 2 * (number % 20) + 14, number % 17 : number % 17 + 9] = True
+    return region
+
+
 @pytest.fixture(scope="module")
 def real(config, small, trained, training_set_of):
     """Eight wrong images, their training set, and by mask the recipe of a step that replaces them. Read only.
@@ -56,7 +63,7 @@ def real(config, small, trained, training_set_of):
     recipes = {}
     for mask in MASKS:
         scores = dataclasses.replace(given, maps=None) if mask == UNTRAINED else given
-        recipes[mask] = proxy_step(trained, training_set, scores, config(mask=mask), step=1).recipe
+        recipes[mask] = proxy_step(trained, training_set, scores, config(mask=mask), step=1, region=place).recipe
     return training_set, recipes
 
 
@@ -138,7 +145,7 @@ def test_the_combinations_hold_every_pair_of_values(real):
     held = set().union(*map(pairs_of, COMBINATIONS))
 
     assert held == set().union(*map(pairs_of, every))
-    assert 9 * 5 <= len(COMBINATIONS) < 9 * 3 * 5
+    assert 9 * 6 <= len(COMBINATIONS) < 9 * 3 * 6
     assert all(len(recipe.ids) == COUNT for recipe in real[1].values())
 
 
@@ -237,6 +244,16 @@ def full(recipe):
 
 def test_the_mask_saliency_is_the_map_upsampled_and_scaled(made, real):
     np.testing.assert_array_equal(made("black", "image", "saliency").examples.maps, full(real[1]["saliency"]))
+
+
+def test_the_mask_region_is_the_place_that_the_data_set_tells_whatever_the_threshold_and_the_smoothing(made, real):
+    step = made("black", "image", "region", threshold=0.0, smoothing=2.0, weight=1.0)
+
+    wanted = np.stack([place(number)[1::2] for number in real[1]["region"].ids.tolist()])
+    np.testing.assert_array_equal(step.examples.maps, wanted)
+    inside = torch.from_numpy(wanted)[:, None].expand(-1, 3, -1, -1)
+    assert (pixels(step)[inside] == 0).all()
+    assert torch.equal(pixels(step)[~inside], step.examples.originals[~inside])
 
 
 def test_the_mask_random_is_the_map_rolled_by_the_offset_of_its_image(made, real):

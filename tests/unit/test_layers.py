@@ -19,7 +19,7 @@ LEVELS = [
     {"config_fields"},
     {"config", "records", "memory", "locks"},
     {"files"},
-    {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},
+    {"checkpoints", "state_keys", "data", "models", "saliency", "augment", "region_maps"},
     {"shared_states", "training", "proxies", "evaluation"},
     {"explanation_metrics", "validation"},
     {"trial_setup"},

@@ -270,6 +270,8 @@ def test_weights_that_are_a_name_are_told_apart_by_it():
         ({"schedule": "3,p?,2"}, {"schedule": "3,p?,2", "subset_decay": 0.5}),
         ({"judge_images": 0}, {"judge_images": 0, "judge": "layercam"}),
         ({"choose": "random"}, {"choose": "random", "order": "hardest"}),
+        ({"mask": "region"}, {"mask": "region", "saliency": "lime", "explain": "true", "eigen_smooth": True}),
+        ({"mask": "region"}, {"mask": "region", "feature_layer": "x", "threshold": 0.1, "smoothing": 2.0}),
     ],
 )
 def test_two_spellings_of_one_trial_have_one_digest(one, other):

@@ -54,6 +54,7 @@ def test_an_augmentation_that_asks_where_to_look_says_by_which_methods():
         ({"saliency": "eigengradcam"}, None),
         ({"saliency": "gradcam", "eigen_smooth": True}, None),
         ({"saliency": "eigengradcam", "schedule": "2"}, "eigengradcam"),  # which trains by no method
+        ({"saliency": "eigengradcam", "mask": "region"}, "eigengradcam"),  # nor does this
         ({"saliency": "smoothgrad/lrp", "judge": "lrp"}, None),
         ({"saliency": "lrp", "judge": "vargrad/lrp"}, None),
         ({"saliency": "lrp", "judge": "gradcam"}, "gradcam"),

@@ -1,11 +1,13 @@
 """What a trial fixes before its first epoch, and what it refuses there."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from proxy_attention.data.splits import draw_split
-from proxy_attention.errors import ConfigError
+from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.trial_setup import TrialSetup
 
 CPU = torch.device("cpu")
@@ -41,6 +43,29 @@ def test_a_method_that_cannot_explain_the_model_is_refused_before_training(confi
 
     with pytest.raises(ConfigError, match=r"^saliency must be .* attention"):
         setup.new_training()
+
+
+def test_a_data_set_that_tells_no_place_has_none_to_replace(config, tiny):
+    with pytest.raises(ConfigError, match=r"^mask must be another than region where no place is known"):
+        TrialSetup.of(config(mask="region"), tiny, CPU)
+
+
+def test_a_place_that_cannot_be_read_is_an_error_before_training(config, tiny):
+    def region(number):
+        raise DataError(f"no place of {number}")
+
+    images = dataclasses.replace(tiny, region=region)
+    first = TrialSetup.of(config(mask="random", judge_images=0), images, CPU).split.train[0]
+
+    with pytest.raises(DataError, match=f"^no place of {first}$"):
+        TrialSetup.of(config(mask="region"), images, CPU)
+
+
+def test_a_method_that_cannot_explain_the_model_is_no_matter_where_nothing_is_explained(config, tiny):
+    images = dataclasses.replace(tiny, region=lambda number: np.eye(2, dtype=bool))
+    trial = config(model="test_resnet", saliency="attention-rollout", mask="region")
+
+    assert TrialSetup.of(trial, images, CPU).new_training().model.classes == 10
 
 
 def test_a_trial_without_a_judge_judges_no_image(config, tiny):

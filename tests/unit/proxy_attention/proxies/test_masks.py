@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from proxy_attention.config import REGION
 from proxy_attention.proxies.masks import MASKS, UNTRAINED, changed_pixels, invert, partners, shift
 
 
@@ -43,13 +44,13 @@ def test_every_mask_takes_no_map_at_all(name):
     assert MASKS[name](maps(0), draws(0)).shape == (0, 5, 5)
 
 
-@pytest.mark.parametrize("name", ["saliency", "other", UNTRAINED])
+@pytest.mark.parametrize("name", ["saliency", "other", UNTRAINED, REGION])
 def test_a_mask_that_is_the_map_leaves_it_as_it_is(name):
     assert torch.equal(MASKS[name](maps(), draws()), maps())
 
 
 def test_every_mask_is_known_to_these_tests():
-    assert set(MASKS) == {"saliency", "random", "other", "inverse", UNTRAINED}
+    assert set(MASKS) == {"saliency", "random", "other", "inverse", UNTRAINED, REGION}
 
 
 @pytest.mark.parametrize("name", MASKS)

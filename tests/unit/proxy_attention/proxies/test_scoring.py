@@ -217,6 +217,7 @@ def test_scores_of_trials_that_ask_an_untrained_model_hold_no_map_and_are_shared
     scores = [clean_scores(trained, training_set_of(trial, small), trial) for trial in trials]
 
     assert {scoring_key(trial) for trial in trials} == {scoring_key(config(saliency="scorecam"))}
+    assert scoring_key(config(mask="region")) == scoring_key(config(saliency="scorecam"))
     assert scoring_key(config()) not in {scoring_key(trial) for trial in trials}
     assert all(found.maps is None for found in scores)
     assert torch.equal(scores[0].losses, scores[1].losses)

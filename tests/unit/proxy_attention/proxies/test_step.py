@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from proxy_steps import only
 
 from proxy_attention.data.training_set import SUBSTITUTES
+from proxy_attention.proxies import step as step_module
 from proxy_attention.proxies.masks import MASKS
 from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.proxies.scoring import CHOOSE, COLLECT, ORDERS, clean_scores
@@ -136,6 +138,37 @@ def test_flat_maps_are_counted_and_change_nothing(config, tiny, trained, trainin
     unchanged = (step.training_set.proxies.pixels == tiny.images[step.training_set.proxies.ids]).flatten(1).all(1)
     assert (step.made, step.flat) == (3, 2)
     assert torch.equal(step.training_set.proxies.ids[unchanged], found.ids[right])
+
+
+def test_an_image_of_which_no_place_is_known_or_all_of_it_is_left_as_it_is_and_counted(
+    config, tiny, trained, training_set_of
+):
+    trial = config(mask="region", weight=1.0, replacement="white")
+    training_set = training_set_of(trial, tiny)
+    given = only(clean_scores(trained, training_set, trial), 1, 2, 5)
+    one, two, three = given.ids[[1, 2, 5]].tolist()
+    places = {one: None, two: np.ones((4, 4), dtype=bool), three: np.eye(32, dtype=bool)}
+
+    step = proxy_step(trained, training_set, given, trial, step=0, region=places.get)
+
+    pixels, originals = step.training_set.proxies.pixels, tiny.images[[one, two, three]]
+    inside = torch.eye(32, dtype=torch.bool)
+    assert (step.made, step.flat) == (3, 2)
+    assert torch.equal(pixels[:2], originals[:2])
+    assert (pixels[2][:, inside] == 255).all()
+    assert torch.equal(pixels[2][:, ~inside], originals[2][:, ~inside])
+
+
+def test_a_step_that_replaces_known_places_explains_nothing(config, tiny, trained, training_set_of, monkeypatch):
+    trial = config(mask="region", saliency="scorecam")
+    training_set = training_set_of(trial, tiny)
+    given = clean_scores(trained, training_set, trial)
+    monkeypatch.setattr(step_module, "explain", None)  # calling it would raise
+
+    made = proxy_step(trained, training_set, given, trial, step=0, region=lambda number: np.eye(4, dtype=bool))
+
+    assert given.maps is None
+    assert made.recipe.maps.shape == (made.made, 32, 32)
 
 
 @pytest.mark.parametrize(("compound", "generations"), [(False, 1), (True, 2)])

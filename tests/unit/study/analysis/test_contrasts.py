@@ -279,6 +279,20 @@ def test_a_searched_mask_is_no_attention(frame):
     assert by_seed(results) == {"saliency - inverse": (1.0,)}
 
 
+def test_a_known_place_is_compared_with_proxies_by_any_map(frame):
+    """A trial that replaces known places has no method, threshold or class: these are no difference."""
+    results = with_baselines(
+        frame(
+            ("proxy", 0, 81, 73, {"saliency": "gradcam++", "threshold": 0.3}),
+            ("proxy", 0, 81, 74, {"saliency": "gradcam++", "threshold": 0.6}),
+            ("proxy", 0, 81, 60, {"saliency": "gradcam++", "weight": 0.9}),
+            ("place", 0, 80, 70, {"mask": "region", "saliency": "gradcam++", "threshold": 0.3}),
+        )
+    )
+
+    assert by_seed(results) == {"saliency - place": (3.5,)}
+
+
 def test_only_a_control_is_marked_as_one_whatever_an_arm_is_called(study, frame):
     results = with_baselines(frame(("baseline", 0, 80, 70, {}), ("saliency", 0, 81, 73, {})))
 

@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from functools import partial
 
 import pytest
 from safetensors.torch import save_file
@@ -159,6 +160,14 @@ def test_every_field_has_another_value_here():
     base = TrialConfig()
 
     assert [name for name in DEFAULTS if name not in ("dataset", "weights") and other_value(base, name) is None] == []
+
+
+def test_a_data_set_that_tells_no_place_is_refused_before_anything_is_trained(planner, base):
+    located = dataclasses.replace(base, schedule="1,p", mask="region")
+
+    for check in (partial(planner.trial, 0, "proxy"), planner.check_model):  # a grid's trials; what a search may ask
+        with pytest.raises(ConfigError, match=r"^mask must be another than region where no place is known; got it for"):
+            check(located)
 
 
 def test_judging_takes_every_steps_pass_of_at_most_all_test_images(planner, base):

@@ -231,3 +231,9 @@ def test_every_model_and_method_that_a_search_may_suggest_can_be_asked_for_once(
     assert len({(c.model, c.image_size, c.saliency) for c in with_proxies}) == len(with_proxies) == 8
     assert len(configs) - len(with_proxies) == 4  # a baseline has no method
     assert {c.threshold for c in configs} == {0.5}
+
+
+def test_every_mask_that_a_search_may_suggest_is_asked_for_because_a_data_set_may_tell_no_place(study_text):
+    configs = models_of(parse_study(study_text, settings=('mask=["saliency","region"]',)))
+
+    assert {c.mask for c in configs if c.has_proxies} == {"saliency", "region"}

@@ -115,6 +115,12 @@ def test_whoever_is_chosen_is_explained_on_his_own(sharing):
     assert (found.scorings, len(found.explanations)) == (1, 4)
 
 
+def test_known_places_are_not_explained(sharing):
+    found = work_left([trial("1,p,1", mask="region", saliency="scorecam", passes=64)], sharing, device="cpu")
+
+    assert (found.steps, found.scorings, found.explanations) == (1, 1, ())
+
+
 def test_later_steps_explain_as_many_images_fewer_as_the_subset_decays(sharing):
     (setting,) = (trial("p,p?,p", saliency="scorecam", subset=0.5, subset_decay=0.1),)
 
