@@ -70,7 +70,12 @@ class TrialConfig:
         enters=Enters.NEVER,  # each epoch and step enters where it comes
     )
     # how proxies are made
-    threshold: float = map_field(0.5, rule.UNIT_INTERVAL, "pixels whose map is at least this are replaced")
+    threshold: float | str = map_field(
+        0.5,
+        rule.THRESHOLD,
+        "pixels whose map is at least this are replaced; `mean+2sd`: those above the mean and two standard deviations"
+        " of the map's positive values, as in MaskTune",
+    )
     weight: float = proxy_field(
         0.5, rule.UNIT_INTERVAL, "how far a pixel is replaced: `multiply` gives `(1 - weight * map) * pixel`"
     )

@@ -1,6 +1,7 @@
 """Rules for the values of fields, alone and together: the types, a test, and both in words."""
 
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ POSITIVE_OR_AUTO = FieldRule(
     (float, str),
     lambda value: value == AUTO if isinstance(value, str) else math.isfinite(value) and value > 0,
 )
+THRESHOLD = FieldRule(
+    "a number in [0, 1] or 'mean+Ksd' with K from 1 to 9",
+    (float, str),
+    lambda value: deviations_of(value) is not None if isinstance(value, str) else 0 <= value <= 1,
+)
 NOT_NEGATIVE = FieldRule("a finite number >= 0", (float,), lambda value: math.isfinite(value) and value >= 0)
 SIDE = FieldRule("a whole number of pixels >= 16 (at most 4096)", (int,), lambda value: 16 <= value <= 4096)
 SIGMA = FieldRule("a sigma in pixels in [0, 256]", (float,), lambda value: 0 <= value <= 256)
@@ -70,6 +76,12 @@ def count_or_none(low: int, high: int) -> FieldRule:
     """Make the rule for a whole number in a range, or None; the rule's text does not mention None."""
     number = count(low, high)
     return FieldRule(number.text, (int, type(None)), lambda value: value is None or number.holds(value))
+
+
+def deviations_of(threshold: str) -> int | None:
+    """Return the number of standard deviations in a text such as ``mean+2sd``; None for any other text."""
+    found = re.fullmatch(r"mean\+([1-9])sd", threshold)
+    return int(found[1]) if found else None
 
 
 def check_fractions(*, val_fraction: float, test_fraction: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from proxy_attention.config import REGION
+from proxy_attention.field_rules import deviations_of
 
 UNTRAINED = "untrained"
 """The mask whose maps are of the same architecture at random weights, for the same images and classes."""
@@ -83,15 +84,35 @@ def partners(count: int, priorities: torch.Tensor) -> torch.Tensor:
     return partner
 
 
-def changed_pixels(maps: torch.Tensor, *, threshold: float, max_area: float) -> torch.Tensor:
-    """Mark the pixels that a proxy changes: at or above the threshold, the highest first, at most a part of the image.
+def reaching(maps: torch.Tensor, threshold: float | str) -> torch.Tensor:
+    """Mark the pixels that reach a threshold: a number, or ``mean+Ksd`` of each map's positive values.
+
+    A pixel reaches a number if it is at least that; it must be above ``mean+Ksd``, whose standard deviation is the
+    population's. So a map whose positive values are all the same has no pixel above.
+
+    Args:
+        maps: (N, H, W).
+    Returns: (N, H, W) bool.
+    Source: MaskTune, Asgari et al., NeurIPS 2022, of whose files ``mean+2sd`` is the rule.
+    """
+    if not isinstance(threshold, str):
+        return maps >= threshold
+    exact, positive = maps.double(), maps > 0
+    count = positive.sum((1, 2), keepdim=True).clamp(min=1)
+    mean = exact.where(positive, 0.0).sum((1, 2), keepdim=True) / count
+    variance = (exact - mean).square().where(positive, 0.0).sum((1, 2), keepdim=True) / count
+    return exact > mean + (deviations_of(threshold) or 0) * variance.sqrt()
+
+
+def changed_pixels(maps: torch.Tensor, *, threshold: float | str, max_area: float) -> torch.Tensor:
+    """Mark the pixels that a proxy changes: those ``reaching`` the threshold, the highest first, at most a part.
 
     Args:
         maps: (N, H, W).
         max_area: fraction of the image, rounded down to whole pixels; of equal values the first in the image stay.
     Returns: (N, H, W) bool.
     """
-    chosen = maps >= threshold
+    chosen = reaching(maps, threshold)
     if max_area >= 1:
         return chosen
     flat = maps.flatten(1)

@@ -226,6 +226,8 @@ def _compared(left: Any, op: ast.cmpop, right: Any) -> Any:
     if isinstance(op, ast.Is | ast.IsNot):
         raise _NotAllowed("is is not allowed; a column has isna() and notna()")
     if not isinstance(op, ast.In | ast.NotIn) and not isinstance(left, list) and not isinstance(right, list):
+        if not isinstance(op, ast.Eq | ast.NotEq):
+            left, right = _ordered(left, right), _ordered(right, left)
         return COMPARISONS[type(op)](left, right)
     if not isinstance(op, ast.In | ast.NotIn | ast.Eq | ast.NotEq):
         raise _NotAllowed("a list must be compared by in, not in, == or !=")
@@ -234,6 +236,17 @@ def _compared(left: Any, op: ast.cmpop, right: Any) -> Any:
         raise _NotAllowed("in must be of a column")
     inside = column.isin(values if isinstance(values, pd.Series | list) else [values])
     return inside if isinstance(op, ast.In | ast.Eq) else ~inside
+
+
+def _ordered(value: Any, other: Any) -> Any:
+    """Return the numbers of a column of numbers and texts that is compared with a number; its texts are missing.
+
+    A threshold, for one, may be 0.3 or ``mean+2sd``.
+    """
+    if not isinstance(value, pd.Series) or value.dtype != object or not isinstance(other, int | float):
+        return value
+    numbers = value[value.map(lambda each: isinstance(each, int | float) and not isinstance(each, bool))]
+    return pd.to_numeric(numbers.reindex(value.index)) if len(numbers) else value
 
 
 def _call(node: ast.Call, columns: Columns) -> Any:
@@ -266,7 +279,7 @@ def _method(column: pd.Series, name: str, given: list[Any], options: dict[str, b
         case "isin", [list(values)]:
             return column.isin(values)
         case "between", [low, high]:
-            return column.between(_scalar(low), _scalar(high))
+            return _ordered(column, low).between(_scalar(low), _scalar(high))
         case "str.startswith", [str(text)]:
             return column.str.startswith(text, **options)
         case "str.endswith", [str(text)]:

@@ -97,7 +97,8 @@ def _describe_training(model: TrainedModel) -> str:
     config = model.config
     parts = [model.name, config.model, f"schedule {config.schedule}"]
     if config.has_proxies:
-        by = f"{config.saliency}, threshold {config.threshold}" if config.has_maps else "known places"
+        threshold = config.threshold if isinstance(config.threshold, str) else f"{config.threshold:g}"
+        by = f"{config.saliency}, threshold {threshold}" if config.has_maps else "known places"
         parts.append(f"proxies by {by}, weight {config.weight:g}")
     return _drawable(" · ".join(parts))
 

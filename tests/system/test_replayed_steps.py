@@ -18,12 +18,12 @@ from proxy_attention.trial_store import read_recipes
         {"split": "redrawn", "scope": "dataset", "replacement": "mean"},
         {"saliency": "gradient-shap", "smoothing": 1.0, "subset": 0.3},
         {"mask": "untrained", "subset_decay": 0.5},
-        {"choose": "all", "collect": "online", "subset": 0.4},
+        {"choose": "all", "collect": "online", "subset": 0.4, "threshold": "mean+2sd"},
     ],
     ids=lambda fields: "-".join(map(str, fields.values())) or "defaults",
 )
 def test_the_recipes_of_a_trial_make_the_same_proxies_again(config, tiny, tmp_path, fields):
-    trial = config(schedule="2,p,1,p,1", threshold=0.3, weight=0.9, **fields)
+    trial = config(**{"schedule": "2,p,1,p,1", "threshold": 0.3, "weight": 0.9, **fields})
     shown = [item.examples for item in run_trial(trial, tiny, directory=tmp_path) if item.examples is not None]
 
     again = [step.examples for step in replay_steps(trial, tiny, read_recipes(tmp_path))]

@@ -35,6 +35,7 @@ GRID = [
     {"saliency": "gradient-shap", "smoothing": 1.0, "threshold": 0.1},
     {"mask": "untrained", "eigen_smooth": True},
     {"choose": "all"},
+    {"choose": "all", "threshold": "mean+2sd"},
     {"choose": "random", "collect": "online"},
 ]
 

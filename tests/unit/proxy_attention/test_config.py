@@ -18,7 +18,7 @@ NAMES = (
 OUT_OF_RANGE = {
     **{name: ["", "  "] for name in NAMES},
     "image_size": [15, 0, -64, 4097],
-    "threshold": [-0.1, 1.1, math.inf],
+    "threshold": [-0.1, 1.1, math.inf, "mean+0sd", "mean+2"],
     "weight": [-0.1, 1.1, 2],
     "subset": [0, 0.0, -0.5, 1.0001],
     "subset_decay": [0, 0.0, -0.5, 1.0001],
@@ -144,6 +144,14 @@ def test_the_ends_of_a_range_belong_to_it_and_a_whole_number_becomes_a_float(fie
 
     assert kept == value
     assert type(kept) is float
+
+
+def test_a_threshold_may_be_of_each_map_and_is_then_another_trial():
+    number, text = (TrialConfig(**PLAIN, threshold=threshold) for threshold in (0.5, "mean+2sd"))
+
+    assert text.threshold == "mean+2sd"
+    assert TrialConfig.of(json.loads(json.dumps(text.as_dict()))) == text
+    assert number.digest(data="d", weights=None) != text.digest(data="d", weights=None)
 
 
 def test_a_config_cannot_be_changed():

@@ -15,6 +15,11 @@ TAKEN = [
     (rule.PROPER_FRACTION, [0.5], [0.0, 1.0]),
     (rule.POSITIVE, [1e-9, 1e9], [0.0, math.inf]),
     (rule.POSITIVE_OR_AUTO, ["auto", 4095.0], ["white", 0.0, math.inf]),
+    (
+        rule.THRESHOLD,
+        [0.0, 0.3, 1.0, "mean+2sd", "mean+9sd"],
+        [1.1, -0.1, "mean", "mean+0sd", "mean+2.5sd", "Mean+2sd"],
+    ),
     (rule.NOT_NEGATIVE, [0.0, 1e9], [-1e-9, math.inf]),
     (rule.SIDE, [16, 4096], [15, 4097, 32.0]),
     (rule.SIGMA, [0.0, 256.0], [-1.0, 257.0]),
@@ -31,6 +36,12 @@ def test_a_rule_takes_its_values_and_names_field_rule_and_value_of_any_other(eac
         with pytest.raises(ConfigError) as error:
             each.check("field", value)
         assert str(error.value) == f"field must be {each.text}; got {value!r}"
+
+
+def test_a_threshold_in_words_holds_its_standard_deviations():
+    texts = ("mean+2sd", "mean+9sd", "mean+2sd ", "2sd")
+
+    assert [rule.deviations_of(text) for text in texts] == [2, 9, None, None]
 
 
 def test_a_whole_number_becomes_a_float_where_the_rule_asks_for_one_and_minus_zero_becomes_zero():

@@ -45,9 +45,18 @@ BAD = {
     "unknown data set": ([*GRID, "--set", "dataset=mnist"], "dataset must be one of asl-alphabet, caltech101, "),
     "unknown saliency": ([*GRID, "--set", "saliency=cam"], "saliency must be one of "),
     "unknown field": ([*GRID, "--set", "treshold=0.3"], "did you mean threshold"),
-    "threshold above one": ([*GRID, "--set", "threshold=1.5"], "threshold must be a number in [0, 1]; got 1.5"),
-    "threshold nan": ([*GRID, "--set", "threshold=nan"], "threshold must be a number in [0, 1]; got nan"),
-    "threshold a word": ([*GRID, "--set", "threshold=high"], "threshold must be a number in [0, 1]; got 'high'"),
+    "threshold above one": (
+        [*GRID, "--set", "threshold=1.5"],
+        "threshold must be a number in [0, 1] or 'mean+Ksd' with K from 1 to 9; got 1.5",
+    ),
+    "threshold nan": (
+        [*GRID, "--set", "threshold=nan"],
+        "threshold must be a number in [0, 1] or 'mean+Ksd' with K from 1 to 9; got nan",
+    ),
+    "threshold a word": (
+        [*GRID, "--set", "threshold=high"],
+        "threshold must be a number in [0, 1] or 'mean+Ksd' with K from 1 to 9; got 'high'",
+    ),
     "schedule with a q": ([*GRID, "--set", "schedule=3,q"], "schedule must be counts of epochs >= 1 and p"),
     "schedule empty": ([*GRID, "--set", "schedule="], "schedule must be counts of epochs >= 1 and p"),
     "schedule of no epochs": ([*GRID, "--set", "schedule=0"], "schedule must be counts of epochs >= 1 and p"),

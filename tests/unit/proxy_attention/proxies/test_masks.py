@@ -1,5 +1,6 @@
 """Masks of controls, the partners of images, and which pixels change."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +26,7 @@ def test_every_mask_keeps_the_values_of_each_map_and_their_area(name):
     assert out.shape == given.shape
     assert torch.equal(out.flatten(1).sort(1).values, given.flatten(1).sort(1).values)
     assert torch.equal(given, before)
-    for threshold in (0.0, 0.3, 0.9, 1.0):
+    for threshold in (0.0, 0.3, 0.9, 1.0, "mean+1sd", "mean+2sd"):
         areas = [changed_pixels(m, threshold=threshold, max_area=1.0).sum((1, 2)) for m in (given, out)]
         assert torch.equal(*areas)
 
@@ -137,6 +138,47 @@ def test_pixels_at_the_threshold_are_changed():
     given = torch.tensor([[[0.0, 0.5], [0.49, 1.0]]])
 
     assert changed_pixels(given, threshold=0.5, max_area=1.0).tolist() == [[[False, True], [False, True]]]
+
+
+def test_pixels_above_the_mean_and_so_many_standard_deviations_of_the_positive_values_are_changed():
+    # positive are 0.1 four times, 0.2 and 0.6: their mean is 0.2, their (population's) standard deviation 0.1826
+    given = torch.tensor([[[0.0, 0.1, 0.1], [0.1, 0.6, 0.1], [0.0, 0.2, 0.0]]])
+    above = [[False, False, False], [False, True, False], [False, False, False]]
+
+    assert changed_pixels(given, threshold="mean+2sd", max_area=1.0)[0].tolist() == above
+    assert not changed_pixels(given, threshold="mean+3sd", max_area=1.0).any()  # 0.7477
+
+
+def test_the_pixels_that_masktune_blackens_are_those_above_the_threshold_in_its_own_files():
+    """Its files compute with numpy: nanmean and nanstd (of the population) over values above zero, and ``>``."""
+    given = maps(20, 16, 16).square() * (maps(20, 16, 16) > 0.3)
+    positive = np.where(given.double().numpy() > 0, given.double().numpy(), np.nan)
+    level = np.nanmean(positive, axis=(1, 2)) + 2 * np.nanstd(positive, axis=(1, 2))
+
+    changed = changed_pixels(given, threshold="mean+2sd", max_area=1.0)
+
+    np.testing.assert_array_equal(changed.numpy(), given.double().numpy() > level[:, None, None])
+    assert 0 < changed.sum() < 0.2 * changed.numel()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_of_a_map_whose_positive_values_are_the_same_none_is_above_their_mean(value):
+    given = torch.zeros(2, 9, 9)
+    given[:, 2:5, 3:7] = value
+
+    assert not changed_pixels(given, threshold="mean+1sd", max_area=1.0).any()
+
+
+def test_a_threshold_in_words_is_of_each_map_on_its_own():
+    given = maps(6, 12, 12)
+    given[::2] /= 10
+
+    together = changed_pixels(given, threshold="mean+1sd", max_area=1.0)
+
+    assert torch.equal(
+        together, torch.cat([changed_pixels(g[None], threshold="mean+1sd", max_area=1.0) for g in given])
+    )
+    assert together.sum((1, 2)).min() > 0
 
 
 def test_a_threshold_of_zero_changes_every_pixel():

@@ -24,6 +24,7 @@ FOLLOWED = [
     {"replacement": "noise", "compound": True, "clear_every_step": False, "subset": 0.4},
     {"smoothing": 1.5, "max_area": 0.25, "replacement": "blur"},
     {"explain": "contrast", "saliency": "gradcam++", "order": "hardest", "subset": 0.4},
+    {"threshold": "mean+1sd", "mask": "random", "max_area": 0.1},
     {"mask": "region", "compound": True, "replacement": "blur"},
 ]
 
@@ -36,7 +37,7 @@ def copied(recipe):
 
 @pytest.mark.parametrize("fields", FOLLOWED, ids=lambda fields: "-".join(map(str, fields.values())) or "defaults")
 def test_following_the_recipes_makes_the_same_proxies_bit_for_bit(config, small, trained, training_set_of, fields):
-    trial = config(batch_size=7, threshold=0.3, weight=0.7, **fields)
+    trial = config(**{"batch_size": 7, "threshold": 0.3, "weight": 0.7, **fields})
     first = training_set_of(trial, small)
     made = two_steps(trained, first, trial, region=lambda number: np.arange(64).reshape(8, 8) % (3 + number % 5) == 0)
     before = small.images.clone()

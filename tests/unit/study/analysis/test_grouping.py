@@ -89,3 +89,18 @@ def test_a_searched_range_is_shown_by_quarters(frame):
     table = tables(with_baselines(frame(*draws)))["threshold"]
 
     assert table["n"].tolist() == [4, 4, 4, 4]
+
+
+def test_a_field_of_numbers_and_texts_has_a_row_for_each_numbers_first(frame):
+    results = with_baselines(
+        frame(
+            ("baseline", 0, 80, 70, {}),
+            *(("proxy", 0, 81, 71 + n, {"threshold": t}) for n, t in enumerate(("mean+2sd", 0.6, 0.3))),
+        )
+    )
+
+    assert tables(results)["threshold"][["threshold", "test_mean"]].to_numpy().tolist() == [
+        [0.3, 73.0],
+        [0.6, 72.0],
+        ["mean+2sd", 71.0],
+    ]

@@ -306,3 +306,31 @@ def test_random_syntax_trees_end_in_rows_or_in_an_error(rows, tmp_path, monkeypa
 
     assert selected > 10
     assert not any(tmp_path.iterdir())
+
+
+# ---- columns of numbers and texts
+
+
+@pytest.mark.parametrize(
+    ("expression", "rows"),
+    [
+        ("threshold > 0.2", [1]),
+        ("0.1 <= threshold", [0, 1]),
+        ("0.1 <= threshold < 0.3", [0]),
+        ("threshold.between(0.1, 0.2)", [0]),
+        ("threshold == 'mean+2sd'", [2]),
+        ("threshold != 'mean+2sd' and threshold.notna()", [0, 1]),
+        ("threshold == 0.3 or threshold.isna()", [1, 3]),
+        ("threshold in [0.1, 'mean+2sd']", [0, 2]),
+        ("threshold.str.startswith('mean', na=False)", [2]),
+    ],
+)
+def test_in_a_column_of_numbers_and_texts_a_text_is_neither_above_nor_below_a_number(expression, rows):
+    frame = pd.DataFrame({"threshold": [0.1, 0.3, "mean+2sd", None]})
+
+    assert query(frame, expression).index.tolist() == rows
+
+
+def test_a_column_of_texts_alone_has_no_order_with_a_number():
+    with pytest.raises(ConfigError, match=r"^query must be"):
+        query(pd.DataFrame({"arm": ["baseline", "proxy"]}), "arm > 1")

@@ -40,8 +40,14 @@ ERRORS = {
     "log of zero": ("[search]\nlr = { low = 0, high = 1.0, log = true }", "lr must have low > 0 where log = true"),
     "low breaks the law": ("[search]\nthreshold = { low = -1.0, high = 1.0 }", "threshold must be a number in [0, 1]"),
     "high breaks the law": ("[search]\nthreshold = { low = 0.0, high = 2.0 }", "threshold must be a number in [0, 1]"),
-    "choice breaks the law": ("[search]\nthreshold = [0.5, 1.5]", "threshold must be a number in [0, 1]; got 1.5"),
-    "fixed breaks the law": ("[fixed]\nthreshold = 1.5", "threshold must be a number in [0, 1]; got 1.5"),
+    "choice breaks the law": (
+        "[search]\nthreshold = [0.5, 1.5]",
+        "threshold must be a number in [0, 1] or 'mean+Ksd' with K from 1 to 9; got 1.5",
+    ),
+    "fixed breaks the law": (
+        "[fixed]\nthreshold = 1.5",
+        "threshold must be a number in [0, 1] or 'mean+Ksd' with K from 1 to 9; got 1.5",
+    ),
     "arm breaks the law": ('[[arm]]\nname = "a"\nweight = 2', "weight must be a number in [0, 1]; got 2"),
     "unknown fixed name": ('[fixed]\nsaliency = "cam"', "saliency must be one of "),
     "unknown choice": ('[search]\nmask = ["saliency", "rnd"]', "mask must be one of "),
@@ -123,6 +129,8 @@ SETTINGS = {
     "schedule=6": ("schedule", "6"),
     "weights=a=b.safetensors": ("weights", "a=b.safetensors"),
     "threshold=[0.1, 0.2]": ("threshold", [0.1, 0.2]),
+    "threshold=mean+2sd": ("threshold", "mean+2sd"),
+    'threshold=[0.3, "mean+2sd"]': ("threshold", [0.3, "mean+2sd"]),
     "threshold={low = 0.1, high = 0.2}": ("threshold", {"low": 0.1, "high": 0.2}),
     "threads=auto": ("threads", "auto"),
     "threads=1": ("threads", 1),
@@ -182,7 +190,7 @@ def test_the_last_of_two_settings_of_a_field_holds():
 
 
 def test_a_setting_obeys_the_law_of_its_field():
-    with pytest.raises(ConfigError, match=r"threshold must be a number in \[0, 1\]; got 1.5"):
+    with pytest.raises(ConfigError, match=r"threshold must be a number in \[0, 1\] or .*; got 1.5"):
         parse_study("", settings=["threshold=1.5"])
 
 
@@ -210,6 +218,13 @@ def test_a_study_is_the_same_after_it_was_written_and_read():
     assert study.arms == (ArmSpec("a.b-c_1", {"schedule": "6", "lr": 0.25}), ArmSpec("z", {}))
 
     assert parse_study(to_toml(study)) == study
+
+
+def test_numbers_and_words_may_stand_in_one_list():
+    study = parse_study('[fixed]\nschedule = "3,p,2"\n[search]\nthreshold = [0.3, "mean+2sd"]\n')
+
+    assert parse_study(to_toml(study)) == study
+    assert [study.config(values, 0).threshold for _, values in study.grid()] == [0.3, "mean+2sd"]
 
 
 def test_the_order_of_the_search_is_kept_because_random_draws_follow_it():

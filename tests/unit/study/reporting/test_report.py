@@ -237,6 +237,17 @@ def test_a_run_without_bins_and_sheets_has_a_report_without_them(tmp_path):
     assert "Confusion on test" in text
 
 
+def test_a_factor_of_numbers_and_words_is_drawn_and_listed(tmp_path):
+    words = {"threshold": "mean+2sd"}
+    trials = [(arm, seed, test, words if given == {"threshold": 0.6} else given) for arm, seed, test, given in SMALL]
+    run = write_run(tmp_path / "small" / "grid", *trials)
+
+    source = render(Findings.of(run))
+
+    assert "mean+2sd" in ReportPage(source).text
+    assert "difference in test accuracy to the baseline by threshold" in source
+
+
 def test_a_report_of_other_images_does_not_call_them_wrong(tmp_path):
     trials = [(arm, seed, test, {**given, "choose": "all"}) for arm, seed, test, given in SMALL[:2]]
     run = write_run(tmp_path / "small" / "grid", *trials)
