@@ -18,6 +18,7 @@ from proxy_attention.config_fields import (
     declarations_of,
     digest_of,
     field_of,
+    later_field,
     later_proxy_field,
     map_field,
     proxy_field,
@@ -162,8 +163,9 @@ class TrialConfig:
         rule.count_or_text(1, 65_536, AUTO),
         "images a step; `auto`, in `[fixed]`, is [the largest that fits](#what-auto-measures)",
     )
-    lr: float = field_of(
-        2e-3, rule.POSITIVE, "peak learning rate of AdamW; OneCycle over the whole trial, stepped every batch"
+    lr: float = field_of(2e-3, rule.POSITIVE, "peak learning rate of AdamW, stepped every batch as `lr_schedule` says")
+    lr_schedule: str = later_field(
+        "one-cycle", rule.NAME, "`one-cycle` peaks at `lr` and ends near 0, over the trial; `constant` stays at `lr`"
     )
     weight_decay: float = field_of(1e-5, rule.NOT_NEGATIVE, "of AdamW")
     precision: str = field_of(
@@ -176,10 +178,7 @@ class TrialConfig:
         Role.STEP_MEMORY,
     )
     compile: bool = field_of(
-        False,
-        rule.FLAG,
-        "train under `torch.compile`: about a minute of compiling per model at first; no gain was measured on a CPU",
-        omitted_at=False,
+        False, rule.FLAG, "train under `torch.compile`: a minute a model at first; no gain on a CPU", omitted_at=False
     )
     freeze_trunk: bool = field_of(
         False,

@@ -105,6 +105,11 @@ def field_of(
     return dataclasses.field(default=default, metadata={"declaration": declared})
 
 
+def later_field(default: Any, rule: FieldRule, meaning: str, *roles: Role) -> Any:
+    """Declare a field that joined later, and that no older trial has at another value than its default."""
+    return field_of(default, rule, meaning, *roles, enters=Enters.WHERE_SET, omitted_at=default)
+
+
 def proxy_field(
     default: Any,
     rule: FieldRule,

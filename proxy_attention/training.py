@@ -18,6 +18,13 @@ from proxy_attention.models.classifier import Classifier, as_float, autocast
 from proxy_attention.saliency.maps import classify_and_explain, in_eval_mode
 from proxy_attention.seeds import derive_seed
 
+LR_SCHEDULES: dict[str, dict[str, Any]] = {
+    "one-cycle": {},
+    # the same steps, from and to the peak itself, and with AdamW's own momentum
+    "constant": {"div_factor": 1, "final_div_factor": 1, "cycle_momentum": False},
+}
+"""Every learning-rate schedule by name: arguments of torch's OneCycle."""
+
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -86,14 +93,17 @@ def check_precision(config: TrialConfig, device: str) -> None:
         raise ConfigError(f"precision must be fp32 or bf16 on a {device}; got 'fp16'")
 
 
-def new_state(model: Classifier, config: TrialConfig, *, images: int, device: torch.device) -> TrainState:
-    """Make a model's training state: AdamW, and a OneCycle learning rate over the whole trial.
+def new_state(
+    model: Classifier, config: TrialConfig, *, images: int, device: torch.device, epochs: int | None = None
+) -> TrainState:
+    """Make a model's training state: AdamW, and a learning rate over all epochs, planned in steps.
 
     Under ``freeze_trunk`` only the head keeps gradients.
 
     Args:
         model: already on its device.
         images: number of training images.
+        epochs: how many epochs are trained; None for the whole schedule.
     Raises: ConfigError as ``check_precision``.
     """
     check_precision(config, device.type)
@@ -110,7 +120,10 @@ def new_state(model: Classifier, config: TrialConfig, *, images: int, device: to
         fused=device.type in ("cpu", "cuda"),
     )
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.lr, total_steps=max(steps * config.planned.total_epochs, 2)
+        optimizer,
+        max_lr=config.lr,
+        total_steps=max(steps * (config.planned.total_epochs if epochs is None else epochs), 2),
+        **LR_SCHEDULES[config.lr_schedule],
     )
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     return TrainState(

@@ -17,6 +17,7 @@ from proxy_attention.proxies.replacement import REPLACEMENTS, SCOPES
 from proxy_attention.proxies.scoring import CHOOSE, COLLECT, ORDERS
 from proxy_attention.saliency.maps import EXPLAIN
 from proxy_attention.saliency.registry import METHODS
+from proxy_attention.training import LR_SCHEDULES
 
 CHOICES: dict[str, Collection[str]] = {
     "dataset": SOURCES,
@@ -30,6 +31,7 @@ CHOICES: dict[str, Collection[str]] = {
     "collect": COLLECT,
     "order": ORDERS,
     "substitute": SUBSTITUTES,
+    "lr_schedule": LR_SCHEDULES,
     "precision": (*PRECISIONS, AUTO),
     "split": SPLITS,
     "on_bad_image": ON_BAD_IMAGE,

@@ -12,7 +12,7 @@ from proxy_attention.errors import ConfigError
 NAMES = (
     "dataset", "model", "weights", "saliency", "explain", "mask", "replacement", "scope", "choose", "collect", "order",
     "substitute", "augment", "precision", "split", "on_bad_image", "label_function", "feature_layer",
-    "judge",
+    "judge", "lr_schedule",
 )  # fmt: skip
 
 OUT_OF_RANGE = {
@@ -54,7 +54,7 @@ OTHER_VALUE = {
     "train_fraction": 0.5, "split": "merged", "folds": 4, "fold": 1, "on_bad_image": "skip",
     "label_function": "file-prefix", "split_seed": 9, "seed": 1, "subset_decay": 0.5, "patience": 3,
     "feature_layer": "layer3", "eigen_smooth": True, "freeze_trunk": True, "judge": "layercam", "judge_images": 8,
-    "white_level": 4095.0, "choose": "right",
+    "white_level": 4095.0, "choose": "right", "lr_schedule": "constant",
 }  # fmt: skip
 """A second legal value of every field whose value is part of a trial's identity."""
 

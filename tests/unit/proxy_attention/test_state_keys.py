@@ -61,6 +61,7 @@ AGREE = {
     "augment": ("none", AT_ONCE),
     "batch_size": (8, AT_ONCE),
     "lr": (1e-3, AT_ONCE),
+    "lr_schedule": ("constant", AT_ONCE),
     "weight_decay": (0.1, AT_ONCE),
     "precision": ("bf16", AT_ONCE),
     "threads": (2, AT_ONCE),

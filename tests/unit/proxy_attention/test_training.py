@@ -45,6 +45,30 @@ def test_the_learning_rate_is_one_cycle_over_the_whole_trial(config, tiny, train
     assert max(rates) == pytest.approx(5e-3, rel=0.02)  # the peak may lie between two batches
 
 
+def test_a_constant_learning_rate_stays_and_moves_no_momentum(config, tiny, training_set_of):
+    trial = config(schedule="3", batch_size=16, lr=5e-3, lr_schedule="constant")
+    training_set = training_set_of(trial, tiny)
+    state = begin(trial, training_set)
+
+    rates = []
+    for epoch in range(3):
+        rates.append(train_epoch(state, training_set, trial, epoch=epoch).lr)
+        rates.append(state.scheduler.get_last_lr()[0])
+
+    assert rates == [5e-3] * 6
+    assert state.optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_a_plan_over_a_part_of_the_schedule_is_that_of_so_many_epochs(config, tiny, training_set_of):
+    trial = config(schedule="5", batch_size=16)
+    training_set = training_set_of(trial, tiny)
+    model = build(trial.model, classes=10, image_size=trial.image_size, weights="none", seed=0).to(CPU)
+
+    state = new_state(model, trial, images=len(training_set.train), device=CPU, epochs=2)
+
+    assert state.scheduler.total_steps == 2 * math.ceil(len(training_set) / 16)
+
+
 @pytest.mark.parametrize("batch_size", [16, 1000])
 def test_added_proxies_lengthen_the_epoch_and_still_end_the_plan_of_the_learning_rate(
     config, tiny, training_set_of, batch_size

@@ -30,6 +30,7 @@ def test_a_trial_is_compared_with_the_baseline_of_its_seed(frame):
 CHANGED = {
     "lr": 0.01,
     "weight_decay": 0.5,
+    "lr_schedule": "constant",
     "batch_size": 64,
     "model": "resnet34",
     "weights": "imagenet",
