@@ -18,6 +18,7 @@ from proxy_attention.config_fields import (
     declarations_of,
     digest_of,
     field_of,
+    judge_field,
     later_field,
     later_proxy_field,
     map_field,
@@ -140,9 +141,16 @@ class TrialConfig:
         used_if=lambda trial: trial.has_proxies and trial.choose != "random",
     )
     substitute: str = proxy_field(
-        "replace",
-        rule.NAME,
-        "`replace` an original by its proxy, or `add` the proxy to it (a longer epoch, and the tables say so)",
+        "replace", rule.NAME, "`replace` an original by its proxy, or `add` the proxy to it: a longer epoch"
+    )
+    repeats: int = later_proxy_field(
+        1,
+        rule.count(1, 1000),
+        "how often each proxy joins its original under `substitute = add`",
+        used_if=lambda trial: trial.has_proxies and trial.substitute == "add",
+    )
+    restart: bool = later_proxy_field(
+        False, rule.FLAG, "after a proxy step, a fresh network is trained over the epochs that are left"
     )
     clear_every_step: bool = proxy_field(
         True, rule.FLAG, "drop earlier proxies at the next proxy step", enters=Enters.EARLIER_PROXIES
@@ -188,23 +196,15 @@ class TrialConfig:
         omitted_at=False,
     )
     # how the trained model's explanations are judged; has no effect on training
-    judge: str = field_of(
+    judge: str = judge_field(
         "eigengradcam",
         rule.NAME,
         "the method whose maps say what the trained model looks at (columns `insertion_auc` to `pointing_game`);"
         " [none of a study's trials may train by it](#the-judge)",
-        Role.JUDGE,
         used_if=lambda trial: trial.judge_images > 0,
-        enters=Enters.NEVER,
-        omitted_at="eigengradcam",
     )
-    judge_images: int = field_of(
-        50,
-        rule.count(0, 1_000_000),
-        "how many test images are judged, once the training is over; 0 is none",
-        Role.JUDGE,
-        enters=Enters.NEVER,
-        omitted_at=50,
+    judge_images: int = judge_field(
+        50, rule.count(0, 1_000_000), "how many test images are judged, once the training is over; 0 is none"
     )
     # which images are train, val and test
     val_fraction: float = field_of(0.2, rule.PROPER_FRACTION, "the part that is val", Role.SPLIT, Role.HELD_OUT)

@@ -140,6 +140,13 @@ def map_field(default: Any, rule: FieldRule, meaning: str, *roles: Role, omitted
     return proxy_field(default, rule, meaning, Role.MAP, *roles, used_if=used_if, omitted_at=omitted_at)
 
 
+def judge_field(
+    default: Any, rule: FieldRule, meaning: str, *, used_if: Callable[[Any], bool] = lambda trial: True
+) -> Any:
+    """Declare a field that has an effect only after training, and so on no shared state."""
+    return field_of(default, rule, meaning, Role.JUDGE, used_if=used_if, enters=Enters.NEVER, omitted_at=default)
+
+
 def declarations_of(config_class: type) -> dict[str, Declaration]:
     """Return the declaration of each field of a dataclass, by name; ``field_of`` must have made all of them."""
     return {field.name: field.metadata["declaration"] for field in dataclasses.fields(config_class)}

@@ -87,16 +87,24 @@ class TrialSetup:
     def originals(self) -> TrainingSet:
         """Return the training images before any proxy step."""
         pixels, labels = self.images.images, self.images.labels
-        none, substitute = Proxies.none(pixels), self.config.substitute
-        return TrainingSet(pixels, labels, train=self.split.train, proxies=none, substitute=substitute)
+        return TrainingSet(
+            pixels,
+            labels,
+            train=self.split.train,
+            proxies=Proxies.none(pixels),
+            substitute=self.config.substitute,
+            repeats=self.config.repeats,
+        )
 
-    def new_training(self) -> TrainState:
+    def new_training(self, *, epochs: int | None = None) -> TrainState:
         """Build the classifier and its optimizer, and check that the config's saliency methods can explain it.
 
+        Args:
+            epochs: how many epochs will be trained; None for the whole schedule.
         Raises: ConfigError, DataError.
         """
-        model = self._classifier()
-        return new_state(model.to(self.device), self.config, images=len(self.split.train), device=self.device)
+        model, images = self._classifier().to(self.device), len(self.split.train)
+        return new_state(model, self.config, images=images, device=self.device, epochs=epochs)
 
     def _classifier(self) -> Classifier:
         config = self.config

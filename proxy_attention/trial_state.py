@@ -88,7 +88,13 @@ class TrialState:
         self._amend(step_skipped=True)
 
     def apply(self, step: ProxyStep) -> None:
-        """Use the proxies of a step from now on, keep its recipe, and add the step to the last epoch's record."""
+        """Use the proxies of a step from now on, keep its recipe, and add the step to the last epoch's record.
+
+        Under ``restart`` the epochs that are left, if there are any, train a fresh network.
+        """
+        left = len(self._trial.epochs) - self.epochs_done
+        if self._trial.config.restart and left:
+            self.training = self._trial.new_training(epochs=left)
         self.training_set = step.training_set
         self.recipes.append(step.recipe)
         self._amend(

@@ -157,6 +157,7 @@ def training_set_of() -> Callable[..., TrainingSet]:
             train=split.train,
             proxies=Proxies.none(images.images),
             substitute=config.substitute,
+            repeats=config.repeats,
         )
 
     return make

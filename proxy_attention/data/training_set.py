@@ -1,7 +1,7 @@
 """The images that an epoch trains on: originals, some replaced by proxies or joined by them; knows no model.
 
 A slot is a place in the epoch. Slot ``i`` below ``len(train)`` holds training image ``train[i]``, as its original or
-its proxy; with ``substitute = add``, the proxies take further slots.
+its proxy; with ``substitute = add``, the proxies take further slots: all of them, ``repeats`` times.
 """
 
 from collections.abc import Iterator
@@ -71,15 +71,24 @@ class TrainingSet:
         train: numbers of the training images, ascending.
         proxies: of any images; those of images outside ``train``, as after an audit redraws the split, are not used.
         substitute: ``replace`` or ``add``.
+        repeats: how often each proxy joins its original under ``add``.
     """
 
     def __init__(
-        self, images: Pixels, labels: torch.Tensor, *, train: np.ndarray, proxies: Proxies, substitute: str
+        self,
+        images: Pixels,
+        labels: torch.Tensor,
+        *,
+        train: np.ndarray,
+        proxies: Proxies,
+        substitute: str,
+        repeats: int = 1,
     ) -> None:
         self._images, self._labels = images, labels
         self.train = torch.from_numpy(train)
         self.proxies = proxies
         self.substitute = substitute
+        self.repeats = repeats if substitute == "add" else 0
         active = torch.isin(proxies.ids, self.train)
         self.active_ids = proxies.ids[active]
         if len(proxies) and int(proxies.ids.max()) >= len(labels):
@@ -87,18 +96,19 @@ class TrainingSet:
         # where the proxy of an image lies, or -1
         self._proxy_row = torch.full((len(labels),), -1, dtype=torch.int64)
         self._proxy_row[self.active_ids] = active.nonzero().flatten()
-        added = self.active_ids if substitute == "add" else self.active_ids[:0]
-        self.slot_ids = torch.cat([self.train, added])
+        self.slot_ids = torch.cat([self.train, *[self.active_ids] * self.repeats])
 
     def with_proxies(self, proxies: Proxies) -> "TrainingSet":
         """Keep the training images and take other proxies."""
-        return TrainingSet(
-            self._images, self._labels, train=self.train.numpy(), proxies=proxies, substitute=self.substitute
-        )
+        return self._with(self.train.numpy(), proxies)
 
     def with_train(self, train: np.ndarray) -> "TrainingSet":
         """AUDIT ONLY: keep the proxies and take other training images."""
-        return TrainingSet(self._images, self._labels, train=train, proxies=self.proxies, substitute=self.substitute)
+        return self._with(train, self.proxies)
+
+    def _with(self, train: np.ndarray, proxies: Proxies) -> "TrainingSet":
+        images, labels, repeats = self._images, self._labels, max(self.repeats, 1)
+        return TrainingSet(images, labels, train=train, proxies=proxies, substitute=self.substitute, repeats=repeats)
 
     def __len__(self) -> int:
         """Count the slots: the images that an epoch trains on."""
@@ -174,16 +184,17 @@ class TrainingSet:
 
     def epoch_order(self, seed: int, epoch: int) -> torch.Tensor:
         """Draw the order of the slots; an added proxy never changes the relative order of the originals."""
-        keys = seeds.table(len(self._labels), 1, seed, "order", epoch)[self.train, 0]
-        if len(self) > len(self.train):
-            added = seeds.table(len(self._labels), 1, seed, "order-added", epoch)[self.active_ids, 0]
-            keys = torch.cat([keys, added])
-        return torch.argsort(keys, stable=True)
+        return torch.argsort(self._table(1, seed, "order", epoch)[:, 0], stable=True)
 
     def augmentation_table(self, columns: int, seed: int, epoch: int) -> torch.Tensor:
         """Draw (slots, columns) uniform numbers by image, so that batch size and substitution never shift a draw."""
-        rows = seeds.table(len(self._labels), columns, seed, "augment", epoch)[self.train]
-        if len(self) > len(self.train):
-            added = seeds.table(len(self._labels), columns, seed, "augment-added", epoch)[self.active_ids]
-            rows = torch.cat([rows, added])
-        return rows
+        return self._table(columns, seed, "augment", epoch)
+
+    def _table(self, columns: int, seed: int, name: str, epoch: int) -> torch.Tensor:
+        """Draw (slots, columns) uniform numbers by image, from a stream of the originals and one of each repeat."""
+        rows = [seeds.table(len(self._labels), columns, seed, name, epoch)[self.train]]
+        for repeat in range(self.repeats if len(self.active_ids) else 0):
+            number = [repeat] if repeat else []  # the first draws as it did before there were repeats
+            table = seeds.table(len(self._labels), columns, seed, f"{name}-added", epoch, *number)
+            rows.append(table[self.active_ids])
+        return torch.cat(rows)

@@ -86,23 +86,20 @@ def online_scores(
 ) -> Scores:
     """Score by the predictions of the epoch just trained, as the thesis did (``collect = online``).
 
-    Under ``substitute = add`` an image has two slots: if either copy is misclassified, use that copy's prediction and
-    loss; the original's, if both are.
+    Under ``substitute = add`` an image has several slots: if any copy is misclassified, use the first such copy's
+    prediction and loss, the original's before any other's.
 
     Args:
-        predicted, losses, correct: (slots,), the originals first, then the proxies that joined them.
+        predicted, losses, correct: (slots,), the originals first, then the proxies that joined them, each repeat whole.
     """
-    count = len(training_set.train)
-    ids, wrong = training_set.train, ~correct[:count]
-    predictions, loss = predicted[:count].clone(), losses[:count].clone()
-    if len(predicted) > count:
-        place = torch.searchsorted(ids, training_set.active_ids)
-        proxy_alone_wrong = ~correct[count:] & ~wrong[place]
-        predictions[place[proxy_alone_wrong]], loss[place[proxy_alone_wrong]] = (
-            predicted[count:][proxy_alone_wrong],
-            losses[count:][proxy_alone_wrong],
-        )
-        wrong[place[proxy_alone_wrong]] = True
+    count, ids = len(training_set.train), training_set.train
+    predictions, loss, wrong = predicted[:count].clone(), losses[:count].clone(), ~correct[:count]
+    place = torch.searchsorted(ids, training_set.active_ids)
+    for repeat in range(training_set.repeats):
+        slots = count + repeat * len(place) + torch.arange(len(place))
+        first = ~correct[slots] & ~wrong[place]
+        predictions[place[first]], loss[place[first]] = predicted[slots][first], losses[slots][first]
+        wrong[place[first]] = True
     return Scores(ids, predictions, loss, wrong)
 
 

@@ -61,12 +61,12 @@ def inspect_model(config: TrialConfig, classes: int, methods: Iterable[str]) -> 
 
 
 def smallest_batch(config: TrialConfig, images: int) -> int:
-    """Return the size of the smallest batch of a trial; ``substitute = add`` adds up to as many proxies.
+    """Return the size of the smallest batch of a trial; ``substitute = add`` adds ``repeats`` times as many at most.
 
     Args:
         images: the training images.
     """
-    most = 2 * images if config.has_proxies and config.substitute == "add" else images
+    most = (1 + config.repeats) * images if config.has_proxies and config.substitute == "add" else images
     counts = range(images, min(most, images + config.batch_size + 1) + 1)  # then the sizes repeat
     return min(batch_sizes(count, config.batch_size)[-1] for count in counts)
 

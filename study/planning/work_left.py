@@ -83,7 +83,8 @@ class WorkLeft:
         trials: number of trials that are not complete.
         epochs: number of epochs to train; an epoch that trials share counts once.
         nominal_epochs: number of epochs that those trials would train without sharing.
-        full_epochs: the same as ``epochs``, in epochs of the first trial: one over half of its images counts half.
+        full_epochs: the same as ``epochs``, in epochs of the first trial: one over half of its images counts half, and
+            one that added proxies make longer counts more.
         longest: the most epochs that one trial must train, in epochs of the first trial; they cannot be spread over
             machines.
         steps: number of proxy steps, including those that may be skipped.
@@ -134,9 +135,10 @@ def work_left(trials: Sequence[TrialCost], sharing: Sharing | None, *, device: s
         images = trial.config.train_fraction / trials[0].config.train_fraction
         start = max(trial.epochs_done, _epochs_published(trial, shared, sharing, device))
         todo = range(start, len(trial.state_keys))
-        longest = max(longest, len(todo) * images)
+        lengths = [images * length for length in epoch_lengths(trial.config)]
+        longest = max(longest, sum(lengths[epoch] for epoch in todo))
         own = 0 if sharing is not None else number + 1  # without sharing, every trial has epochs of its own
-        counts.epochs |= {(trial.state_keys[epoch], own): images for epoch in todo}
+        counts.epochs |= {(trial.state_keys[epoch], own): lengths[epoch] for epoch in todo}
         _count_steps(counts, trial, todo, shared if sharing is not None else frozenset(), number, images)
     return WorkLeft(
         trials=len(left),
@@ -157,6 +159,16 @@ def work_left(trials: Sequence[TrialCost], sharing: Sharing | None, *, device: s
 def expected_part(config: TrialConfig, step: int) -> float:
     """Return the fraction of the training images that a proxy step is expected to choose."""
     return _CHOSEN_FROM[config.choose] * float(config.subset_at(step))
+
+
+def epoch_lengths(config: TrialConfig) -> list[float]:
+    """Return the expected length of each epoch, in epochs over the originals: ``substitute = add`` makes it longer."""
+    lengths, added = [], 0.0
+    for planned in config.planned.epochs():
+        lengths.append(1 + added)
+        if planned.step is not None and config.substitute == "add":
+            added = config.repeats * expected_part(config, planned.step)
+    return lengths
 
 
 def own_explanation_passes(trial: TrialCost) -> float:

@@ -41,6 +41,7 @@ CUTS = [
     {"schedule": TWO_STEPS, "split": "redrawn", "collect": "online"},
     {"schedule": TWO_STEPS, "augment": "flip-rotate+snapmix", "substitute": "add", "collect": "online"},
     {"schedule": TWO_STEPS, "saliency": "gradient-shap", "mask": "untrained", "smoothing": 1.0, "subset": 0.3},
+    {"schedule": TWO_STEPS, "substitute": "add", "repeats": 2, "restart": True, "weight": 0.0, "collect": "online"},
     {"schedule": TWO_STEPS, "choose": "right", "order": "hardest", "subset": 0.5, "threshold": "mean+1sd"},
 ]
 

@@ -36,6 +36,11 @@ GRID = [
     {"mask": "untrained", "eigen_smooth": True},
     {"choose": "all"},
     {"choose": "all", "threshold": "mean+2sd"},
+    {"substitute": "add", "repeats": 3, "weight": 0.0},
+    {"substitute": "add", "repeats": 3, "weight": 0.0, "restart": True},
+    {"substitute": "add", "repeats": 3, "weight": 0.0, "restart": True, "choose": "random"},
+    {"lr_schedule": "constant", "restart": True},
+    {"lr_schedule": "constant", "schedule": "5"},
     {"choose": "random", "collect": "online"},
 ]
 

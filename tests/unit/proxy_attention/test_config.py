@@ -26,6 +26,8 @@ OUT_OF_RANGE = {
     "eigen_smooth": ["yes", "", 2],
     "smoothing": [-1.0, 257.0, math.inf],
     "max_area": [-0.1, 1.1],
+    "repeats": [0, -1, 1001],
+    "restart": ["yes", "", 2],
     "clear_every_step": [],
     "compound": [],
     "batch_size": [0, -1, 65_537, "many", ""],
@@ -54,7 +56,7 @@ OTHER_VALUE = {
     "train_fraction": 0.5, "split": "merged", "folds": 4, "fold": 1, "on_bad_image": "skip",
     "label_function": "file-prefix", "split_seed": 9, "seed": 1, "subset_decay": 0.5, "patience": 3,
     "feature_layer": "layer3", "eigen_smooth": True, "freeze_trunk": True, "judge": "layercam", "judge_images": 8,
-    "white_level": 4095.0, "choose": "right", "lr_schedule": "constant",
+    "white_level": 4095.0, "choose": "right", "lr_schedule": "constant", "repeats": 3, "restart": True,
 }  # fmt: skip
 """A second legal value of every field whose value is part of a trial's identity."""
 
@@ -239,6 +241,7 @@ def test_the_part_of_a_step_is_exact_and_shrinks_from_planned_step_to_planned_st
 @pytest.mark.parametrize("field", OTHER_VALUE)
 def test_the_digest_depends_on_the_field(field):
     trial = TrialConfig(**PLAIN)
+    trial = dataclasses.replace(trial, substitute="add" if field == "repeats" else "replace")
     other = dataclasses.replace(trial, **{field: OTHER_VALUE[field]})
 
     assert trial.digest(data="d", weights=None) != other.digest(data="d", weights=None)
@@ -278,6 +281,7 @@ def test_weights_that_are_a_name_are_told_apart_by_it():
         ({"schedule": "3,p?,2"}, {"schedule": "3,p?,2", "subset_decay": 0.5}),
         ({"judge_images": 0}, {"judge_images": 0, "judge": "layercam"}),
         ({"choose": "random"}, {"choose": "random", "order": "hardest"}),
+        ({"substitute": "replace"}, {"substitute": "replace", "repeats": 20}),
         ({"mask": "region"}, {"mask": "region", "saliency": "lime", "explain": "true", "eigen_smooth": True}),
         ({"mask": "region"}, {"mask": "region", "feature_layer": "x", "threshold": 0.1, "smoothing": 2.0}),
     ],

@@ -133,7 +133,7 @@ def test_digests_and_state_keys_are_those_of_earlier_versions(values, digest, ke
 def test_a_proxy_field_is_unused_without_a_proxy_step_and_in_no_key_before_it():
     baseline = TrialConfig(schedule="6")
 
-    assert len(PROXY_FIELDS) == 20
+    assert len(PROXY_FIELDS) == 22
     for name in PROXY_FIELDS:
         assert not FIELDS[name].used_if(baseline)
         assert FIELDS[name].enters not in (Enters.FIRST_EPOCH, Enters.NEVER)
@@ -147,7 +147,7 @@ def test_no_judge_field_enters_a_key():
 def test_a_field_that_joined_later_is_left_out_of_the_digest_at_its_default():
     later = {name: declared.omitted_at for name, declared in FIELDS.items() if declared.omitted_at is not MISSING}
 
-    assert len(later) == 11
+    assert len(later) == 13
     assert later == {name: DEFAULTS[name] for name in later}
 
 

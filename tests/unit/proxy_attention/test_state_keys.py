@@ -56,6 +56,8 @@ AGREE = {
     "collect": ("online", AFTER_A_STEP),
     "order": ("first", AFTER_A_STEP),
     "substitute": ("add", AFTER_A_STEP),
+    "repeats": (3, AFTER_A_STEP),
+    "restart": (True, AFTER_A_STEP),
     "clear_every_step": (False, AFTER_THE_SECOND),
     "compound": (True, AFTER_THE_SECOND),
     "augment": ("none", AT_ONCE),
@@ -86,7 +88,7 @@ AGREE = {
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrialConfig)])
 def test_every_field_enters_where_it_first_makes_a_difference(config, field):
-    base = config(schedule=TWO_STEPS, folds=3)
+    base = config(schedule=TWO_STEPS, folds=3, substitute="add" if field == "repeats" else "replace")
     value, epochs = AGREE[field]
 
     assert getattr(base, field) != value
@@ -109,7 +111,8 @@ def test_every_epoch_has_a_key_of_its_own(config):
 def test_what_a_proxy_is_made_of_enters_at_the_last_step_too(config, field):
     """Two trials that agree in the first step cannot differ in the second: a field holds for all of a trial's steps."""
     value, _ = AGREE[field]
-    one, other = (names(config(schedule="p,p,2", **changes)) for changes in ({}, {field: value}))
+    common = {"schedule": "p,p,2", "substitute": "add" if field == "repeats" else "replace"}
+    one, other = (names(config(**{**common, **changes})) for changes in ({}, {field: value}))
 
     assert agree(one, other) == 1
 

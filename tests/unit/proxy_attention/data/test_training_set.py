@@ -56,6 +56,38 @@ def test_an_added_proxy_joins_its_original_with_its_label():
     assert given.slots(torch.arange(6))[1].tolist() == [0, 0, 1, 1, 0, 1]
 
 
+def repeating(*ids, repeats):
+    return TrainingSet(IMAGES, LABELS, train=TRAIN, proxies=proxies(*ids), substitute="add", repeats=repeats)
+
+
+def test_added_proxies_are_repeated_all_of_them_one_time_after_the_other():
+    given = repeating(2, 5, repeats=3)
+
+    assert given.slot_ids.tolist() == [0, 2, 3, 5] + [2, 5] * 3
+    assert shown(given) == [0, 2, 3, 5] + [102, 105] * 3
+    assert given.active_ids.tolist() == [2, 5]
+    assert given.with_train(TRAIN[:3]).slot_ids.tolist() == [0, 2, 3, 2, 2, 2]
+    assert len(repeating(repeats=3)) == 4
+
+
+def test_a_proxy_that_stands_in_for_its_original_is_not_repeated():
+    given = TrainingSet(IMAGES, LABELS, train=TRAIN, proxies=proxies(2, 5), substitute="replace", repeats=3)
+
+    assert shown(given) == [0, 102, 3, 105]
+    assert given.epoch_order(0, 0).sort().values.tolist() == [0, 1, 2, 3]
+
+
+def test_each_repeat_has_draws_of_its_own_and_shifts_none_before_it():
+    once, thrice = (repeating(2, 5, repeats=repeats) for repeats in (1, 3))
+    tables = [given.augmentation_table(3, 7, 1) for given in (once, thrice)]
+
+    assert torch.equal(tables[1][:6], tables[0])
+    assert len(tables[1].unique(dim=0)) == 10
+    assert torch.equal(repeating(5, repeats=3).augmentation_table(3, 7, 1)[4:], tables[1][[5, 7, 9]])
+    kept = [slot for slot in thrice.epoch_order(7, 1).tolist() if slot < 6]
+    assert kept == once.epoch_order(7, 1).tolist()
+
+
 def test_slots_may_be_asked_for_in_any_order_and_twice():
     assert shown(training_set(2, 5), [3, 0, 3, 1]) == [105, 0, 105, 102]
 

@@ -152,6 +152,22 @@ def test_clean_scores_look_at_originals_even_where_proxies_stand(config, small, 
     assert torch.equal(again.losses, first.losses)
 
 
+def test_online_an_image_of_many_slots_speaks_with_the_first_that_was_wrong(config, tiny, training_set_of):
+    plain = training_set_of(config(substitute="add", repeats=3), tiny)
+    ids = plain.train[[1, 2]]
+    given = plain.with_proxies(dataclasses.replace(plain.proxies, ids=ids, pixels=tiny.images[ids]))
+    count = len(plain)
+    correct = torch.ones(len(given), dtype=torch.bool)
+    correct[[count + 2, count + 4, count + 5]] = False  # the second repeat of the first; the third of both
+
+    slots = torch.arange(len(given))
+    found = online_scores(given, predicted=slots, losses=slots / 1.0, correct=correct)
+
+    assert len(given) == count + 6
+    assert found.wrong.nonzero().flatten().tolist() == [1, 2]
+    assert found.predicted[[0, 1, 2, 3]].tolist() == [0, count + 2, count + 5, 3]
+
+
 def test_online_scores_are_what_the_epoch_saw(config, tiny, training_set_of):
     training_set = training_set_of(config(), tiny)
     count = len(training_set)
@@ -190,7 +206,8 @@ CHANGED = {
     "threshold": 0.9, "weight": 0.1, "subset": 0.1, "saliency": "gradcam++", "explain": "contrast", "mask": "other",
     "subset_decay": 0.5, "patience": 5, "feature_layer": "layer3", "eigen_smooth": True,
     "replacement": "noise", "scope": "dataset", "smoothing": 2.0, "max_area": 0.1, "collect": "online",
-    "choose": "all", "order": "hardest", "substitute": "add", "clear_every_step": False, "compound": True,
+    "choose": "all", "repeats": 3, "restart": True,
+    "order": "hardest", "substitute": "add", "clear_every_step": False, "compound": True,
 }  # fmt: skip
 """Another value of every proxy field."""
 

@@ -118,3 +118,4 @@ def test_the_smallest_batch_is_known_also_where_proxies_are_added(base, images, 
     assert smallest_batch(config, images) == replaced
     assert smallest_batch(dataclasses.replace(config, substitute="add"), images) == added
     assert smallest_batch(dataclasses.replace(config, substitute="add", schedule="2"), images) == replaced
+    assert smallest_batch(dataclasses.replace(config, substitute="add", repeats=20), images) <= added

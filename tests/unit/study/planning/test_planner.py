@@ -42,6 +42,8 @@ OTHER = {
     "compile": True,
     "subset_decay": 0.5,
     "patience": 3,
+    "repeats": 3,
+    "restart": True,
     "feature_layer": "layer3",
     "eigen_smooth": True,
     "freeze_trunk": True,
@@ -60,6 +62,7 @@ def other_value(base, field):
 @pytest.mark.parametrize("field", sorted(set(DEFAULTS) - {"dataset", "weights"}))
 def test_trials_that_differ_in_one_field_differ_in_digest(planner, base, field):
     base = dataclasses.replace(base, folds=2 if field == "fold" else 0, schedule="p?,p")  # which uses every field
+    base = dataclasses.replace(base, substitute="add" if field == "repeats" else "replace")
     changed = dataclasses.replace(base, **{field: other_value(base, field)})
     assert getattr(changed, field) != getattr(base, field)
 

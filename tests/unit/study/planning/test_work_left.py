@@ -6,7 +6,7 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.proxies.scoring import CHOOSE
 from proxy_attention.shared_states import Sharing
 from proxy_attention.state_keys import branch_points
-from study.planning.work_left import WRONG_FRACTION, Explanation, TrialCost, expected_part, work_left
+from study.planning.work_left import WRONG_FRACTION, Explanation, TrialCost, epoch_lengths, expected_part, work_left
 
 
 def trial(schedule="40", *, done=0, complete=False, passes=1, **fields):
@@ -148,6 +148,27 @@ def test_passes_over_a_part_of_the_images_cost_a_part(sharing):
 
     assert (found.scorings, found.full_scorings) == (2, 1.25)
     assert [explanation.images for explanation in found.explanations] == [1.0, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("fields", "lengths"),
+    [
+        ({}, [1, 1, 1, 1]),
+        ({"substitute": "add"}, [1, 1, 1.3, 1.3]),
+        ({"substitute": "add", "repeats": 20, "subset": 0.5}, [1, 1, 4, 4]),
+        ({"substitute": "add", "choose": "all", "schedule": "p,p,2", "subset_decay": 0.5}, [1, 2, 1.5, 1.5]),
+    ],
+)
+def test_added_proxies_make_epochs_longer_by_as_many_as_are_expected(sharing, fields, lengths):
+    config = trial(**{"schedule": "1,p,2", **fields})
+
+    assert epoch_lengths(config.config) == pytest.approx(lengths)
+    found = work_left([config], sharing, device="cpu")
+    assert (found.epochs, found.full_epochs, found.longest) == (
+        4,
+        pytest.approx(sum(lengths)),
+        pytest.approx(sum(lengths)),
+    )
 
 
 def test_the_longest_trial_is_the_one_with_the_most_images_to_train_on(sharing):
