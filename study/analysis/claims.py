@@ -9,7 +9,7 @@ import pandas as pd
 
 from proxy_attention.config import LEAKING
 from study.analysis.arms import arms_of, level_name
-from study.analysis.contrasts import control_contrasts, counterpart_contrasts, training_contrasts
+from study.analysis.contrasts import control_contrasts, counterpart_contrasts, rival_contrasts, training_contrasts
 from study.analysis.estimates import Estimate, estimate, holm
 from study.analysis.grouping import levels_of
 from study.analysis.pairs import ACCURACIES, DIFFERENCES, SETTING, TRAINING, difference
@@ -67,8 +67,8 @@ def claims(frame: pd.DataFrame, *, chosen_on: int | None = None, planned: pd.Dat
     """Make the study's claims: the primary, the secondary, then the rest with p adjusted by Holm.
 
     The rest are the contrasts of contrasts.py (each arm with the same training without proxies; rivals, proxies alone,
-    both, and what proxies add to a rival; attention with chance), and each level of each factor that varies. The same
-    pairs of trials are claimed once.
+    both, and what proxies add to a rival; attention with chance, an arm with its control), and each level of each
+    factor that varies. The same pairs of trials are claimed once.
 
     Args:
         frame: the rows to compare, as ``with_baselines`` gives them.
@@ -96,7 +96,7 @@ def _of_arms(planned: pd.DataFrame, done: pd.DataFrame, proxies: str) -> Iterato
     ]
     contrasts.sort(key=lambda contrast: order[contrast.arm])
     claimed: set[frozenset[str]] = set()
-    for contrast in [*contrasts, *control_contrasts(done)]:
+    for contrast in [*contrasts, *control_contrasts(done), *rival_contrasts(done, proxies=proxies)]:
         pairs = frozenset(contrast.pairs["pair"])
         if pairs and pairs not in claimed:
             claim = _by_seed(contrast.pairs, contrast.text)

@@ -4,6 +4,7 @@ The *counterpart* of a trial is the same training without proxies, which ``with_
 arm is another training: the one that the arm changes. Nothing is estimated here.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,9 +111,35 @@ def control_contrasts(done: pd.DataFrame) -> Iterator[Contrast]:
         rows = records(done[done["arm"] == arm])
         of_places = {row["mask"] for row in rows} == {REGION}  # a known place has no map, and stands beside any
         fields = [field for field in every if not (of_places and field in MAP_FIELDS)]
-        others = {values_of(row, fields): row for row in rows if row["mask"] != "saliency"}
-        pairs = [(row, others[key]) for row in searched if (key := values_of(row, fields)) in others]
+        pairs = _alike(searched, [row for row in rows if row["mask"] != "saliency"], fields)
         yield Contrast(arm, f"saliency - {arm}", _differences(pairs), control=arm)
+
+
+def rival_contrasts(done: pd.DataFrame, *, proxies: str) -> Iterator[Contrast]:
+    """Compare each arm with its control: another arm that differs in the mask alone, or in drawing at random whom.
+
+    A control takes as many steps as its arm, over as many images. The search's proxies have their controls of whom
+    here, and those of the mask in ``control_contrasts``.
+    """
+    every = [*OTHER, "schedule", *PROXY_FIELDS, "split_digest"]
+    of_whom = [field for field in every if field not in ("choose", "order")]  # drawn at random, there is no order
+    arms = {arm: records(done[done["arm"] == arm]) for arm in (PROXY, *named_arms(done))}
+    for (one, rows), (other, others) in itertools.permutations(arms.items(), 2):
+        name = proxies if one == PROXY else one
+        random = [row for row in others if row["choose"] == "random"]
+        pairs = _alike([row for row in rows if row["choose"] != "random"], random, of_whom)
+        yield Contrast(other, f"{name} - {other}", _differences(pairs))
+        if PROXY not in (one, other):
+            mapped = [row for row in rows if row["mask"] == "saliency"]
+            masked = [row for row in others if row["mask"] != "saliency"]
+            pairs = _alike(mapped, masked, [field for field in every if field != "mask"])
+            yield Contrast(other, f"{one} - {other}", _differences(pairs))
+
+
+def _alike(rows: Sequence[Row], others: Sequence[Row], fields: Sequence[str]) -> list[tuple[Row, Row]]:
+    """Pair the rows with those of the others that agree with them in these fields."""
+    found = {values_of(row, fields): row for row in others}
+    return [(row, found[key]) for row in rows if (key := values_of(row, fields)) in found]
 
 
 def _of_arm(arm: Arm, rows: Sequence[Row], trials: TrialIndex, names: Mapping[str, str]) -> Iterator[Contrast]:

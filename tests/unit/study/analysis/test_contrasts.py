@@ -6,6 +6,7 @@ from study.analysis.contrasts import (
     control_contrasts,
     counterpart_contrasts,
     other_data,
+    rival_contrasts,
     training_contrasts,
 )
 from study.analysis.pairs import with_baselines
@@ -21,6 +22,7 @@ def contrasts_of(results, *, planned=None):
         *counterpart_contrasts(arms, done, proxies="proxies"),
         *training_contrasts(arms, done, proxies="proxies"),
         *control_contrasts(done),
+        *rival_contrasts(done, proxies="proxies"),
     ]
     return [contrast for contrast in found if len(contrast.pairs)]
 
@@ -291,6 +293,36 @@ def test_a_known_place_is_compared_with_proxies_by_any_map(frame):
     )
 
     assert by_seed(results) == {"saliency - place": (3.5,)}
+
+
+MASKTUNE = {"choose": "all", "threshold": "mean+2sd", "schedule": "p,1"}
+JTT = {"substitute": "add", "repeats": 20, "restart": True, "weight": 0.0}
+
+
+def test_a_rival_is_compared_with_the_arm_that_takes_its_steps_at_another_place_or_with_other_images(frame):
+    results = with_baselines(
+        frame(
+            ("masktune", 0, 80, 70, MASKTUNE),
+            ("masktune-random", 0, 80, 66, {**MASKTUNE, "mask": "random"}),
+            ("jtt", 0, 80, 71, {**JTT, "order": "hardest"}),
+            ("jtt-random", 0, 80, 69, {**JTT, "choose": "random"}),
+            ("jtt-of-others", 0, 80, 50, {**JTT, "choose": "random", "repeats": 3}),
+        )
+    )
+
+    assert by_seed(results) == {"masktune - masktune-random": (4.0,), "jtt - jtt-random": (2.0,)}
+
+
+def test_the_proxies_of_the_search_are_compared_with_as_many_of_any_images(frame):
+    results = with_baselines(
+        frame(
+            ("proxy", 0, 81, 73, {"threshold": 0.3}),
+            ("proxy", 0, 81, 75, {"threshold": 0.6}),
+            ("whoever", 0, 80, 70, {"threshold": 0.3, "choose": "random"}),
+        )
+    )
+
+    assert by_seed(results) == {"proxies - whoever": (3.0,)}
 
 
 def test_only_a_control_is_marked_as_one_whatever_an_arm_is_called(study, frame):
