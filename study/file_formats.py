@@ -181,6 +181,28 @@ class ProxiesFile(TypedDict):
     rows: list[ProxyRow]
 
 
+class MeasuredValues(TypedDict):
+    """The fields of ``Measured``: a difference of the positive control."""
+
+    dataset: Text
+    claim: Text
+    n: Count
+    mean: float
+    low: float
+    high: float
+    expected: Text
+    met: bool
+
+
+class ControlFile(TypedDict):
+    """positive_control.json: the judgement of the positive control of a version."""
+
+    version: Text
+    commit: Text
+    created: Text
+    measured: list[MeasuredValues]
+
+
 PLAN = TypeAdapter(PlanFile)
 TRIAL = TypeAdapter(TrialFile)
 REPORT = TypeAdapter(ReportFile)
@@ -189,6 +211,7 @@ EPOCHS: TypeAdapter[list[EpochRecord]] = TypeAdapter(
 )
 ERROR = TypeAdapter(ErrorFile)
 PROXIES = TypeAdapter(ProxiesFile)
+CONTROL = TypeAdapter(ControlFile)
 
 
 def read(file: Path, form: TypeAdapter[T]) -> T | None:

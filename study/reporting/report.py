@@ -13,6 +13,7 @@ import pandas as pd
 from proxy_attention.config import DEFAULTS
 from proxy_attention.files import read_regular, write_text
 from study.analysis.claims import SECONDARY
+from study.analysis.control import control_line
 from study.analysis.findings import Findings
 from study.foreign_text import csv_text, printable
 from study.reporting import report_figures as pictures
@@ -82,6 +83,7 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
             for text in (*extensions(findings.plan), *sentences(claims), skipped_steps(findings.scope_epochs))
             if text
         ],
+        control_line=control_line(findings),
         pairs=primary_by_seed(claims),
         claims=claims_table(claims),
         claims_picture=pictures.claims(findings),

@@ -10,6 +10,7 @@ from rich.text import Text
 from proxy_attention.config import LEAKING
 from study.analysis.arm_statistics import has_rivals
 from study.analysis.claims import LEVEL, Claim
+from study.analysis.control import control_line
 from study.analysis.findings import Findings
 from study.analysis.grouping import group
 from study.console import console, print_data, shown
@@ -41,6 +42,8 @@ def show(findings: Findings, *, columns: Sequence[str] = (), form: str = "table"
         _show_tables(findings, tables, out)
         if not columns:
             _show_claims(findings, out)
+        if line := control_line(findings):
+            out.print(f"\n{line}", soft_wrap=True)
 
 
 def _show_state(findings: Findings, out: Console) -> None:
