@@ -27,7 +27,17 @@ def test_two_more_seeds_train_only_what_is_new_and_equal_a_study_planned_with_fo
     before = reports(run)
     (tmp_path / "study.toml").write_text(text)
 
-    asked = ("--experiment", tmp_path, "--data-root", image_folder, "--name", "small", "--no-dashboard")
+    asked = (
+        "--experiment",
+        tmp_path,
+        "--data-root",
+        image_folder,
+        "--name",
+        "small",
+        "--no-dashboard",
+        "--concurrency",
+        "1",
+    )
     mark, process = start(tmp_path, home, "--search", "grid", *asked, "--extend", "--seeds", "0,1,2,3")
     wait_until(lambda run: len(complete(run)) >= 5, run, process)
     cut_power(process, mark)

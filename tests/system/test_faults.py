@@ -46,36 +46,31 @@ INSTANTS = {
 
 
 @pytest.fixture(scope="module")
-def asked(image_folder, study_text):
-    """The arguments of a study for a storage: eight trials of twelve epochs, long enough to be cut in the middle."""
-    text = study_text.replace('["2", "1,p"]', '["12", "2,p,3,p,5"]').replace('"1,p"', '"2,p,3,p,5"')
+def text(study_text):
+    """A study of eight trials of twelve epochs, long enough to be cut in the middle."""
+    return study_text.replace('["2", "1,p"]', '["12", "2,p,3,p,5"]').replace('"1,p"', '"2,p,3,p,5"')
 
-    def of(storage: Path):
+
+@pytest.fixture(scope="module")
+def asked(image_folder, text):
+    """Return the arguments of the long study for a storage."""
+
+    def of(storage: Path, *options: str):
         (storage / "asked").mkdir(exist_ok=True, parents=True)
         (storage / "asked" / "study.toml").write_text(text)
-        return (
-            "--search",
-            "grid",
-            "--experiment",
-            storage / "asked",
-            "--data-root",
-            image_folder,
-            "--no-dashboard",
-            "--name",
-            "long",
-        )
+        usual = ("--experiment", storage / "asked", "--data-root", image_folder, "--name", "long", "--no-dashboard")
+        return ("--search", "grid", *usual, *options)
 
     return of
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, home, asked):
-    """An uninterrupted run of the long study. Read only."""
-    storage = tmp_path_factory.mktemp("whole")
-    mark, process = start(storage, home, *asked(storage))
-    done = end(process, mark, storage / "long" / "grid")
-    assert done.code == 0, done.err
-    return done.run
+def whole(tmp_path_factory, prepared_run, run_one, text):
+    """An uninterrupted run of the long study, which a grid under Ray equals. Read only."""
+    prepared = prepared_run(tmp_path_factory.mktemp("whole") / "long" / "grid", text)
+    for number in range(len(prepared.plan.trials)):
+        run_one(prepared, number)
+    return prepared.run.path
 
 
 def test_a_study_killed_at_four_instants_of_its_life_ends_with_the_same_rows(whole, asked, home, tmp_path):
@@ -135,7 +130,7 @@ def test_of_two_trials_that_fail_one_is_tried_again_the_other_is_named_and_the_r
     whole, planned, asked, home, tmp_path
 ):
     run = tmp_path / "long" / "grid"
-    mark, process = start(tmp_path, home, *asked(tmp_path))
+    mark, process = start(tmp_path, home, *asked(tmp_path, "--concurrency", "1"))
     wait_until(lambda run: RunFolder(run).has_plan, run, process)
     kill(process, mark)
     once, always = planned[3], planned[5]
@@ -164,7 +159,7 @@ def test_of_two_trials_that_fail_one_is_tried_again_the_other_is_named_and_the_r
 
 def test_after_sigterm_a_truncated_checkpoint_and_a_truncated_report_cost_only_themselves(whole, asked, home, tmp_path):
     run = tmp_path / "long" / "grid"
-    mark, process = start(tmp_path, home, *asked(tmp_path))
+    mark, process = start(tmp_path, home, *asked(tmp_path, "--concurrency", "1"))
     wait_until(lambda run: len(complete(run)) >= 1 and longest_cut(run) >= 4, run, process)
     process.send_signal(signal.SIGTERM)
     done = end(process, mark, run)
@@ -215,7 +210,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_is_said_in_words_and_a_restore_finishes_once_there_is_room(whole, asked, home, small_disk):
     run = small_disk / "long" / "grid"
-    mark, process = start(small_disk, home, *asked(small_disk))
+    mark, process = start(small_disk, home, *asked(small_disk, "--concurrency", "1"))
     starved = end(process, mark, run)
 
     assert starved.code in (1, 2)
