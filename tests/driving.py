@@ -16,7 +16,8 @@ from proxy_attention.files import read_json
 from study.results import load_epochs, load_results
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT = 150
+TIMEOUT = 400
+"""Seconds after which a command line hangs; a busy machine of two cores needs a third of it."""
 MARK = "PROXY_ATTENTION_TEST"
 VOLATILE = ["trial_id", "commit", "train_seconds", "proxy_seconds", "judge_seconds", "wall_seconds", "peak_memory_mb"]
 """The columns in which two runs of one study may differ."""

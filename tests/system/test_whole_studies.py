@@ -14,7 +14,7 @@ from driving import ROOT, TIMEOUT, end, lasting_epochs, lasting_rows, left_over,
 from study.results import load_epochs, load_results
 from study.run_folder import RunFolder
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def mtimes(run):
