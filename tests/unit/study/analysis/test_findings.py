@@ -104,7 +104,7 @@ def test_the_seed_on_which_a_search_chose_is_compared_only_where_there_is_no_oth
 
 
 def test_where_nothing_is_compared_the_findings_say_why(run, tmp_path):
-    lonely = write_run(tmp_path / "lonely" / "grid", *SMALL[1:4])
+    lonely = write_run(tmp_path / "lonely" / "grid", *SMALL[1:3])
     assert Findings.of(lonely).why_no_claims == "nothing to compare: no trial has its baseline"
     assert Findings.of(run).why_no_claims == ""
 
