@@ -9,7 +9,7 @@ import torch
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet
-from proxy_attention.data.splits import Split, draw_split, redraw
+from proxy_attention.data.splits import Split, emptied_groups, redraw, split_of
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.explanation_metrics import check_regions, judge_of, judged_ids
 from proxy_attention.memory import reset_peak
@@ -51,7 +51,9 @@ class TrialSetup:
         _make_deterministic(int(config.threads))
         reset_peak(device)
         images = images.on(device)
-        split = draw_split(images.labels.cpu().numpy(), images.own_test.numpy(), config, images.classes)
+        split = split_of(images, config)
+        if images.groups is not None and (lost := emptied_groups(images.groups, split)):
+            log.warning("groups of %s: %s", config.dataset, lost)
         return cls(config, images, device, weights, split)
 
     @cached_property

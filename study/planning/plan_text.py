@@ -9,6 +9,7 @@ from rich.text import Text
 
 from proxy_attention.config import AUTO, LEAKING
 from proxy_attention.data.catalogue import MAX_NAMED, named, others_line
+from proxy_attention.data.splits import emptied_groups
 from proxy_attention.data.white_level import FLAT_LEVELS
 from proxy_attention.schedule import Schedule
 from study.console import duration, shown
@@ -111,8 +112,10 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
     train, val = prepared.planner.data.train_and_val_images(example)
     data = prepared.planner.data.inspection(example)
     tested = f"{data.own_test} test (its own)" if data.own_test else f"{example.test_fraction:.0%} test"
-    yield f"data         {example.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}"
+    own = " (its own)" if prepared.planner.data.catalogue(example).own_val else ""
+    yield f"data         {example.dataset}: {len(data.classes)} classes, {train} train, {val} val{own}, {tested}"
     yield f"classes      {named(list(data.classes))}"
+    yield from _group_lines(prepared)
     if others := prepared.planner.data.catalogue(example).others:
         yield f"other files  {others_line(others)}"
     yield from _white_lines(prepared)
@@ -122,6 +125,14 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
     leaking = sorted({trial.config.split for trial in prepared.plan.trials} & LEAKING)
     if leaking:
         yield f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result"
+
+
+def _group_lines(prepared: Prepared) -> Iterator[str]:
+    """Format the groups of the images, and which part of the split has no image of a group."""
+    groups = prepared.planner.data.groups(prepared.example)
+    if groups is not None:
+        lost = emptied_groups(groups, prepared.planner.data.split(prepared.example))
+        yield f"groups       {named(list(groups.names))}" + (f" ({lost})" if lost else "")
 
 
 def _white_lines(prepared: Prepared) -> Iterator[str]:

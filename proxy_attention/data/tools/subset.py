@@ -22,7 +22,7 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
 
     Args:
         train: how many images to train and choose with, of all classes together; None for as many as a balanced part
-            can have.
+            can have. Those of the data set's own val are left out.
         test: as ``train``, of the data set's own test split.
     Returns: the path to write each image to, by its number.
     Raises: ConfigError for a number that no balanced part has, or a test split that is not there; DataError for two
@@ -36,7 +36,7 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
         raise ConfigError(f"test must not be given where a data set has no test split of its own; got {test}")
     chosen: dict[int, PurePosixPath] = {}
     for split, count in (("train", train), ("test", test)) if own else (("", train),):
-        members = [i for i, tested in enumerate(catalogue.own_test) if tested == (split == "test")]
+        members = [i for i in range(len(catalogue.names)) if catalogue.own_split(i) == (split or "train")]
         picked = _first_of_each(catalogue, members, count, argument=split or "train")
         taken: set[PurePosixPath] = set()
         for position, i in enumerate(members):

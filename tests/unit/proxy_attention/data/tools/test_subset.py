@@ -54,6 +54,13 @@ def test_a_data_set_with_its_own_test_gives_a_part_of_it():
     }
 
 
+def test_images_of_an_own_val_are_in_no_part_because_they_would_be_trained_on():
+    images = [*of_each(2), *of_each(2, own_test=True)]
+    own_val = (True, False, True, False, False, False, False, False)
+
+    assert list(choose(catalogue(*images, own_val=own_val), train=2, test=2)) == [1, 3, 4, 6]
+
+
 def test_without_a_number_as_many_are_chosen_as_the_rarest_class_allows():
     images = [*of_each(3), ("x.jpg", 0, False), *of_each(1, own_test=True), ("y.jpg", 1, True)]
 
