@@ -13,6 +13,7 @@ from proxy_attention.data.images import ImageSet
 from proxy_attention.data.splits import split_of
 from proxy_attention.data.training_set import TrainingSet
 from proxy_attention.evaluation import Evaluation
+from proxy_attention.group_metrics import error_set_metrics
 from proxy_attention.memory import peak_mb
 from proxy_attention.proxies.step import ProxyStep, Recipe, apply_recipe
 from proxy_attention.records import EpochRecord, as_json
@@ -89,6 +90,8 @@ class TrialState:
 
     def apply(self, step: ProxyStep) -> None:
         """Use the proxies of a step from now on, keep its recipe, and add the step to the last epoch's record."""
+        groups, train = self._trial.images.groups, self.training_set.train
+        precision, recall = error_set_metrics(groups, wrong=step.wrong_ids, train=train)
         self.training_set = step.training_set
         self.recipes.append(step.recipe)
         self._amend(
@@ -99,6 +102,8 @@ class TrialState:
             flat_maps=step.flat,
             proxy_images=len(self.training_set.active_ids),
             proxy_seconds=step.seconds,
+            error_set_precision=precision,
+            error_set_recall=recall,
             peak_memory_mb=self._peak_mb(),
         )
 

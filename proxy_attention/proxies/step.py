@@ -60,7 +60,10 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class ProxyStep:
-    """The result of a step: the training set to go on with, its recipe, and the counts that the record shows."""
+    """The result of a step: the training set to go on with, its recipe, and the counts that the record shows.
+
+    ``wrong_ids`` are the misclassified training images, (``wrong``,) int64; empty where they are not known.
+    """
 
     training_set: TrainingSet
     recipe: Recipe
@@ -69,6 +72,7 @@ class ProxyStep:
     flat: int
     examples: Examples
     seconds: float
+    wrong_ids: torch.Tensor
 
 
 ComputeOnce: TypeAlias = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
@@ -106,7 +110,8 @@ def proxy_step(
         )["maps"]
     made = apply_recipe(Recipe(step=step, ids=ids, predicted=predicted, maps=maps), training_set, config)
     seconds = scores.seconds + time.perf_counter() - started
-    return dataclasses.replace(made, wrong=int(scores.wrong.sum()), seconds=seconds)
+    wrong_ids = scores.ids[scores.wrong]
+    return dataclasses.replace(made, wrong=len(wrong_ids), wrong_ids=wrong_ids, seconds=seconds)
 
 
 def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> ProxyStep:
@@ -114,7 +119,7 @@ def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig)
 
     Args:
         training_set: as it was before the step.
-    Returns: the step; ``wrong`` is not known here, and 0.
+    Returns: the step; ``wrong`` is not known here, and 0; ``wrong_ids`` are empty.
     """
     started = time.perf_counter()
     replaced = _replaced(recipe, _controlled(recipe, training_set, config), training_set, config)
@@ -127,6 +132,7 @@ def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig)
         flat=replaced.flat,
         examples=_examples(recipe, replaced, training_set, config),
         seconds=time.perf_counter() - started,
+        wrong_ids=recipe.ids[:0],
     )
 
 

@@ -20,7 +20,7 @@ LEVELS = [
     {"config", "records", "memory", "locks"},
     {"files"},
     {"checkpoints", "state_keys", "data", "models", "saliency", "augment"},
-    {"shared_states", "training", "proxies", "evaluation"},
+    {"shared_states", "training", "proxies", "evaluation", "group_metrics"},
     {"explanation_metrics", "validation"},
     {"trial_setup"},
     {"trial_state"},
