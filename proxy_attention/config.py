@@ -16,6 +16,7 @@ from proxy_attention import field_rules as rule
 from proxy_attention.config_fields import Enters, Role, check_field_name, declarations_of, field_of, proxy_field
 from proxy_attention.errors import ConfigError
 from proxy_attention.schedule import Schedule
+from proxy_attention.shortcut import NO_SHORTCUT, SHORTCUT_FORM, is_shortcut, standard_form
 
 AUTO = "auto"
 LAST = "last"
@@ -236,6 +237,15 @@ class TrialConfig:
         enters=Enters.WHERE_SET,
         omitted_at=AUTO,  # which stays where no image needs a white level
     )
+    shortcut: str = field_of(
+        NO_SHORTCUT,
+        rule.FieldRule(SHORTCUT_FORM, (str,), is_shortcut),
+        "[planted into the images](#data-sets): in a share of each class' training images it tells their class, in the"
+        " rest another; val and test (`aligned` and `none`, unless said) tell it, tell another, or show none",
+        Role.HELD_OUT,
+        enters=Enters.WHERE_SET,
+        omitted_at=NO_SHORTCUT,
+    )
     split_seed: int | None = field_of(
         None, rule.count_or_none(0, rule.LARGEST_SEED), "draws the split; unset, it is `seed`", Role.SPLIT, Role.REPEAT
     )
@@ -245,6 +255,7 @@ class TrialConfig:
         for name, field_rule in RULES.items():
             object.__setattr__(self, name, field_rule.check(name, getattr(self, name)))
         object.__setattr__(self, "schedule", str(Schedule.parse(self.schedule)))
+        object.__setattr__(self, "shortcut", standard_form(self.shortcut))
         if self.val_fraction + self.test_fraction >= 1:
             given = (self.val_fraction, self.test_fraction)
             raise ConfigError(f"val_fraction + test_fraction must leave images to train on (< 1); got {given!r}")

@@ -9,6 +9,7 @@ import torch
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet
+from proxy_attention.data.shortcuts import with_shortcut
 from proxy_attention.data.splits import Split, emptied_groups, redraw, split_of
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.explanation_metrics import check_regions, judge_of, judged_ids
@@ -50,8 +51,8 @@ class TrialSetup:
         config.digest(data=images.digest, weights=weights)  # raises if a field is still ``auto``
         _make_deterministic(int(config.threads))
         reset_peak(device)
-        images = images.on(device)
         split = split_of(images, config)
+        images = with_shortcut(images, split, config).on(device)
         if images.groups is not None and (lost := emptied_groups(images.groups, split)):
             log.warning("groups of %s: %s", config.dataset, lost)
         return cls(config, images, device, weights, split)

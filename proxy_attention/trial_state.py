@@ -10,6 +10,7 @@ import torch
 from proxy_attention.checkpoints import snapshot
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet
+from proxy_attention.data.shortcuts import with_shortcut
 from proxy_attention.data.splits import split_of
 from proxy_attention.data.training_set import TrainingSet
 from proxy_attention.evaluation import Evaluation
@@ -176,8 +177,9 @@ def replay_steps(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -
         images: the whole data set, on the CPU.
         recipes: what ``trial_store.read_recipes`` returns.
     """
-    # needs no model
-    trial = TrialSetup(config, images, torch.device("cpu"), weights=None, split=split_of(images, config))
+    split = split_of(images, config)
+    images = with_shortcut(images, split, config)
+    trial = TrialSetup(config, images, torch.device("cpu"), weights=None, split=split)  # needs no model
     originals = trial.originals()
     for number, recipe in enumerate(recipes):
         before = with_recipes(originals, recipes[:number], trial)

@@ -14,6 +14,7 @@ from proxy_attention.data.groups import Groups
 from proxy_attention.data.images import ImageSet
 from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.seeds import derive_seed
+from proxy_attention.shortcut import NO_SHORTCUT
 
 SPLITS = ("fixed", "redrawn", "merged")
 
@@ -100,6 +101,8 @@ def _check_fields(config: TrialConfig, *, has_own_val: bool) -> None:
     """
     if config.split in LEAKING and config.folds:
         raise ConfigError(f"folds must be 0 with split = {config.split}; got {config.folds}")
+    if config.split in LEAKING and config.shortcut != NO_SHORTCUT:
+        raise ConfigError(f"split must be fixed with a shortcut, which is planted by the split; got {config.split!r}")
     if has_own_val and config.folds:
         raise ConfigError(f"folds must be 0 with dataset {config.dataset!r}, which has its own val; got {config.folds}")
     if has_own_val and config.split in LEAKING:

@@ -12,6 +12,7 @@ from proxy_attention.data.catalogue import MAX_NAMED, named, others_line
 from proxy_attention.data.splits import emptied_groups
 from proxy_attention.data.white_level import FLAT_LEVELS
 from proxy_attention.schedule import Schedule
+from proxy_attention.shortcut import NO_SHORTCUT
 from study.console import duration, shown
 from study.foreign_text import sqlite_url
 from study.planning.cost import WRONG_FRACTION, RunCost
@@ -128,7 +129,10 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
 
 
 def _group_lines(prepared: Prepared) -> Iterator[str]:
-    """Format the groups of the images, and which part of the split has no image of a group."""
+    """Format the groups of the images, which part of the split has none of a group, and what is planted into them."""
+    planted = sorted({trial.config.shortcut for trial in prepared.plan.trials} - {NO_SHORTCUT})
+    if planted:
+        yield f"shortcut     {named(planted)} (their groups: aligned, conflicting, without)"
     groups = prepared.planner.data.groups(prepared.example)
     if groups is not None:
         lost = emptied_groups(groups, prepared.planner.data.split(prepared.example))

@@ -15,7 +15,7 @@ STUDY = sorted((ROOT / "study").rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"schedule", "seeds", "classification_metrics", "checksums", "field_rules"},
+    {"schedule", "shortcut", "seeds", "classification_metrics", "checksums", "field_rules"},
     {"config_fields"},
     {"config", "records", "memory", "locks"},
     {"files"},
