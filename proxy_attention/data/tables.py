@@ -5,7 +5,7 @@ import dataclasses
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from proxy_attention.data.catalogue import Catalogue, named
@@ -62,6 +62,14 @@ def with_groups(catalogue: Catalogue, root: Path) -> Catalogue:
     if _has_column(root / METADATA_FILE, COLUMNS[METADATA_FILE]):
         return dataclasses.replace(catalogue, groups=_read_groups(root / METADATA_FILE, catalogue.names))
     return catalogue
+
+
+def write_groups(folder: Path, groups: Iterable[tuple[str, str]]) -> None:
+    """Write ``groups.csv`` into a folder of images, from (file, group)."""
+    with (folder / GROUPS_FILE).open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(COLUMNS[GROUPS_FILE])
+        rows.writerows(groups)
 
 
 def _has_column(path: Path, columns: Sequence[str]) -> bool:

@@ -134,7 +134,7 @@ def _group_lines(prepared: Prepared) -> Iterator[str]:
     if planted:
         yield f"shortcut     {named(planted)} (their groups: aligned, conflicting, without)"
     groups = prepared.planner.data.groups(prepared.example)
-    if groups is not None:
+    if groups is not None and prepared.example.shortcut == NO_SHORTCUT:
         lost = emptied_groups(groups, prepared.planner.data.split(prepared.example))
         yield f"groups       {named(list(groups.names))}" + (f" ({lost})" if lost else "")
 

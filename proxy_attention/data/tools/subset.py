@@ -12,6 +12,7 @@ from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCa
 from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.image_files import EXTENSIONS
 from proxy_attention.data.pixels import map_prefetched
+from proxy_attention.data.tables import write_groups
 from proxy_attention.errors import ConfigError, DataError
 
 UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -94,7 +95,7 @@ def safe_name(name: str) -> str:
 def write(
     catalogue: Catalogue, chosen: dict[int, PurePosixPath], target: Path, *, progress: ProgressCallback | None = None
 ) -> None:
-    """Write these images as PNG files below ``target``, all of them or none.
+    """Write these images as PNG files below ``target``, all of them or none, with their groups if they have any.
 
     Args:
         progress: called with (images written, images in all).
@@ -124,6 +125,8 @@ def write(
             done += count
             if progress is not None:
                 progress(done, len(numbers))
+        if catalogue.groups is not None:
+            write_groups(fresh, ((path.as_posix(), catalogue.groups.name_of(i)) for i, path in chosen.items()))
         fresh.replace(target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

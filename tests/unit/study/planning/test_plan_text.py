@@ -48,6 +48,16 @@ def test_groups_are_told_with_the_part_of_the_split_that_lacks_one(prepared_run,
         assert [str(line) for line in lines if str(line).startswith("groups")] == told
 
 
+def test_shortcuts_are_told_with_their_groups(prepared_run, study_text, tmp_path):
+    text = study_text.replace("threshold = [0.3, 0.6]", 'shortcut = ["none", "patch:0.9", "patch:0.5:none"]')
+
+    lines = plan_lines(prepared_run(tmp_path / "run", text, write=False), 0)
+
+    assert [str(line) for line in lines if str(line).startswith("shortcut")] == [
+        "shortcut     patch:0.5:none:none, patch:0.9:aligned:none (their groups: aligned, conflicting, without)"
+    ]
+
+
 LACKING = "groups       land, sea (no train image of sea; no val image of sea; no test image of land)"
 
 
