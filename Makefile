@@ -22,11 +22,11 @@ study: .venv
 test: .venv lint
 	$(PYTEST) tests -m "not slow" $(SIDE_BY_SIDE) $(COVERAGE)
 
-# The slow tests that start Ray run one at a time: they kill a running study at several moments.
+# The slow tests that start Ray kill running studies; those of a file run one after the other, in one process.
 test-all: COVERAGE = --cov --cov-fail-under=80
 test-all: test
 	$(PYTEST) tests -m "slow and not ray" $(SIDE_BY_SIDE)
-	$(PYTEST) tests -m "slow and ray" -n 0
+	$(PYTEST) tests -m "slow and ray" $(SIDE_BY_SIDE) --dist loadfile
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -19,7 +19,14 @@ sys.path.insert(0, str(ROOT))  # on a GPU server the package need not be install
 
 import torch  # noqa: E402
 
-from experiments.speed import augmentations_speed, growth, methods_speed, proxy_speed, training_speed  # noqa: E402
+from experiments.speed import (  # noqa: E402
+    augmentations_speed,
+    growth,
+    methods_speed,
+    proxy_speed,
+    training_speed,
+    verification_speed,
+)
 from experiments.speed.measure import Effort, Section, machine  # noqa: E402
 from experiments.speed.tables import text_of, update  # noqa: E402
 from proxy_attention.memory import freeze_imports  # noqa: E402
@@ -38,6 +45,7 @@ PARTS: dict[str, Callable[[Effort], list[Section]]] = {
     "methods": methods_speed.methods,
     "augmentations": augmentations_speed.augmentations,
     "training": training_speed.training,
+    "verification": verification_speed.verification,
     "study": _study,
     "growth": growth.growth,
 }

@@ -125,6 +125,19 @@ class Findings:
         """The arms in which a trial trains on validation images."""
         return sorted({str(arm) for arm in self.rows["arm"][self.rows["split"].isin(LEAKING)]})
 
+    @property
+    def why_no_claims(self) -> str:
+        """Say why complete trials are compared in no claim; empty where there is a claim, or no complete trial."""
+        done = self.selected[self.selected["status"] == COMPLETE]
+        if self.claims or done.empty:
+            return ""
+        if self.plan.search != "grid" and set(done["seed"]) == {self.plan.seeds[0]}:
+            return (
+                f"nothing to compare: on seed {self.plan.seeds[0]} the settings were chosen, so they look better there "
+                "than they are; --extend with more --seeds compares them"
+            )
+        return "nothing to compare: no trial has its baseline"
+
     def marked(self, arm: str) -> str:
         """Return the arm's name, marked where its val says nothing."""
         return f"{arm} (LEAKING)" if arm in self.leaking else arm

@@ -84,6 +84,7 @@ def _render(findings: Findings, arms_svg: bytes | None, *, with_images: bool) ->
         ],
         pairs=primary_by_seed(claims),
         claims=claims_table(claims),
+        why_no_claims=findings.why_no_claims,
         claims_picture=pictures.claims(findings),
         holm_count=holm_count(claims),
         chosen=any(claim.role == SECONDARY for claim in claims),

@@ -80,8 +80,8 @@ def _show_claims(findings: Findings, out: Console) -> None:
     if findings.claims:
         out.print()
         out.print(claim_table([claim for claim in findings.claims if claim.role != LEVEL]))  # tables show the levels
-    elif (findings.selected["status"] == COMPLETE).any():
-        out.print("\nno trial has its baseline: nothing to compare")
+    elif findings.why_no_claims:
+        out.print(f"\n{findings.why_no_claims}", soft_wrap=True)
 
 
 def frame_table(frame: pd.DataFrame, title: str, *, leaking: Container[str] = ()) -> RichTable:

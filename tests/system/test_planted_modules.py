@@ -21,6 +21,7 @@ def plant(folder, mark):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_restore_from_inside_a_run_with_planted_modules_imports_none(finished_run, own_images, tmp_path):
     run = RunFolder(shutil.copytree(finished_run, tmp_path / "small" / "grid"))
     missing = run.trial(run.read_plan().trials[1].trial_id)

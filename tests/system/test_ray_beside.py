@@ -19,7 +19,7 @@ from study.execution.ray_address import running_cluster
 from study.results import load_results
 from study.run_folder import RunFolder
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 ONE = ("--set", 'schedule=["2"]', "--seeds", "0")
 
 

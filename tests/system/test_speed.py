@@ -11,7 +11,15 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[2]))  # experiments/ is no package that is installed
 
-from experiments.speed import augmentations_speed, growth, methods_speed, proxy_speed, rivals, training_speed
+from experiments.speed import (
+    augmentations_speed,
+    growth,
+    methods_speed,
+    proxy_speed,
+    rivals,
+    training_speed,
+    verification_speed,
+)
 from experiments.speed.measure import (
     AS_FAST,
     THE_TIME,
@@ -216,6 +224,13 @@ def test_an_epoch_is_raced_against_timms_loader_and_step():
     row, decode = training_speed.against_timm(training_speed.TINY, QUICK)
     check([row], count=1)
     assert "images/s" in decode
+
+
+def test_a_trial_without_checksums_writes_none_and_trains_the_same(tmp_path):
+    with_them, without = (verification_speed._train(verification_speed.TINY, verify, tmp_path, 0) for verify in (1, 0))
+    assert with_them["test"] == without["test"]
+    assert with_them["counted"] > 0 == without["counted"]
+    assert json.loads((tmp_path / "0-0" / "report.json").read_text())["sha256_of"] == {}
 
 
 def test_growth_with_images_is_timed_phase_by_phase():

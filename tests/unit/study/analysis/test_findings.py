@@ -101,3 +101,15 @@ def test_the_seed_on_which_a_search_chose_is_compared_only_where_there_is_no_oth
     assert comparable(rows, chosen_on=None)["seed"].tolist() == [0, 1]
     assert comparable(rows, chosen_on=0)["seed"].tolist() == [1]
     assert comparable(rows[:1], chosen_on=0)["seed"].tolist() == [0]
+
+
+def test_where_nothing_is_compared_the_findings_say_why(run, tmp_path):
+    lonely = write_run(tmp_path / "lonely" / "grid", *SMALL[1:3])
+    assert Findings.of(lonely).why_no_claims == "nothing to compare: no trial has its baseline"
+    assert Findings.of(run).why_no_claims == ""
+
+
+def test_a_search_on_one_seed_says_that_its_choice_cannot_be_compared_there(tmp_path):
+    chosen = Findings.of(write_run(tmp_path / "small" / "random", *SMALL[:4], search="random"))
+    assert chosen.claims == []
+    assert "on seed 0 the settings were chosen" in chosen.why_no_claims
