@@ -141,9 +141,10 @@ def square(place: int, side: int) -> tuple[slice, slice]:
 
 
 def open_swapped() -> Catalogue:
-    """Open ``planted-swapped``: a garment of 32 px in a quadrant of a black image of 64 px; the region is the quadrant.
+    """Open ``planted-swapped``: a garment of 32 px in a quadrant of a black image of 64 px.
 
-    Of half of the 300 training images of each class the garment is of another class: they are ``conflicting``.
+    Of half of the 300 training images of each class the garment is of another class: they are ``conflicting``,
+    and their region is the quadrant. Of the others, in which nothing is planted, no region is known.
     """
     sample = open_sample()
     labels, own_test, classes = _about(sample)
@@ -187,7 +188,7 @@ def _open_quadrants(sample: Catalogue, told: np.ndarray) -> Catalogue:
         drawn[square(int(place[image]), GARMENT)] = enlarge(_garment(sample, int(shown[image])), GARMENT)
         return drawn
 
-    return _planted(sample, told, draw, mode="L", region_side=GARMENT, place=place)
+    return _planted(sample, told, draw, mode="L", region_side=GARMENT, place=place, planted=told != labels)
 
 
 def _about(sample: Catalogue) -> tuple[np.ndarray, np.ndarray, int]:
@@ -207,10 +208,17 @@ def _planted(
     mode: str,
     region_side: int,
     place: np.ndarray,
+    planted: np.ndarray | None = None,
 ) -> Catalogue:
-    """Build the catalogue of drawn images, with the names, labels and split of the sample."""
+    """Build the catalogue of drawn images, with the names, labels and split of the sample.
 
-    def region(image: int) -> np.ndarray:
+    Args:
+        planted: (N,) bool, the images into which something is planted, of which alone a region is known; None for all.
+    """
+
+    def region(image: int) -> np.ndarray | None:
+        if planted is not None and not planted[image]:
+            return None
         found = np.zeros((SIDE, SIDE), dtype=bool)
         found[square(int(place[image]), region_side)] = True
         return found
