@@ -25,6 +25,7 @@ from proxy_attention.config_fields import (
     proxy_field,
 )
 from proxy_attention.schedule import Schedule, part_at
+from proxy_attention.shortcut import NO_SHORTCUT, SHORTCUT_FORM, is_shortcut, standard_form
 
 AUTO = rule.AUTO
 LAST = "last"
@@ -33,6 +34,7 @@ REGION = "region"
 """``mask`` for the place that the data set tells: its trials explain nothing."""
 LEAKING = frozenset({"redrawn", "merged"})
 """Audit splits that train on validation images; everything that shows them marks them LEAKING."""
+WHICH_IMAGES = (Role.CATALOGUE, Role.HELD_OUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,7 @@ class TrialConfig:
         "fashion-mnist-sample",
         rule.NAME,
         "a [data set](#data-sets) by name, in `--data-root` or `data/NAME`; or `folder`, with `--data-root`",
-        Role.CATALOGUE,
-        Role.HELD_OUT,
+        *WHICH_IMAGES,
         Role.MODEL,
         enters=Enters.NEVER,  # the digest of its images enters instead
     )
@@ -216,11 +217,7 @@ class TrialConfig:
         Role.HELD_OUT,
     )
     train_fraction: float = field_of(
-        1.0,
-        rule.POSITIVE_FRACTION,
-        "the part of train that is used: less data, same val and test",
-        Role.SPLIT,
-        Role.RIVAL,
+        1.0, rule.POSITIVE_FRACTION, "the part of train that is used; same val and test", Role.SPLIT, Role.RIVAL
     )
     split: str = field_of(
         "fixed",
@@ -233,26 +230,29 @@ class TrialConfig:
         0, rule.count(0, 1000), "stratified k-fold of so many folds; 0 is none", Role.SPLIT, Role.HELD_OUT
     )
     fold: int = field_of(0, rule.count(0, 999), "which of them is val", Role.SPLIT, Role.REPEAT)
-    on_bad_image: str = field_of(
-        "error", rule.NAME, "what to do about an image that cannot be read", Role.CATALOGUE, Role.HELD_OUT
-    )
+    on_bad_image: str = field_of("error", rule.NAME, "what to do about an image that cannot be read", *WHICH_IMAGES)
     label_function: str = field_of(
         "parent-folder",
         rule.NAME,
         "class in `folder`: `parent-folder`, `numbered-folder` (less its number), `top-folder` (the path's first), or"
         " `file-prefix` (to its last `_`)",
-        Role.CATALOGUE,
-        Role.HELD_OUT,
+        *WHICH_IMAGES,
     )
     white_level: float | str = field_of(
         AUTO,
         rule.POSITIVE_OR_AUTO,
         "the value that becomes white in images of 16 or 32 bits or floats (0 is black), one for the whole data set;"
         " `auto` is found over all its files, and the plan tells it",
-        Role.CATALOGUE,
-        Role.HELD_OUT,
+        *WHICH_IMAGES,
         enters=Enters.WHERE_SET,
         omitted_at=AUTO,  # which stays where no image needs a white level
+    )
+    shortcut: str = later_field(
+        NO_SHORTCUT,
+        rule.FieldRule(SHORTCUT_FORM, (str,), is_shortcut),
+        "[planted into the images](#data-sets): in a share of each class' training images it tells their class, in the"
+        " rest another; val and test (`aligned` and `none`, unless said) tell it, tell another, or show none",
+        Role.HELD_OUT,
     )
     split_seed: int | None = field_of(
         None, rule.count_or_none(0, rule.LARGEST_SEED), "draws the split; unset, it is `seed`", Role.SPLIT, Role.REPEAT
@@ -263,6 +263,7 @@ class TrialConfig:
         for name, field_rule in RULES.items():
             object.__setattr__(self, name, field_rule.check(name, getattr(self, name)))
         object.__setattr__(self, "schedule", str(Schedule.parse(self.schedule)))
+        object.__setattr__(self, "shortcut", standard_form(self.shortcut))
         rule.check_fractions(val_fraction=self.val_fraction, test_fraction=self.test_fraction)
         rule.check_fold(self.fold, folds=self.folds)
 

@@ -24,6 +24,7 @@ class Evaluation:
         metrics: by the names of ``CLASSIFICATION_METRICS``.
         confusion: (C, C) counts, ``[true, predicted]``.
         calibration: the reliability diagram that ``calibration_bins`` returns.
+        correct: (M,) bool, whether each image was classified rightly, in the order in which they were given.
     """
 
     accuracy: float
@@ -31,6 +32,7 @@ class Evaluation:
     metrics: Mapping[str, float]
     confusion: np.ndarray
     calibration: tuple[tuple[int, float, float], ...]
+    correct: np.ndarray
 
 
 def evaluate(model: Classifier, images: Pixels, labels: torch.Tensor, *, ids: np.ndarray, precision: str) -> Evaluation:
@@ -60,4 +62,5 @@ def evaluate(model: Classifier, images: Pixels, labels: torch.Tensor, *, ids: np
         metrics={name: metric.compute(found) for name, metric in CLASSIFICATION_METRICS.items()},
         confusion=confusion_matrix(found.labels, found.predicted, labels=range(logits.shape[1])),
         calibration=calibration_bins(found),
+        correct=found.correct,
     )

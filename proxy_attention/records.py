@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -21,6 +21,9 @@ class EpochRecord:
             range, in this epoch's proxy step; 0 without a step.
         proxy_images: number of proxies in the training set after this epoch.
         peak_memory_mb: peak memory of the trial so far, in MiB.
+        error_set_precision, error_set_recall: which part of the step's misclassified images conflicts with a shortcut,
+            and which part of the conflicting images is misclassified, in [0, 1]; None without a step, in older records,
+            and where no group is known to conflict.
     """
 
     epoch: int
@@ -42,6 +45,8 @@ class EpochRecord:
     peak_memory_mb: float
     step_skipped: bool = False
     step_subset: float = 0.0
+    error_set_precision: float | None = None
+    error_set_recall: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ class TrialReport:
             model's explanations, means over some test images, each in [0, 1]; see
             ``explanation_metrics.ExplanationMetrics``. None in an old report, and if nothing was judged.
         judged_by, judged_images, judge_seconds: the method that judged, on how many images, and its seconds.
+        group_images, group_accuracies, worst_group, worst_group_accuracy, group_gap: test accuracy by group; see
+            ``group_metrics.GroupMetrics``. Empty or None in an old report, and of a data set without groups.
     """
 
     epochs_done: int
@@ -93,6 +100,11 @@ class TrialReport:
     judged_by: str | None = None
     judged_images: int = 0
     judge_seconds: float = 0.0
+    group_images: Mapping[str, int] = field(default_factory=dict)
+    group_accuracies: Mapping[str, float | None] = field(default_factory=dict)
+    worst_group: str | None = None
+    worst_group_accuracy: float | None = None
+    group_gap: float | None = None
 
 
 def as_json(record: EpochRecord | TrialReport) -> dict[str, Any]:

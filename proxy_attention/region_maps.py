@@ -12,12 +12,14 @@ Region = Callable[[int], np.ndarray | None]
 """From the number of an image to its known place, (H, W) bool in the original's proportions, or None."""
 
 
-def check_regions_known(config: TrialConfig, region: Region | None) -> None:
-    """Check that the data set tells the place that ``mask = region`` replaces.
+def check_regions_known(config: TrialConfig, *, known: bool) -> None:
+    """Check that the data set tells the places that ``mask = region`` replaces.
 
+    Args:
+        known: whether it tells any.
     Raises: ConfigError.
     """
-    if config.has_proxies and not config.has_maps and region is None:
+    if config.has_proxies and not config.has_maps and not known:
         raise ConfigError(f"mask must be another than {REGION} where no place is known; got it for {config.dataset!r}")
 
 

@@ -13,6 +13,7 @@ from proxy_attention.data.images import ImageSet
 from proxy_attention.evaluation import Evaluation, evaluate
 from proxy_attention.explanation_metrics import ExplanationMetrics, judge_explanations
 from proxy_attention.files import BackgroundWriter
+from proxy_attention.group_metrics import group_metrics
 from proxy_attention.memory import clear_caches, peak_mb
 from proxy_attention.proxies.scoring import Scores, clean_scores, online_scores, scoring_key
 from proxy_attention.proxies.step import Examples, ProxyStep, proxy_step
@@ -198,4 +199,5 @@ def _report(
         confusion=tuple(tuple(int(count) for count in row) for row in test.confusion),
         calibration=test.calibration,
         **vars(explanations),
+        **vars(group_metrics(images.groups, split.test, test.correct)),
     )

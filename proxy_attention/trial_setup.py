@@ -9,7 +9,8 @@ import torch
 
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet
-from proxy_attention.data.splits import Split, draw_split, redraw
+from proxy_attention.data.shortcuts import with_shortcut
+from proxy_attention.data.splits import Split, emptied_groups, redraw, split_of
 from proxy_attention.data.training_set import Proxies, TrainingSet
 from proxy_attention.explanation_metrics import check_regions, judge_of, judged_ids
 from proxy_attention.memory import reset_peak
@@ -51,9 +52,11 @@ class TrialSetup:
         config.digest(data=images.digest, weights=weights)  # raises if a field is still ``auto``
         _make_deterministic(int(config.threads))
         reset_peak(device)
-        images = images.on(device)
-        split = draw_split(images.labels.cpu().numpy(), images.own_test.numpy(), config, images.classes)
-        check_regions_known(config, images.region)
+        split = split_of(images, config)
+        images = with_shortcut(images, split, config).on(device)
+        if images.groups is not None and (lost := emptied_groups(images.groups, split)):
+            log.warning("groups of %s: %s", config.dataset, lost)
+        check_regions_known(config, known=images.region is not None)
         if config.has_proxies and not config.has_maps:
             check_regions(images, split.train)  # now, because the trial reads them only at its proxy steps
         return cls(config, images, device, weights, split)

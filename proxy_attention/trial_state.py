@@ -10,9 +10,11 @@ import torch
 from proxy_attention.checkpoints import snapshot
 from proxy_attention.config import TrialConfig
 from proxy_attention.data.images import ImageSet
-from proxy_attention.data.splits import draw_split
+from proxy_attention.data.shortcuts import with_shortcut
+from proxy_attention.data.splits import split_of
 from proxy_attention.data.training_set import TrainingSet
 from proxy_attention.evaluation import Evaluation
+from proxy_attention.group_metrics import error_set_metrics
 from proxy_attention.memory import peak_mb
 from proxy_attention.proxies.step import ProxyStep, Recipe, apply_recipe
 from proxy_attention.records import EpochRecord, as_json
@@ -95,6 +97,8 @@ class TrialState:
         left = len(self._trial.epochs) - self.epochs_done
         if self._trial.config.restart and left:
             self.training = self._trial.new_training(epochs=left)
+        groups, train = self._trial.images.groups, self.training_set.train
+        precision, recall = error_set_metrics(groups, wrong=step.wrong_ids, train=train)
         self.training_set = step.training_set
         self.recipes.append(step.recipe)
         self._amend(
@@ -105,6 +109,8 @@ class TrialState:
             flat_maps=step.flat,
             proxy_images=len(self.training_set.active_ids),
             proxy_seconds=step.seconds,
+            error_set_precision=precision,
+            error_set_recall=recall,
             peak_memory_mb=self._peak_mb(),
         )
 
@@ -177,7 +183,8 @@ def replay_steps(config: TrialConfig, images: ImageSet, recipes: list[Recipe]) -
         images: the whole data set, on the CPU.
         recipes: what ``trial_store.read_recipes`` returns.
     """
-    split = draw_split(images.labels.numpy(), images.own_test.numpy(), config, images.classes)
+    split = split_of(images, config)
+    images = with_shortcut(images, split, config)
     trial = TrialSetup(config, images, torch.device("cpu"), weights=None, split=split)  # needs no model
     originals = trial.originals()
     for number, recipe in enumerate(recipes):

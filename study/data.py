@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from proxy_attention.data.catalogue import Catalogue, white_level_of
-from proxy_attention.data.folder import list_all, list_folder
+from proxy_attention.data.folder import list_all
 from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.labels import LABEL_FUNCTIONS
 from proxy_attention.data.registry import SOURCES
@@ -133,15 +133,15 @@ def _check(args: Namespace, out: Console) -> int:
         raise ConfigError(f"DIR must be an existing folder; got {args.path!r}")
     splits: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
-    shipped: tuple[str, ...] = ()
+    shipped = SOURCES[args.dataset or "folder"].other_files
     refused = ""
     if args.dataset not in (None, "folder"):
         with _options_named():
             catalogue = open_source(args.dataset, root)
-        names, shipped = catalogue.names, SOURCES[args.dataset].other_files
+        names = catalogue.names
     else:
         try:
-            catalogue = list_folder(root, args.label_function)
+            catalogue = open_source("folder", root, args.label_function)
         except DataError as error:  # no study can train on it, but every image can be checked
             (catalogue, splits), refused = list_all(root), str(error)
     catalogue, ambiguous = _with_white_level(catalogue.with_max_pixels(args.max_pixels), args.white_level)

@@ -136,6 +136,11 @@ class ReportFile(TypedDict, total=False):
     flat_maps: Count
     judged_images: Count
     judged_by: Text | None
+    group_images: dict[AnyText, Count]
+    group_accuracies: dict[AnyText, Percent | None]
+    worst_group: AnyText | None
+    worst_group_accuracy: Percent | None
+    group_gap: Percent | None
     classes: list[AnyText]
     identity: Text
     same_as: TrialId
@@ -153,7 +158,9 @@ def _possible(records: list[EpochRecord]) -> list[EpochRecord]:
         if record.epoch != number:
             raise ValueError(f"epoch must be {number}; got {record.epoch}")
         for name, value in dataclasses.asdict(record).items():
-            most = 100.0 if name.endswith("_accuracy") else 2.0**53
+            if value is None:
+                continue
+            most = 100.0 if name.endswith("_accuracy") else 1.0 if name.startswith("error_set_") else 2.0**53
             if not math.isfinite(value) or not -most <= value <= most or (value < 0 and not name.endswith("_loss")):
                 raise ValueError(f"{name} of epoch {number} is out of range")
     return records

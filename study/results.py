@@ -1,6 +1,7 @@
 """Reads runs as data frames, from plan.json and the trials' own files; starts nothing."""
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,11 +19,17 @@ from study.run_folder import COMPLETE, DAMAGED, LOST, MISSING, RunFolder, TrialF
 JUDGED = ("insertion_auc", "deletion_auc", "average_drop", "average_increase", "sparseness", "pointing_game")
 """The metrics of the trained model's explanations, each in [0, 1]; missing where nothing was judged."""
 
+BY_GROUP = ("worst_group_accuracy", "group_gap")
+"""Accuracy of the worst group and its distance to the accuracy, in points; missing where there are no groups."""
+
 METRICS = (
     "epochs_done",
     "val_accuracy",
     "test_accuracy",
     *(f"test_{name}" for name in CLASSIFICATION_METRICS),
+    *BY_GROUP,
+    "worst_group",
+    "group_accuracies",
     *JUDGED,
     "judged_by",
     "judged_images",
@@ -53,14 +60,15 @@ def load_results(path: str | Path) -> pd.DataFrame:
     """Load a run, or all runs of a study folder: one row per planned trial, with the columns ``COLUMNS``.
 
     Proxy fields are missing where the schedule has no proxy step. Accuracies are percentages; precision, recall, F1,
-    ECE and the columns ``JUDGED`` are in [0, 1].
+    ECE and the columns ``JUDGED`` are in [0, 1]. ``group_accuracies`` is JSON: the accuracy of each group by its name,
+    null for a group without a test image.
 
     Raises: ConfigError if there is no run at the path.
     """
     rows = [row for run in find_runs(Path(path)) for row in _rows(run)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = ("epochs_done", "judged_images", "proxy_images", "flat_maps", "seed", "split_seed")
-    return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(JUDGED, "float64")})
+    return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys((*JUDGED, *BY_GROUP), "float64")})
 
 
 def with_weights_named(results: pd.DataFrame) -> pd.DataFrame:
@@ -132,6 +140,11 @@ def _rows(run: RunFolder) -> list[dict[str, Any]]:
     return rows
 
 
+def _as_text(accuracies: Mapping[str, float | None] | None) -> str | None:
+    """Write the accuracies of groups as JSON; return None if there are none."""
+    return json.dumps(accuracies, ensure_ascii=False) if accuracies else None
+
+
 def _row(plan: Plan, trial: PlannedTrial, folder: TrialFolder) -> dict[str, Any]:
     fields = trial.config.as_dict()
     if not trial.config.has_proxies:
@@ -149,6 +162,7 @@ def _row(plan: Plan, trial: PlannedTrial, folder: TrialFolder) -> dict[str, Any]
         "error": error,
         **fields,
         **{name: measured.get(name) for name in METRICS},
+        "group_accuracies": _as_text(measured.get("group_accuracies")),
         "split_digest": trial.split_digest,
         "commit": folder.commit(),
     }

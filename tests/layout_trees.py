@@ -266,6 +266,18 @@ def cub200(root: Path) -> None:
     write(top / "classes.txt", (f"{number} {cls}" for number, cls in enumerate(classes, 1)))
 
 
+def waterbirds(root: Path) -> None:
+    """Write the table and its images: of each class, train, val and test images before land and water."""
+    rows, top = [], root / "waterbird_complete95_forest2water2"
+    splits = [0] * TRAIN + [1] * 3 + [2] * TEST
+    for y, cls in enumerate(("001.Black_footed_Albatross", "012.Yellow_headed_Blackbird")):
+        for i, split in enumerate(splits):
+            rows.append((f"{cls}/{cls[4:]}_{i:04d}_{796111 + i}.jpg", y, split, i % 2, f"/o/ocean/{i:08d}.jpg"))
+    put(top, (name for name, *_ in rows))
+    lines = (",".join(map(str, (number, *row))) for number, row in enumerate(rows, 1))
+    write(top / "metadata.csv", ["img_id,img_filename,y,split,place,place_filename", *lines])
+
+
 def folder(root: Path) -> None:
     """Write a folder of one's own images, with a test split."""
     split_folders(root, ("cat", "dog"))
@@ -307,6 +319,7 @@ TREES = {
     "plant-village": Tree(plant_village, ("Apple___Apple_scab", "Corn_(maize)___healthy"), "/{}/"),
     "fer2013": Tree(fer2013, ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")),
     "cub200": Tree(cub200, ("Black_footed_Albatross", "Laysan_Albatross"), ".{}/"),
+    "waterbirds": Tree(waterbirds, ("landbird", "waterbird")),
     "folder": Tree(folder, ("cat", "dog"), "/{}/"),
 }
 """The function that writes each tree, by the name of the data set."""

@@ -343,7 +343,8 @@ def _write_events(folder: Path, records: list[Any], sizes: Sizes) -> None:
 def _record(epoch: int) -> Any:
     from proxy_attention.records import EpochRecord
 
-    kinds = {field.name: field.type for field in dataclasses.fields(EpochRecord)}
+    needed = (field for field in dataclasses.fields(EpochRecord) if field.default is dataclasses.MISSING)
+    kinds = {field.name: field.type for field in needed}
     values = {name: False if kind is bool else epoch if kind is int else epoch / 7 for name, kind in kinds.items()}
     return EpochRecord(**values)
 

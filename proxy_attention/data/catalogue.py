@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from proxy_attention.data.decoding import UNREADABLE, open_image, value_range
+from proxy_attention.data.groups import Groups
 from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.pixels import map_prefetched
 from proxy_attention.data.white_level import ValueRange, WhiteLevel, find_white_level
@@ -46,6 +47,7 @@ class Catalogue:
         names: unique; they identify an image for people.
         labels: index into ``classes``.
         own_test: True for the data set's own test split.
+        own_val: True for the data set's own val, which is never trained on; empty where it has none.
         read: returns the content of image i, which is what is hashed.
         decode: turns a content into an RGB image; raises one of ``UNREADABLE``.
         form: names what ``decode`` takes, since the same bytes in another form are another image.
@@ -54,6 +56,7 @@ class Catalogue:
         white_level: the value that becomes white in images of 16 or 32 bits or floats; None until it is found.
         region: returns where the object of image i is, (H, W) bool in the image's own proportions, or None if that
             is not known; None for a data set without regions.
+        groups: the group of each image; None for a data set without groups.
     """
 
     names: tuple[str, ...]
@@ -65,6 +68,8 @@ class Catalogue:
     form: str = "file"
     max_pixels: int = MAX_PIXELS
     region: Callable[[int], np.ndarray | None] | None = None
+    groups: Groups | None = None
+    own_val: tuple[bool, ...] = ()
     white_level: float | None = None
     others: tuple[OtherFile, ...] = ()
 
@@ -72,6 +77,12 @@ class Catalogue:
     def of_files(self) -> bool:
         """Whether the images are files, which ``open_image`` decodes."""
         return getattr(self.decode, "func", self.decode) is open_image
+
+    def own_split(self, image: int) -> str:
+        """Return the data set's own split of an image: ``test``, ``val``, or ``train`` for every other."""
+        if self.own_val and self.own_val[image]:
+            return "val"
+        return "test" if self.own_test[image] else "train"
 
     def with_max_pixels(self, max_pixels: int) -> "Catalogue":
         """Return the catalogue with another limit for image files; images of another form have one fixed size."""

@@ -11,6 +11,7 @@ import torch
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.catalogue import MAX_NAMED, Catalogue, ProgressCallback, named
 from proxy_attention.data.decoding import UNREADABLE, reason_of
+from proxy_attention.data.groups import Groups
 from proxy_attention.data.loading import DecodedImages, decode_images, digest_of, streamed
 from proxy_attention.data.pixels import Pixels, to_device
 from proxy_attention.data.white_level import WhiteLevel
@@ -48,10 +49,12 @@ class ImageSet:
         images: (N, 3, S, S) uint8, in memory, mapped or streamed.
         labels: (N,) int64, an index into ``classes``.
         own_test: (N,) bool, True for the data set's own test split; all False where it has none.
-        digest: SHA-256 over labels, split and contents in order.
+        own_val: (N,) bool, True for the data set's own val; None where it has none.
+        digest: SHA-256 over labels, split, contents and, where there are any, groups, in order.
         skipped: names of the unreadable images that were left out.
         region: returns where the object of image i is, (H, W) bool in the original's proportions, or None where that
             is not known; None for a data set without regions.
+        groups: the group of each image, on the CPU; None for a data set without groups.
     """
 
     images: Pixels
@@ -62,6 +65,8 @@ class ImageSet:
     digest: str
     skipped: tuple[str, ...] = ()
     region: Callable[[int], np.ndarray | None] | None = None
+    groups: Groups | None = None
+    own_val: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -132,7 +137,7 @@ def load(
     if decoded.white is not None:
         catalogue = catalogue.with_white_level(decoded.white.value)
     kept, digest, skipped = _keep_readable(catalogue, on_bad_image, decoded)
-    region = catalogue.region
+    region, groups, own_val = catalogue.region, catalogue.groups, catalogue.own_val
     return ImageSet(
         images=streamed(catalogue, decoded.digests, kept, size) if decoded.pixels is None else decoded.pixels,
         labels=torch.tensor([catalogue.labels[i] for i in kept], dtype=torch.int64),
@@ -142,6 +147,8 @@ def load(
         digest=digest,
         skipped=skipped,
         region=None if region is None else lambda i: region(kept[i]),
+        groups=None if groups is None else groups.at(kept),
+        own_val=torch.tensor([own_val[i] for i in kept], dtype=torch.bool) if any(own_val) else None,
     )
 
 

@@ -48,11 +48,16 @@ class DecodedImages:
 
 
 def digest_of(catalogue: Catalogue, digests: list[str], numbers: Sequence[int]) -> str:
-    """Hash label, split and content of these images with SHA-256."""
+    """Hash label, split, content and, where there are any, group of these images with SHA-256.
+
+    A group changes no training, but results by group: trials with other groups are not the same.
+    """
     sha = hashlib.sha256()
     for i in numbers:
         label = catalogue.classes[catalogue.labels[i]]
-        sha.update(f"{label}\0{int(catalogue.own_test[i])}\0{digests[i]}\n".encode())
+        split = {"train": 0, "test": 1, "val": 2}[catalogue.own_split(i)]
+        group = "" if catalogue.groups is None else f"\0{catalogue.groups.name_of(i)}"
+        sha.update(f"{label}\0{split}\0{digests[i]}{group}\n".encode())
     return sha.hexdigest()
 
 

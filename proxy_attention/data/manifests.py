@@ -20,6 +20,7 @@ from scipy.io.matlab import MatReadError
 from proxy_attention.data.catalogue import Catalogue, named
 from proxy_attention.data.decoding import open_image
 from proxy_attention.data.folder import hidden, split_files
+from proxy_attention.data.groups import Groups
 from proxy_attention.data.image_files import read_image_file
 from proxy_attention.errors import DataError
 
@@ -40,12 +41,15 @@ class Item:
     Attributes:
         name: its file, relative to the data set's folder.
         label: its class.
-        own_test: whether it is of the data set's own test split.
+        own_test: whether it is of the data set's own test split; ``own_val``: of its own val.
+        group: the name of its group; empty in a data set without groups.
     """
 
     name: str
     label: str
     own_test: bool
+    own_val: bool = False
+    group: str = ""
 
 
 def find_top(root: Path, wrappers: Sequence[str], needs: Sequence[str]) -> tuple[Path, str]:
@@ -204,18 +208,20 @@ def build_catalogue(
     *,
     order: Sequence[str] | None = None,
     region: Callable[[str], np.ndarray | None] | None = None,
+    groups_of: Callable[[Sequence[str]], Groups] | None = None,
 ) -> Catalogue:
     """Build a catalogue of these images, sorted by name, the own test split last.
 
     Args:
         order: the classes in the publisher's order; without it they are sorted by name.
         region: returns where the object of an image is, by the name of its file.
+        groups_of: makes the groups from the name of each image's group; None for a data set without groups.
     Raises: DataError for a file listed twice or missing, fewer than two classes, or one without an image to train on.
     """
     found = sorted(items, key=lambda item: (item.own_test, item.name))
     names = tuple(item.name for item in found)
     _check_names(top, names)
-    trained = {item.label for item in found if not item.own_test}
+    trained = {item.label for item in found if not (item.own_test or item.own_val)}
     classes = tuple(order) if order is not None else tuple(sorted({item.label for item in found}))
     check_classes(classes, trained)
     index = {label: number for number, label in enumerate(classes)}
@@ -224,10 +230,12 @@ def build_catalogue(
         names=names,
         labels=tuple(index[item.label] for item in found),
         own_test=tuple(item.own_test for item in found),
+        own_val=tuple(item.own_val for item in found) if any(item.own_val for item in found) else (),
         classes=classes,
         read=lambda i: read_image_file(Path(base, names[i])),
         decode=open_image,
         region=None if region is None else lambda i: region(names[i]),
+        groups=None if groups_of is None else groups_of([item.group for item in found]),
     )
 
 

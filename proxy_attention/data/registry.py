@@ -4,11 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from proxy_attention.data import layouts
+from proxy_attention.data import layouts, planted
 from proxy_attention.data.catalogue import Catalogue
 from proxy_attention.data.embedded.sample import open_sample
 from proxy_attention.data.folder import list_folder
 from proxy_attention.data.source import Archive, Source
+from proxy_attention.data.tables import COLUMNS, with_groups
+from proxy_attention.data.waterbirds import open_waterbirds
 from proxy_attention.errors import ConfigError
 
 
@@ -27,7 +29,7 @@ def default_root(dataset: str) -> Path:
 def _open_folder(root: Path | None, label_function: str) -> Catalogue:
     if root is None:
         raise ConfigError("dataset 'folder' must be given a data root; got none")
-    return list_folder(root, label_function)
+    return with_groups(list_folder(root, label_function), root)
 
 
 def _open_published(dataset: str, layout: Callable[[Path], Catalogue], root: Path | None, _: str) -> Catalogue:
@@ -38,6 +40,20 @@ def _open_published(dataset: str, layout: Callable[[Path], Catalogue], root: Pat
 def _published(dataset: str, layout: Callable[[Path], Catalogue]) -> Callable[[Path | None, str], Catalogue]:
     """Make the ``open`` of a published data set, which may lie in the data root or in the folder of its name there."""
     return partial(_open_published, dataset, layout)
+
+
+def _planted(opened: Callable[[], Catalogue], layout: str) -> Source:
+    """Make the row of a planted set, which is drawn from the embedded sample when it is opened."""
+    return Source(
+        open=lambda *_: opened(),
+        needs_root=False,
+        licence="MIT",
+        home=FASHION,
+        classes=10,
+        split=OWN,
+        layout=f"inside the package, as the sample: {layout}",
+        label="as in the sample",
+    )
 
 
 def _archive(base: str, path: str, md5: str, most_mb: int) -> Archive:
@@ -51,7 +67,7 @@ PARENT = "the folder that holds the image"
 UNNUMBERED = "the folder that holds the image, without the number before it"
 CALTECH, PLACES = "https://data.caltech.edu/records/", "https://data.csail.mit.edu/places/places365/"
 OXFORD, TORONTO = "https://www.robots.ox.ac.uk/~vgg/data/", "https://www.cs.toronto.edu/~kriz/"
-KAGGLE = "https://www.kaggle.com/datasets/"
+KAGGLE, FASHION = "https://www.kaggle.com/datasets/", "https://github.com/zalandoresearch/fashion-mnist"
 
 # An md5 is the one that torchvision's own class states; of the binary CIFARs, the one on their page; of Tiny-ImageNet
 # and CUB, which torchvision lacks, the one on which published loaders agree. Where none is known, there is no archive.
@@ -62,12 +78,15 @@ SOURCES: dict[str, Source] = {
         open=lambda *_: open_sample(),
         needs_root=False,
         licence="MIT",
-        home="https://github.com/zalandoresearch/fashion-mnist",
+        home=FASHION,
         classes=10,
-        split="its own train and test",
+        split=OWN,
         layout="inside the package: 3,000 and 1,000 images, balanced",
         label="the file's label arrays",
     ),
+    "planted-swapped": _planted(planted.open_swapped, "half of train shows a garment of another class, no test image"),
+    "planted-decoy": _planted(planted.open_decoy, "a patch tells the class in 90 % of train, and nothing in test"),
+    "planted-none": _planted(planted.open_none, "as planted-swapped, with nothing swapped"),
     "cifar10": Source(
         open=_published("cifar10", layouts.cifar10),
         licence="not stated",
@@ -276,16 +295,29 @@ SOURCES: dict[str, Source] = {
         label="the number in image_class_labels.txt, named in classes.txt",
         archives=(_archive(CALTECH, "65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78", 3000),),
     ),
+    "waterbirds": Source(
+        open=_published("waterbirds", open_waterbirds),
+        licence="not stated (the images are of CUB and Places)",
+        home="https://github.com/kohpangwei/group_DRO",
+        classes=2,
+        split="its own train, val and test; val is kept whole, and never trained on",
+        layout="waterbird_complete95_forest2water2/metadata.csv "
+        "(img_id,img_filename,y,split,place,place_filename) and the files that it lists",
+        label="the number in the column y: landbird or waterbird",
+        by_hand="unpack https://nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz into DIR: "
+        "waterbird_complete95_forest2water2/metadata.csv",
+    ),
     "folder": Source(
         open=_open_folder,
         licence="yours",
         home="your own images",
         classes=None,
         split="its own where there is DIR/train and DIR/test, else none: drawn",
-        layout="DIR/<class>/* or DIR/train|test/<class>/*",
+        layout="DIR/<class>/* or DIR/train|test/<class>/*; DIR/groups.csv (file,group) may give each image a group",
         label="label_function: the parent folder's name, with or without its number, the first folder's, or the "
         "file's up to its last _",
         by_hand="put your images into DIR/<class>/* or DIR/train|test/<class>/*",
+        other_files=tuple(COLUMNS),
     ),
 }
 """Every data set by name."""

@@ -9,8 +9,12 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from proxy_attention.config import LEAKING, TrialConfig
+from proxy_attention.data.catalogue import named
+from proxy_attention.data.groups import Groups
+from proxy_attention.data.images import ImageSet
 from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.seeds import derive_seed
+from proxy_attention.shortcut import NO_SHORTCUT
 
 SPLITS = ("fixed", "redrawn", "merged")
 
@@ -35,33 +39,46 @@ class Split:
         return sha.hexdigest()
 
 
-def draw_split(labels: np.ndarray, own_test: np.ndarray, config: TrialConfig, classes: Sequence[str] = ()) -> Split:
+def draw_split(
+    labels: np.ndarray,
+    own_test: np.ndarray,
+    config: TrialConfig,
+    classes: Sequence[str] = (),
+    *,
+    own_val: np.ndarray | None = None,
+) -> Split:
     """Draw train, val and test from the config's split seed: stratified, once for the whole trial.
 
     A data set's own test split is kept, and val is then ``val_fraction`` of the rest; else both fractions are of all
-    images. With ``folds = k``, val is fold number ``fold`` of what is not test.
+    images. With ``folds = k``, val is fold number ``fold`` of what is not test. A data set's own val is kept as val,
+    whole, and nothing else is; it is never trained on, not even by an audit.
 
     Args:
         labels: (N,) class numbers.
         own_test: (N,) bool.
         classes: the names of the classes, for errors; without them they are numbered.
+        own_val: (N,) bool; None where a data set has no val of its own.
     Raises: DataError that names a class without an image in train, val or test, also where ``split = redrawn`` draws
-        again; ConfigError for folds under an audit protocol.
+        again; ConfigError for folds under an audit protocol, and for either with an own val.
     """
-    if config.split in LEAKING and config.folds:
-        raise ConfigError(f"folds must be 0 with split = {config.split}; got {config.folds}")
+    _check_fields(config, has_own_val=own_val is not None)
     seed, lot = config.effective_split_seed, _Lot(labels, own_test, config, tuple(classes))
     everything = np.arange(len(labels))
+    if own_val is not None:
+        everything, val = everything[~own_val], everything[own_val]
+        lot.check_own(val, everything, "val")
     if own_test.any():
-        pool, test = everything[~own_test], everything[own_test]
+        pool, test = everything[~own_test[everything]], everything[own_test[everything]]
         val_share = config.val_fraction
-        if missing := lot.missing(everything, test):
-            raise DataError(f"test must have an image of every class; {lot.named(missing, pool)}, and none in test")
+        lot.check_own(test, pool, "test")
     else:
         test_seed = derive_seed(seed, "split", "test")
         pool, test = lot.part(everything, config.test_fraction, test_seed, "test_fraction")
         val_share = config.val_fraction / (1 - config.test_fraction)
-    if config.folds:
+    if own_val is not None:
+        lot.check_own(pool, val, "train")
+        train = pool
+    elif config.folds:
         train, val = lot.fold(pool, derive_seed(seed, "split", "folds"))
     else:
         train, val = lot.part(pool, val_share, derive_seed(seed, "split", "val"), "val_fraction")
@@ -75,6 +92,37 @@ def draw_split(labels: np.ndarray, own_test: np.ndarray, config: TrialConfig, cl
         for item in range(1, len(config.planned.items)):
             _redrawn(drawn, lot, item)
     return drawn
+
+
+def _check_fields(config: TrialConfig, *, has_own_val: bool) -> None:
+    """Check that the fields of the split go together, and with the data set.
+
+    Raises: ConfigError.
+    """
+    if config.split in LEAKING and config.folds:
+        raise ConfigError(f"folds must be 0 with split = {config.split}; got {config.folds}")
+    if config.split in LEAKING and config.shortcut != NO_SHORTCUT:
+        raise ConfigError(f"split must be fixed with a shortcut, which is planted by the split; got {config.split!r}")
+    if has_own_val and config.folds:
+        raise ConfigError(f"folds must be 0 with dataset {config.dataset!r}, which has its own val; got {config.folds}")
+    if has_own_val and config.split in LEAKING:
+        own = f"dataset {config.dataset!r}, whose own val is never trained on"
+        raise ConfigError(f"split must be fixed with {own}; got {config.split!r}")
+
+
+def split_of(images: ImageSet, config: TrialConfig) -> Split:
+    """Draw the split of a data set; see ``draw_split``."""
+    own_val = None if images.own_val is None else images.own_val.numpy()
+    return draw_split(images.labels.cpu().numpy(), images.own_test.numpy(), config, images.classes, own_val=own_val)
+
+
+def emptied_groups(groups: Groups, split: Split) -> str:
+    """Name in one line the groups of which train, val or test has no image; empty if each has one of every group."""
+    texts = []
+    for part, images in vars(split).items():
+        if lost := [groups.names[number] for number in np.flatnonzero(groups.counts(images) == 0)]:
+            texts.append(f"no {part} image of {named(lost)}")
+    return "; ".join(texts)
 
 
 def redraw(split: Split, labels: np.ndarray, config: TrialConfig, item: int) -> Split:
@@ -128,6 +176,16 @@ class _Lot:
         folds = StratifiedKFold(n_splits=count, shuffle=True, random_state=seed % 2**32)
         train, val = list(folds.split(pool, self.labels[pool]))[self.config.fold]
         return np.sort(pool[train]), np.sort(pool[val])
+
+    def check_own(self, part: np.ndarray, rest: np.ndarray, name: str) -> None:
+        """Check that a part of a data set's own split has every class of the rest.
+
+        Raises: DataError.
+        """
+        if missing := self.missing(rest, part):
+            raise DataError(
+                f"{name} must have an image of every class; {self.named(missing, rest)}, and none in {name}"
+            )
 
     def missing(self, pool: np.ndarray, side: np.ndarray) -> list[int]:
         """List the classes of the pool without an image in this part of it."""

@@ -64,7 +64,8 @@ class Examples:
 class ProxyStep:
     """The result of a step: the training set to go on with, its recipe, and the counts that the record shows.
 
-    ``wrong`` counts the images that the model got wrong, whichever were chosen.
+    ``wrong`` counts the images that the model got wrong, whichever were chosen, and ``wrong_ids`` are these,
+    (``wrong``,) int64; empty where they are not known.
     """
 
     training_set: TrainingSet
@@ -74,6 +75,7 @@ class ProxyStep:
     flat: int
     examples: Examples
     seconds: float
+    wrong_ids: torch.Tensor
 
 
 ComputeOnce: TypeAlias = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
@@ -115,7 +117,8 @@ def proxy_step(
         )["maps"]
     made = apply_recipe(Recipe(step=step, ids=ids, predicted=predicted, maps=maps), training_set, config)
     seconds = scores.seconds + time.perf_counter() - started
-    return dataclasses.replace(made, wrong=int(scores.wrong.sum()), seconds=seconds)
+    wrong_ids = scores.ids[scores.wrong]
+    return dataclasses.replace(made, wrong=len(wrong_ids), wrong_ids=wrong_ids, seconds=seconds)
 
 
 def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> ProxyStep:
@@ -123,7 +126,7 @@ def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig)
 
     Args:
         training_set: as it was before the step.
-    Returns: the step; ``wrong`` is not known here, and 0.
+    Returns: the step; ``wrong`` is not known here, and 0; ``wrong_ids`` are empty.
     """
     started = time.perf_counter()
     replaced = _replaced(recipe, _controlled(recipe, training_set, config), training_set, config)
@@ -136,6 +139,7 @@ def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig)
         flat=replaced.flat,
         examples=_examples(recipe, replaced, training_set, config),
         seconds=time.perf_counter() - started,
+        wrong_ids=recipe.ids[:0],
     )
 
 

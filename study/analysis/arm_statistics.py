@@ -23,6 +23,9 @@ MEASURES = {
 """Measures of explanations by their column: the name, and which way is better."""
 
 
+NOTHING = estimate([])
+
+
 @dataclass(frozen=True)
 class ArmStatistics:
     """Accuracy of one arm, or of one level of what was searched.
@@ -38,6 +41,8 @@ class ArmStatistics:
         data: ``less data`` or ``more data``, where it trains on another part of the images than the baseline.
         rival: whether its training differs from its baseline's in more than the split, with proxies or without.
         leaking: whether a trial of it trains on validation images.
+        worst_group, group_gap: test accuracy of the worst group of images, and its distance to the accuracy, over the
+            trials; empty (n = 0) where there are no groups.
     """
 
     name: str
@@ -53,6 +58,8 @@ class ArmStatistics:
     data: str
     rival: bool
     leaking: bool
+    worst_group: Estimate = NOTHING
+    group_gap: Estimate = NOTHING
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ def _statistics(
         data=other_data(*pairs[0]) if pairs else "",
         rival=bool(arm.changed - {"split"}),
         leaking=not LEAKING.isdisjoint(rows["split"]),
+        worst_group=estimate(rows["worst_group_accuracy"]),
+        group_gap=estimate(rows["group_gap"]),
     )
 
 
@@ -147,6 +156,11 @@ def explanation_statistics(frame: pd.DataFrame, done: pd.DataFrame) -> list[Expl
 
 def _evaluated_alike(row: Row, other: Row) -> bool:
     return all(str(row[name]) == str(other[name]) for name in ("judged_by", "judged_images"))
+
+
+def has_groups(statistics: Sequence[ArmStatistics]) -> bool:
+    """Whether an arm has accuracies by group."""
+    return any(arm.worst_group.n for arm in statistics)
 
 
 def has_rivals(statistics: Sequence[ArmStatistics]) -> bool:

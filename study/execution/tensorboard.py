@@ -47,6 +47,9 @@ class TensorBoardLog:
             self._writer.add_scalar("proxies/wrong", record.wrong_images, record.epoch + 1)
             self._writer.add_scalar("proxies/made", record.made_images, record.epoch + 1)
             self._writer.add_scalar("proxies/subset", record.step_subset, record.epoch + 1)
+        for tag, share in {"precision": record.error_set_precision, "recall": record.error_set_recall}.items():
+            if share is not None:
+                self._writer.add_scalar(f"error_set/{tag}", share, record.epoch + 1)
         self._writer.flush()
 
     def examples(self, record: EpochRecord, examples: Examples) -> None:

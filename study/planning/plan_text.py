@@ -9,8 +9,10 @@ from rich.text import Text
 
 from proxy_attention.config import AUTO, LEAKING
 from proxy_attention.data.catalogue import MAX_NAMED, named, others_line
+from proxy_attention.data.splits import emptied_groups
 from proxy_attention.data.white_level import FLAT_LEVELS
 from proxy_attention.schedule import Schedule
+from proxy_attention.shortcut import NO_SHORTCUT
 from study.console import duration, shown
 from study.foreign_text import sqlite_url
 from study.planning.cost import RunCost
@@ -112,8 +114,10 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
     train, val = prepared.planner.data.train_and_val_images(example)
     data = prepared.planner.data.inspection(example)
     tested = f"{data.own_test} test (its own)" if data.own_test else f"{example.test_fraction:.0%} test"
-    yield f"data         {example.dataset}: {len(data.classes)} classes, {train} train, {val} val, {tested}"
+    own = " (its own)" if prepared.planner.data.catalogue(example).own_val else ""
+    yield f"data         {example.dataset}: {len(data.classes)} classes, {train} train, {val} val{own}, {tested}"
     yield f"classes      {named(list(data.classes))}"
+    yield from _group_lines(prepared)
     if others := prepared.planner.data.catalogue(example).others:
         yield f"other files  {others_line(others)}"
     yield from _white_lines(prepared)
@@ -123,6 +127,17 @@ def _data_lines(prepared: Prepared) -> Iterator[str]:
     leaking = sorted({trial.config.split for trial in prepared.plan.trials} & LEAKING)
     if leaking:
         yield f"LEAKING      split = {', '.join(leaking)} trains on validation images: an audit, not a result"
+
+
+def _group_lines(prepared: Prepared) -> Iterator[str]:
+    """Format the groups of the images, which part of the split has none of a group, and what is planted into them."""
+    planted = sorted({trial.config.shortcut for trial in prepared.plan.trials} - {NO_SHORTCUT})
+    if planted:
+        yield f"shortcut     {named(planted)} (their groups: aligned, conflicting, without)"
+    groups = prepared.planner.data.groups(prepared.example)
+    if groups is not None and prepared.example.shortcut == NO_SHORTCUT:
+        lost = emptied_groups(groups, prepared.planner.data.split(prepared.example))
+        yield f"groups       {named(list(groups.names))}" + (f" ({lost})" if lost else "")
 
 
 def _white_lines(prepared: Prepared) -> Iterator[str]:

@@ -77,7 +77,7 @@ class Planner:
         check_precision(config, self.device)
         config = self.data.with_white_level(config)
         inspection = self.data.inspection(config)
-        check_regions_known(config, self.data.catalogue(config).region)
+        check_regions_known(config, known=self.data.tells_places(config))
         self.models.check(config)
         digest = config.digest(data=inspection.digest, weights=self.weights.digest(config))
         return PlannedTrial(
@@ -94,7 +94,7 @@ class Planner:
 
         Raises: ConfigError, DataError.
         """
-        check_regions_known(config, self.data.catalogue(config).region)
+        check_regions_known(config, known=self.data.tells_places(config))
         self.models.check(self._with_weights_and_judge(config))
 
     def state_keys(self, trial: PlannedTrial) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class Planner:
         by = judge_of(config)
         if by is None:
             return 0
-        maps_per_image = 1 if self.data.catalogue(config).region is None else 2
+        maps_per_image = 2 if self.data.tells_places(config) else 1
         passes = PASSES + maps_per_image * self.models.passes(config, by)
         return min(config.judge_images, len(self.data.split(config).test)) * passes
 

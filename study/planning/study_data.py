@@ -12,12 +12,14 @@ from proxy_attention.config import AUTO, DEFAULTS, TrialConfig, fields_with
 from proxy_attention.config_fields import Role
 from proxy_attention.data.cache import LIMIT_MB
 from proxy_attention.data.catalogue import Catalogue
+from proxy_attention.data.groups import Groups
 from proxy_attention.data.image_files import MAX_PIXELS
 from proxy_attention.data.images import Inspection, UnreadableImagesError, inspect
 from proxy_attention.data.sources import open_source
 from proxy_attention.data.splits import Split, draw_split
 from proxy_attention.data.white_level import WhiteLevel
 from proxy_attention.errors import DataError
+from proxy_attention.shortcut import NO_SHORTCUT
 
 CATALOGUE_FIELDS = fields_with(Role.CATALOGUE)
 """The fields that decide which images there are."""
@@ -99,12 +101,21 @@ class StudyData:
         key += (config.schedule,) if config.split == "redrawn" else ()  # it is drawn again at every item
         if key not in self._splits:
             catalogue, inspection = self._open(config)
-            bad = set(inspection.skipped)
-            kept = [i for i, name in enumerate(catalogue.names) if name not in bad]
+            kept = _kept(catalogue, inspection)
             labels = np.array(catalogue.labels)[kept]
             own_test = np.array(catalogue.own_test)[kept]
-            self._splits[key] = draw_split(labels, own_test, config, catalogue.classes)
+            own_val = np.array(catalogue.own_val)[kept] if catalogue.own_val else None
+            self._splits[key] = draw_split(labels, own_test, config, catalogue.classes, own_val=own_val)
         return self._splits[key]
+
+    def tells_places(self, config: TrialConfig) -> bool:
+        """Whether places in the images are known: by the data set, or because a shortcut is planted there."""
+        return config.shortcut != NO_SHORTCUT or self.catalogue(config).region is not None
+
+    def groups(self, config: TrialConfig) -> Groups | None:
+        """Return the groups of the readable images; None for a data set without groups."""
+        catalogue, inspection = self._open(config)
+        return None if catalogue.groups is None else catalogue.groups.at(_kept(catalogue, inspection))
 
     def train_and_val_images(self, config: TrialConfig) -> tuple[int, int]:
         """Count the images that an epoch trains on, and those that it evaluates on."""
@@ -159,6 +170,12 @@ class StudyData:
             max_pixels=self._max_pixels,
             white_level=config.white_level,
         )
+
+
+def _kept(catalogue: Catalogue, inspection: Inspection) -> list[int]:
+    """List the numbers of the readable images."""
+    bad = set(inspection.skipped)
+    return [i for i, name in enumerate(catalogue.names) if name not in bad]
 
 
 def _data_key(config: TrialConfig) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.analysis.arm_statistics import MEASURES, ArmStatistics, ExplanationStatistics
+from study.analysis.arm_statistics import MEASURES, ArmStatistics, ExplanationStatistics, has_groups
 from study.analysis.estimates import Estimate
 from study.analysis.findings import Findings
 from study.plan import BASELINE
@@ -12,7 +12,11 @@ from study.reporting.text_tables import TextTable, interval, marked_val, minus_s
 
 
 def accuracy_by_arm(arms: Sequence[ArmStatistics]) -> TextTable:
-    """Show accuracy, calibration, and the differences to the baseline and to the same training without proxies."""
+    """Show accuracy, calibration, and the differences to the baseline and to the same training without proxies.
+
+    Where images have groups, the accuracy of the worst group and its distance to the accuracy are shown, too.
+    """
+    grouped = has_groups(arms)
     against = {arm.baseline for arm in arms if arm.baseline}
     common = against.pop() if len(against) == 1 else BASELINE
 
@@ -26,13 +30,19 @@ def accuracy_by_arm(arms: Sequence[ArmStatistics]) -> TextTable:
             marked_val(spread(arm.val.mean, arm.val.sd), arm.leaking),
             spread(arm.test.mean, arm.test.sd),
             f"{arm.ece:.3f}",
+            *([_spread_of(arm.worst_group), _spread_of(arm.group_gap)] if grouped else []),
             _against(arm.to_baseline, arm.seeds, other=other(arm.baseline), data=arm.data),
             _against(arm.to_counterpart, arm.seeds, other=other(arm.counterpart)),
         )
         for arm in arms
     )
     differences = (f"test \N{MINUS SIGN} {common} [95 %]", "test \N{MINUS SIGN} without proxies [95 %]")
-    return TextTable(("arm", "trials", "val %", "test %", "test ECE", *differences), tuple(rows))
+    by_group = ("worst group %", "gap") if grouped else ()
+    return TextTable(("arm", "trials", "val %", "test %", "test ECE", *by_group, *differences), tuple(rows))
+
+
+def _spread_of(found: Estimate) -> str:
+    return spread(found.mean, found.sd)
 
 
 def _against(found: Estimate, seeds: int, *, other: str, data: str = "") -> str:

@@ -8,7 +8,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from proxy_attention.config import LEAKING
-from study.analysis.arm_statistics import has_rivals
+from study.analysis.arm_statistics import has_groups, has_rivals
 from study.analysis.claims import LEVEL, Claim
 from study.analysis.control import control_line
 from study.analysis.findings import Findings
@@ -76,7 +76,7 @@ def _show_tables(findings: Findings, tables: Mapping[str, pd.DataFrame], out: Co
 
 
 def _show_claims(findings: Findings, out: Console) -> None:
-    if has_rivals(findings.arms):
+    if has_rivals(findings.arms) or has_groups(findings.arms):
         out.print()
         title = "side by side, points of accuracy (mean [95 % interval])"
         out.print(text_table(accuracy_by_arm(findings.arms), title))

@@ -19,6 +19,7 @@ LISTS = {
     "food101": ["classes.txt", "train.txt", "test.txt"],
     "flowers102": ["imagelabels.mat", "setid.mat"],
     "fer2013": ["fer2013.csv"],
+    "waterbirds": ["metadata.csv"],
     "cub200": ["images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"],
 }
 """The label files of each data set that has any."""
@@ -33,6 +34,7 @@ ESCAPES = {
     "tiny-imagenet": ("val_annotations.txt", "{}\tn01443537\t0\t0\t1\t1"),
     "food101": ("train.txt", "{}"),
     "cub200": ("images.txt", "11 {}"),
+    "waterbirds": ("metadata.csv", "17,{},0,0,0,/o/ocean/00000000.jpg"),
 }
 """Of each data set whose lists hold paths: a list, and a line of it for a path."""
 

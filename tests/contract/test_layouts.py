@@ -50,6 +50,7 @@ CLASS_OF = {
     "imagewoof": lambda name: WNIDS["imagewoof"][name.split("/")[1]],
     "tiny-imagenet": of_tiny,
     "flowers102": lambda name: ("001", "002")[(number_in(name) - 1) % 2],
+    "waterbirds": lambda name: CLASSES["waterbirds"][int(name.startswith("012."))],
     "fer2013": lambda name: EMOTIONS[(number_in(name) - 2) // 5],
 }
 """From an image's name in the tree to its class, where that does not stand in its path as it is called."""
@@ -107,8 +108,10 @@ def test_every_layout_opens_with_its_classes_and_the_split_that_its_row_states(d
     assert catalogue.classes == CLASSES[dataset]
     assert len(set(catalogue.names)) == len(catalogue.names)
     drawn = SOURCES[dataset].split.startswith("none")
-    train = [label for label, own in zip(catalogue.labels, catalogue.own_test, strict=True) if not own]
-    test = [label for label, own in zip(catalogue.labels, catalogue.own_test, strict=True) if own]
+    train, test = (
+        [label for image, label in enumerate(catalogue.labels) if catalogue.own_split(image) == split]
+        for split in ("train", "test")
+    )
     of_each = (TRAIN + TEST, 0) if drawn else (5, 2) if dataset == "cifar10" else (TRAIN, TEST)
     assert np.bincount(train, minlength=len(catalogue.classes)).tolist() == [of_each[0]] * len(catalogue.classes)
     assert np.bincount(test, minlength=len(catalogue.classes)).tolist() == [of_each[1]] * len(catalogue.classes)

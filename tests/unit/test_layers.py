@@ -15,12 +15,12 @@ STUDY = sorted((ROOT / "study").rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"schedule", "seeds", "classification_metrics", "checksums", "field_rules"},
+    {"schedule", "shortcut", "seeds", "classification_metrics", "checksums", "field_rules"},
     {"config_fields"},
     {"config", "records", "memory", "locks"},
     {"files"},
     {"checkpoints", "state_keys", "data", "models", "saliency", "augment", "region_maps"},
-    {"shared_states", "training", "proxies", "evaluation"},
+    {"shared_states", "training", "proxies", "evaluation", "group_metrics"},
     {"explanation_metrics", "validation"},
     {"trial_setup"},
     {"trial_state"},

@@ -92,7 +92,7 @@ def check(
     Args:
         stray: files among the images that are none, and are not named as one.
         reasons: what some of them are.
-        splits: the split of each image, if there are others than the data set's own test and the rest.
+        splits: the split of each image, if there are others than the data set's own.
         unlisted: further images, which are only checked to decode.
         progress: called with (images read, images in all).
     Returns: the issues in the order of ``KINDS``, then by name; of each image only the worst.
@@ -110,7 +110,7 @@ def check(
             groups.setdefault(examined.digest, [first[examined.digest]]).append(i)
         else:
             first[examined.digest] = i
-    parted = splits if splits is not None else ["test" if own else "train" for own in catalogue.own_test]
+    parted = splits if splits is not None else [catalogue.own_split(i) for i in range(len(catalogue.names))]
     drawn = len(set(parted)) < 2
     for group in groups.values():
         found += _group_issues(catalogue, group, parted, drawn=drawn)

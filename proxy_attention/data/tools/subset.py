@@ -12,6 +12,7 @@ from proxy_attention.data.catalogue import CHUNK, THREADS, Catalogue, ProgressCa
 from proxy_attention.data.decoding import UNREADABLE
 from proxy_attention.data.image_files import EXTENSIONS
 from proxy_attention.data.pixels import map_prefetched
+from proxy_attention.data.tables import write_groups
 from proxy_attention.errors import ConfigError, DataError
 
 UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -22,7 +23,7 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
 
     Args:
         train: how many images to train and choose with, of all classes together; None for as many as a balanced part
-            can have.
+            can have. Those of the data set's own val are left out.
         test: as ``train``, of the data set's own test split.
     Returns: the path to write each image to, by its number.
     Raises: ConfigError for a number that no balanced part has, or a test split that is not there; DataError for two
@@ -36,7 +37,7 @@ def choose(catalogue: Catalogue, *, train: int | None, test: int | None) -> dict
         raise ConfigError(f"test must not be given where a data set has no test split of its own; got {test}")
     chosen: dict[int, PurePosixPath] = {}
     for split, count in (("train", train), ("test", test)) if own else (("", train),):
-        members = [i for i, tested in enumerate(catalogue.own_test) if tested == (split == "test")]
+        members = [i for i in range(len(catalogue.names)) if catalogue.own_split(i) == (split or "train")]
         picked = _first_of_each(catalogue, members, count, argument=split or "train")
         taken: set[PurePosixPath] = set()
         for position, i in enumerate(members):
@@ -94,7 +95,7 @@ def safe_name(name: str) -> str:
 def write(
     catalogue: Catalogue, chosen: dict[int, PurePosixPath], target: Path, *, progress: ProgressCallback | None = None
 ) -> None:
-    """Write these images as PNG files below ``target``, all of them or none.
+    """Write these images as PNG files below ``target``, all of them or none, with their groups if they have any.
 
     Args:
         progress: called with (images written, images in all).
@@ -124,6 +125,8 @@ def write(
             done += count
             if progress is not None:
                 progress(done, len(numbers))
+        if catalogue.groups is not None:
+            write_groups(fresh, ((path.as_posix(), catalogue.groups.name_of(i)) for i, path in chosen.items()))
         fresh.replace(target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -33,6 +33,16 @@ def test_a_report_from_before_the_reliability_diagram_was_kept_can_still_be_read
     assert TrialReport(**kept).calibration == ()
 
 
+def test_records_and_reports_from_before_there_were_groups_can_still_be_read(config, tiny, finish):
+    records, report = finish(config(), tiny)
+    kept = {name: value for name, value in vars(report).items() if "group" not in name}
+    plain = [as_json(record) for record in records]
+    assert [(row.pop("error_set_precision"), row.pop("error_set_recall")) for row in plain] == [(None, None)] * 2
+
+    assert [EpochRecord(**row) for row in plain] == records
+    assert TrialReport(**kept) == report
+
+
 def test_each_test_metric_stands_in_json_under_a_name_of_its_own(config, tiny, finish):
     _, report = finish(config(), tiny)
     plain = as_json(report)

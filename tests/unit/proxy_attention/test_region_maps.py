@@ -33,15 +33,15 @@ def test_without_regions_no_place_is_known():
     "fields", [{"mask": "region", "schedule": "2"}, {"mask": "random", "schedule": "1,p"}], ids=["no step", "a map"]
 )
 def test_a_trial_that_replaces_no_known_place_needs_none(config, fields):
-    check_regions_known(config(**fields), None)
+    check_regions_known(config(**fields), known=False)
 
 
 def test_a_data_set_that_tells_no_place_is_refused_in_one_line(config):
     trial = config(mask="region")
-    check_regions_known(trial, lambda number: None)
+    check_regions_known(trial, known=True)
 
     with pytest.raises(ConfigError) as error:
-        check_regions_known(trial, None)
+        check_regions_known(trial, known=False)
     assert str(error.value) == (
         "mask must be another than region where no place is known; got it for 'fashion-mnist-sample'"
     )

@@ -78,6 +78,7 @@ AGREE = {
     "on_bad_image": ("skip", AT_ONCE),
     "label_function": ("file-name", AT_ONCE),
     "white_level": (4095.0, AT_ONCE),
+    "shortcut": ("patch:0.9:aligned:none", AT_ONCE),
     "split_seed": (17, AT_ONCE),
     "seed": (17, AT_ONCE),
     "judge": ("gradcam++", NEVER),

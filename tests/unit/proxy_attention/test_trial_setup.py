@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from proxy_attention.data.groups import Groups
 from proxy_attention.data.splits import draw_split
 from proxy_attention.errors import ConfigError, DataError
 from proxy_attention.trial_setup import TrialSetup
@@ -20,6 +21,16 @@ def test_a_setup_holds_the_digest_the_split_and_the_epochs_of_its_config(config,
     assert setup.identity == trial.digest(data=tiny.digest, weights=None)
     assert setup.split.digest == draw_split(tiny.labels.numpy(), tiny.own_test.numpy(), trial).digest
     assert [(epoch.index, epoch.item) for epoch in setup.epochs] == [(0, 0), (1, 1), (2, 2), (3, 2)]
+
+
+def test_a_group_without_an_image_is_told_in_one_line(config, tiny, caplog):
+    names = ["land" if own_test else "sea" for own_test in tiny.own_test.tolist()]
+    TrialSetup.of(config(), tiny, CPU)
+    TrialSetup.of(config(), dataclasses.replace(tiny, groups=Groups.of(names)), CPU)
+
+    assert caplog.messages == [
+        "groups of fashion-mnist-sample: no train image of land; no val image of land; no test image of sea"
+    ]
 
 
 def test_the_training_set_starts_with_the_originals_of_the_split(config, tiny):

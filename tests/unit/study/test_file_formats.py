@@ -46,6 +46,8 @@ def test_a_file_that_is_no_text_is_as_if_it_were_not_there(tmp_path):
         (ERROR, {"error": None}),
         (EPOCHS, [{"epoch": 0}]),
         (EPOCHS, {"epoch": 0}),
+        (REPORT, {"epochs_done": 1, "val_accuracy": 1.0, "test_accuracy": 1.0, "group_accuracies": {"a": 101.0}}),
+        (REPORT, {"epochs_done": 1, "val_accuracy": 1.0, "test_accuracy": 1.0, "group_gap": "wide"}),
         (PROXIES, {"epoch": 0, "padding": 4}),
         (PROXIES, {"epoch": 0, "padding": 4, "rows": [{"image": "x"}]}),
     ],
@@ -61,6 +63,17 @@ def test_whole_files_read_as_they_were_written(trial):
     assert trial.proxies() == load_json(trial.proxies_file)
     assert trial.planned().as_dict() == json.loads(trial.trial_file.read_text())["planned"]
     assert [vars(record) for record in trial.epochs()] == load_json(trial.epochs_file)["epochs"]
+
+
+@pytest.mark.parametrize(("share", "possible"), [(None, True), (0.5, True), (1.5, False), (-0.1, False), ("x", False)])
+def test_a_share_of_an_error_set_is_missing_or_in_the_unit_interval(share, possible, trial, tmp_path):
+    epoch = load_json(trial.epochs_file)["epochs"][0]
+    (tmp_path / "epochs.json").write_text(json.dumps([{**epoch, "error_set_recall": share}]))
+
+    found = read(tmp_path / "epochs.json", EPOCHS)
+
+    assert (found is not None) is possible
+    assert found is None or found[0].error_set_recall == share
 
 
 def test_what_nothing_reads_may_be_there(trial, tmp_path):

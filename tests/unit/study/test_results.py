@@ -8,10 +8,10 @@ from written_runs import without_checksums_of
 
 from proxy_attention.config import PROXY_FIELDS
 from proxy_attention.errors import ConfigError
-from proxy_attention.files import write_json
+from proxy_attention.files import load_json, write_json
 from proxy_attention.records import EpochRecord
 from study.provenance import ROOT
-from study.results import COLUMNS, JUDGED, load_epochs, load_results, with_weights_named
+from study.results import BY_GROUP, COLUMNS, JUDGED, load_epochs, load_results, with_weights_named
 from study.run_folder import RunFolder, find_runs
 
 PROMISED = [
@@ -149,6 +149,25 @@ def test_a_row_holds_what_the_trial_was_and_what_it_measured(finished_run):
         "",
         "abc123",
     )
+
+
+def test_accuracy_by_group_is_in_every_row_and_missing_where_there_are_no_groups(copy):
+    trials = RunFolder(copy).read_plan().trials
+    file, older = (RunFolder(copy).trial(trial.trial_id).report_file for trial in trials[:2])
+    accuracies = {"land": 75.0, "meer ä": None, "sea": 50.0}
+    by_group = {"group_accuracies": accuracies, "worst_group": "sea", "worst_group_accuracy": 50.0, "group_gap": 12.5}
+    write_json(file, {**load_json(file), **by_group})
+    write_json(older, {name: value for name, value in load_json(older).items() if "group" not in name})
+
+    results = load_results(copy)
+
+    assert {name: results.loc[0, name] for name in by_group} == {
+        **by_group,
+        "group_accuracies": '{"land": 75.0, "meer ä": null, "sea": 50.0}',
+    }
+    assert set(results.dtypes[list(BY_GROUP)].astype(str)) == {"float64"}
+    assert (results["status"] == "complete").all()
+    assert results.loc[1:, list(by_group)].isna().all(axis=None)
 
 
 def test_how_well_a_model_is_explained_is_a_number_in_every_row_and_missing_where_nobody_judged(copy):

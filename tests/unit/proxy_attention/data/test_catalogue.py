@@ -1,9 +1,10 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from grey_images import CATALOGUE, CONTENTS
+from grey_images import CATALOGUE, CONTENTS, COUNT
 from PIL import Image
 
 from proxy_attention.data.catalogue import Catalogue, OtherFile, others_line, white_level_of
@@ -121,3 +122,10 @@ def test_images_of_another_form_have_no_white():
     assert CATALOGUE.with_white_level(1.0) is CATALOGUE
     assert not CATALOGUE.of_files
     assert white_level_of(catalogue(*CONTENTS[:2])).images == 0
+
+
+def test_an_image_is_of_the_own_test_the_own_val_or_train():
+    parted = replace(CATALOGUE, own_test=(True,) + (False,) * (COUNT - 1))
+
+    assert [parted.own_split(image) for image in (0, 1)] == ["test", "train"]
+    assert replace(parted, own_val=(False, True) + (False,) * (COUNT - 2)).own_split(1) == "val"

@@ -10,6 +10,7 @@ import torch
 from grey_images import CATALOGUE, CONTENTS, COUNT, SIZE, arrays, changed, decode, decode_grey, same, undecodable
 
 from proxy_attention.data.catalogue import CHUNK, named
+from proxy_attention.data.groups import Groups
 from proxy_attention.data.loading import digest_of, streamed
 from proxy_attention.errors import DataError
 
@@ -230,6 +231,8 @@ def test_ten_names_are_told_and_the_rest_counted():
         ({"labels": (1,) * COUNT}, True),
         ({"classes": ("lynx", "dog")}, True),
         ({"own_test": (False,) * COUNT}, True),
+        ({"own_val": (True,) + (False,) * (COUNT - 1)}, True),
+        ({"groups": Groups.of(["one"] * COUNT)}, True),
         ({"names": tuple(f"elsewhere/{i}" for i in range(COUNT))}, False),
         ({"classes": ("dog", "cat"), "labels": tuple(1 - i % 2 for i in range(COUNT))}, False),
     ],

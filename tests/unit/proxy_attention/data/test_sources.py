@@ -69,7 +69,7 @@ def test_a_data_set_inside_the_package_opens_and_loads(dataset):
 
 
 def test_an_unknown_data_set_is_answered_with_those_there_are():
-    with pytest.raises(ConfigError, match=r"dataset must be one of asl-alphabet, .*, tsinghua-dogs; got 'imagenet'"):
+    with pytest.raises(ConfigError, match=r"dataset must be one of asl-alphabet, .*, waterbirds; got 'imagenet'"):
         open_source("imagenet")
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from proxy_attention.config import LEAKING
-from proxy_attention.data.splits import SPLITS, Split, draw_split, redraw
+from proxy_attention.data.groups import Groups
+from proxy_attention.data.splits import SPLITS, Split, draw_split, emptied_groups, redraw
 from proxy_attention.errors import ConfigError, DataError
 
 LABELS = np.repeat(np.arange(4), 50)[np.random.default_rng(0).permutation(200)]
@@ -183,6 +184,47 @@ def test_a_draw_that_leaves_a_class_without_an_image_is_refused_with_field_class
 def test_more_folds_than_images_of_a_class_are_refused_by_its_name(config):
     with pytest.raises(DataError, match=r"smallest class \(40\); got 41, where class 0 has 50 images, and 3 more"):
         draw_split(LABELS, NO_TEST, config(folds=41))
+
+
+def test_an_own_val_is_kept_whole_and_the_rest_is_train_or_test(config):
+    own_val = np.arange(200) < 50
+    with_test, drawn = (draw_split(LABELS, own, config(), own_val=own_val) for own in (OWN_TEST, NO_TEST))
+
+    assert with_test.val.tolist() == drawn.val.tolist() == list(range(50))
+    assert (with_test.train.tolist(), with_test.test.tolist()) == (list(range(50, 150)), list(range(150, 200)))
+    assert (len(drawn.train), len(drawn.test)) == (120, 30)
+    assert sorted([*drawn.train, *drawn.test]) == list(range(50, 200))
+
+
+def test_a_part_of_train_leaves_an_own_val_as_it_is(config):
+    split = draw_split(LABELS, OWN_TEST, config(train_fraction=0.5), own_val=np.arange(200) < 50)
+
+    assert (len(split.train), split.val.tolist()) == (50, list(range(50)))
+
+
+@pytest.mark.parametrize(
+    ("own_val", "own_test", "told"),
+    [
+        (range(3), range(8, 12), "val must have an image of every class; class 'dog' has 10 images, and none in val"),
+        ((0, *range(10, 20)), range(1, 2), "train must have an image of every class; class 'dog' has 10 images, and"),
+    ],
+)
+def test_an_own_val_and_what_it_leaves_must_have_every_class(own_val, own_test, told, config):
+    numbers = np.arange(20)
+    masks = (np.isin(numbers, list(ids)) for ids in (own_test, own_val))
+
+    with pytest.raises(DataError, match=told):
+        draw_split(np.repeat([0, 1], 10), next(masks), config(), ("cat", "dog"), own_val=next(masks))
+
+
+def test_groups_without_an_image_are_named_by_part(config):
+    split = draw_split(LABELS, OWN_TEST, config())
+    names = ["late" if number >= 150 else "early" for number in range(200)]
+
+    told = emptied_groups(Groups.of(names), split)
+
+    assert told == "no train image of late; no val image of late; no test image of early"
+    assert emptied_groups(Groups.of(["all"] * 200), split) == ""
 
 
 def test_an_own_test_must_have_every_class(config):

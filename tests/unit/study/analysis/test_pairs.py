@@ -31,6 +31,7 @@ CHANGED = {
     "lr": 0.01,
     "weight_decay": 0.5,
     "lr_schedule": "constant",
+    "shortcut": "patch:0.9",
     "batch_size": 64,
     "model": "resnet34",
     "weights": "imagenet",

@@ -124,6 +124,17 @@ def test_a_sheet_has_original_map_and_proxy_of_an_image_in_a_row():
     assert (picture[:, :4] == 255).all()  # on white
 
 
+def test_the_error_set_has_points_where_its_shares_are_known(tmp_path, finished_run):
+    epochs = json.loads((folder_of_trial(finished_run, 1) / "epochs.json").read_text())["epochs"]
+    record = dataclasses.replace(EpochRecord(**epochs[1]), error_set_precision=0.25)
+    with TensorBoardLog(tmp_path) as scalars:
+        scalars.epoch(record)
+
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert [tag for tag in found.Tags()["scalars"] if tag.startswith("error_set")] == ["error_set/precision"]
+    assert [(point.step, point.value) for point in found.Scalars("error_set/precision")] == [(2, 0.25)]
+
+
 def test_a_step_that_made_no_proxy_has_no_sheet(tmp_path, finished_run):
     epochs = json.loads((folder_of_trial(finished_run, 1) / "epochs.json").read_text())["epochs"]
     record = EpochRecord(**epochs[1])

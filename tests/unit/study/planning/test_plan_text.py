@@ -36,6 +36,31 @@ def test_the_white_of_a_data_set_is_told_with_the_images_that_come_out_flat(prep
         assert all("4095" in line or "0.png, 1.png, " in line for line in told)
 
 
+def test_groups_are_told_with_the_part_of_the_split_that_lacks_one(prepared_run, own_images, tmp_path):
+    files = sorted(path.relative_to(own_images).as_posix() for path in own_images.rglob("*.png"))
+    for groups, told in (((), []), (("sea",), ["groups       sea"]), (("land", "sea"), [LACKING])):
+        rows = [f"{file},{groups[0] if file.startswith('train') else groups[-1]}\n" for file in files if groups]
+        if groups:
+            (own_images / "groups.csv").write_text("file,group\n" + "".join(rows))
+
+        lines = plan_lines(prepared_run(tmp_path / "run", data_root=own_images, write=False), 0)
+
+        assert [str(line) for line in lines if str(line).startswith("groups")] == told
+
+
+def test_shortcuts_are_told_with_their_groups(prepared_run, study_text, tmp_path):
+    text = study_text.replace("threshold = [0.3, 0.6]", 'shortcut = ["none", "patch:0.9", "patch:0.5:none"]')
+
+    lines = plan_lines(prepared_run(tmp_path / "run", text, write=False), 0)
+
+    assert [str(line) for line in lines if str(line).startswith("shortcut")] == [
+        "shortcut     patch:0.5:none:none, patch:0.9:aligned:none (their groups: aligned, conflicting, without)"
+    ]
+
+
+LACKING = "groups       land, sea (no train image of sea; no val image of sea; no test image of land)"
+
+
 def test_words_of_a_study_are_told_as_they_are(prepared_run, study_text, tmp_path):
     text = study_text.replace("Does a small thing work?", "Is [bold]this[/bold] it?")
 

@@ -35,6 +35,7 @@ OTHER = {
     "test_fraction": 0.25,
     "train_fraction": 0.5,
     "white_level": 4095.0,
+    "shortcut": "patch:0.9",
     "folds": 3,
     "fold": 1,
     "split_seed": 9,
@@ -171,6 +172,7 @@ def test_a_data_set_that_tells_no_place_is_refused_before_anything_is_trained(pl
     for check in (partial(planner.trial, 0, "proxy"), planner.check_model):  # a grid's trials; what a search may ask
         with pytest.raises(ConfigError, match=r"^mask must be another than region where no place is known; got it for"):
             check(located)
+    assert planner.trial(0, "proxy", dataclasses.replace(located, shortcut="patch:0.9")).config.mask == "region"
 
 
 def test_judging_takes_every_steps_pass_of_at_most_all_test_images(planner, base):

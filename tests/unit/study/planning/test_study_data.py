@@ -122,3 +122,13 @@ def test_the_white_of_deep_images_is_found_once_and_named_in_every_trial(own_ima
 def test_a_config_of_images_of_eight_bits_keeps_its_digest(planner, base):
     assert planner.trial(0, "proxy", base).config.white_level == "auto"
     assert planner.data.white_levels == []
+
+
+def test_places_are_known_where_a_shortcut_is_planted_or_the_data_set_tells_them(planner, base, monkeypatch):
+    assert not planner.data.tells_places(base)
+    assert planner.data.tells_places(dataclasses.replace(base, shortcut="watermark:1"))
+
+    located = dataclasses.replace(planner.data.catalogue(base), region=lambda number: None)
+    monkeypatch.setattr(planner.data, "catalogue", lambda config: located)
+
+    assert planner.data.tells_places(base)

@@ -55,6 +55,14 @@ def test_an_arm_is_shown_with_its_accuracies_its_calibration_and_both_difference
     )
 
 
+def test_the_worst_group_and_its_gap_are_shown_where_an_arm_has_groups():
+    groups = {"worst_group": estimate([40.0, 50.0]), "group_gap": estimate([20.0, 22.0])}
+    table = accuracy_by_arm([arm("baseline", 60.0, 72.0, **groups), arm("other", 50.0)])
+
+    assert table.columns[4:7] == ("test ECE", "worst group %", "gap")
+    assert [row[4:7] for row in table.rows] == [("0.250", "45.00 ± 7.07", "21.00 ± 1.41"), ("0.250", "", "")]
+
+
 def test_a_counterpart_that_is_not_the_baseline_is_named():
     both = arm(
         "both",

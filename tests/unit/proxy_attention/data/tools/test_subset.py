@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from proxy_attention.data.catalogue import Catalogue
+from proxy_attention.data.groups import Groups
+from proxy_attention.data.sources import open_source
 from proxy_attention.data.tools.subset import choose, refuse_taken, safe_name, write
 from proxy_attention.errors import ConfigError, DataError
 
@@ -52,6 +54,13 @@ def test_a_data_set_with_its_own_test_gives_a_part_of_it():
         4: "test/cat/0_0.png",
         6: "test/dog/1_0.png",
     }
+
+
+def test_images_of_an_own_val_are_in_no_part_because_they_would_be_trained_on():
+    images = [*of_each(2), *of_each(2, own_test=True)]
+    own_val = (True, False, True, False, False, False, False, False)
+
+    assert list(choose(catalogue(*images, own_val=own_val), train=2, test=2)) == [1, 3, 4, 6]
 
 
 def test_without_a_number_as_many_are_chosen_as_the_rarest_class_allows():
@@ -147,6 +156,17 @@ def test_every_chosen_image_is_written_with_its_pixels_and_reported(tmp_path):
         assert np.asarray(Image.open(tmp_path / "part" / path)).tolist() == [[[number] * 3]]
     assert len(list(tmp_path.rglob("*.png"))) == 80
     assert seen == [(32, 80), (64, 80), (80, 80)]
+
+
+def test_groups_are_written_with_the_images_and_read_again(tmp_path):
+    images = catalogue(*of_each(3), groups=Groups.of(["a, b", "c", "c", "conflicting", "c", "a, b"]))
+
+    write(images, choose(images, train=4, test=None), tmp_path / "part")
+
+    written = open_source("folder", tmp_path / "part")
+    assert written.names == ("cat/0_0.png", "cat/0_1.png", "dog/1_0.png", "dog/1_1.png")
+    assert [written.groups.name_of(image) for image in range(4)] == ["a, b", "c", "conflicting", "c"]
+    assert written.others == ()
 
 
 def test_what_a_killed_process_left_is_not_part_of_the_next(tmp_path):
