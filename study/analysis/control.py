@@ -101,8 +101,16 @@ def _measure(findings: Findings, rule: Expected) -> Measured:
     test = next((claim.test for claim in findings.claims if claim.text == rule.claim), None)
     if test is None or math.isnan(test.low):
         raise ConfigError(f"the control on {rule.dataset} must measure {rule.claim} on two seeds or more; it did not")
-    numbers = (round(value, 6) for value in (test.mean, test.low, test.high))
-    return Measured(rule.dataset, rule.claim, test.n, *numbers, expected=rule.interval, met=lies(test, rule.interval))
+    return Measured(
+        dataset=rule.dataset,
+        claim=rule.claim,
+        n=test.n,
+        mean=round(test.mean, 6),
+        low=round(test.low, 6),
+        high=round(test.high, 6),
+        expected=rule.interval,
+        met=lies(test, rule.interval),
+    )
 
 
 def lies(test: Estimate, where: str) -> bool:

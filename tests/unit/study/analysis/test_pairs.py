@@ -50,8 +50,6 @@ CHANGED = {
     "on_bad_image": "skip",
     "label_function": "file-prefix",
     "white_level": 4095.0,
-    "shortcut": "patch:0.9",
-    "lr_schedule": "constant",
     "dataset": "folder",
     "judge": "gradcam++",
     "judge_images": 8,
