@@ -47,7 +47,8 @@ from proxy_attention.trial import run_trial
 import torch
 torch.set_num_threads(settings["threads"])
 config = TrialConfig(model=settings["model"], schedule=settings["schedule"], train_fraction=settings["train_fraction"],
-                     precision=settings["precision"], threads=settings["threads"], lr=0.004, image_size=64, judge_images=0)
+                     precision=settings["precision"], threads=settings["threads"], lr=0.004,
+                     image_size=64, judge_images=0)
 images = load(open_source(config.dataset), config.image_size, cache=Path(settings["cache"]))
 folder = Path(settings["folder"])
 stopped = run_trial(config, images, directory=folder)
