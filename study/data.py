@@ -133,12 +133,12 @@ def _check(args: Namespace, out: Console) -> int:
         raise ConfigError(f"DIR must be an existing folder; got {args.path!r}")
     splits: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
-    shipped = SOURCES[args.dataset or "folder"].other_files
+    shipped = SOURCES["folder"].other_files
     refused = ""
     if args.dataset not in (None, "folder"):
         with _options_named():
             catalogue = open_source(args.dataset, root)
-        names = catalogue.names
+        names, shipped = catalogue.names, SOURCES[args.dataset].other_files
     else:
         try:
             catalogue = open_source("folder", root, args.label_function)
