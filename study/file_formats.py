@@ -136,9 +136,9 @@ class ReportFile(TypedDict, total=False):
     flat_maps: Count
     judged_images: Count
     judged_by: Text | None
-    group_images: dict[AnyText, Count]
-    group_accuracies: dict[AnyText, Percent | None]
-    worst_group: AnyText | None
+    group_images: dict[Text, Count]
+    group_accuracies: dict[Text, Percent | None]
+    worst_group: Text | None
     worst_group_accuracy: Percent | None
     group_gap: Percent | None
     classes: list[AnyText]

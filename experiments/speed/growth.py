@@ -335,6 +335,8 @@ def _write_events(folder: Path, records: list[Any], sizes: Sizes) -> None:
     with SummaryWriter(str(folder)) as writer:
         for record in records:
             for name, value in as_json(record).items():
+                if value is None:  # what an image without a group has none of
+                    continue
                 writer.add_scalar(f"epoch/{name}", value, record.epoch)
         for name, value in _report(sizes.epochs).items():
             writer.add_scalar(f"report/{name}", value, sizes.epochs)
