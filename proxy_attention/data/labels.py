@@ -52,10 +52,11 @@ def label_of(path: PurePosixPath, label_function: str) -> str:
 
     A name is one whether its accents are letters of their own (NFD, as macOS writes them) or not (NFC).
     """
-    return _one_spelling(LABEL_FUNCTIONS[label_function](path))
+    return one_spelling(LABEL_FUNCTIONS[label_function](path))
 
 
-def _one_spelling(name: str) -> str:
+def one_spelling(name: str) -> str:
+    """Return a name in NFC: its accents may be letters of their own (NFD), and it is one name."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -78,7 +79,7 @@ def check_labels(labelled: Sequence[tuple[PurePosixPath, str]], label_function: 
     places: dict[str, PurePosixPath] = {}
     for folder, label in sorted(folders.items()):
         other = places.setdefault(label, folder)
-        if _one_spelling(str(other.parent)) != _one_spelling(str(folder.parent)):
+        if one_spelling(str(other.parent)) != one_spelling(str(folder.parent)):
             raise DataError(
                 f"a class must lie in one place; {label!r} is {str(other)!r} and {str(folder)!r}{_hint(labelled)}"
             )

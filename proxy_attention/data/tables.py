@@ -3,13 +3,13 @@
 import csv
 import dataclasses
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from proxy_attention.data.catalogue import Catalogue, named
 from proxy_attention.data.groups import Groups
+from proxy_attention.data.labels import one_spelling
 from proxy_attention.data.manifests import bad_line
 from proxy_attention.errors import DataError
 
@@ -93,22 +93,19 @@ def _read_groups(path: Path, names: Sequence[str]) -> Groups:
     for number, row in rows:
         if not row[group_column] or UNPRINTED.search(row[group_column]):
             raise bad_line(path, number, "have a group, as text of one line", row[group_column])
-    listed = [_one_spelling(row[file_column]) for _, row in rows]
-    known = {_one_spelling(name): name for name in names}
+    listed = [one_spelling(row[file_column]) for _, row in rows]
+    group_of = {file: row[group_column] for file, (_, row) in zip(listed, rows, strict=True)}
+    spelled = {name: one_spelling(name) for name in names}
+    known = set(spelled.values())
     if unknown := [file for file in listed if file not in known]:
         raise DataError(
             f"{path.name} must name images below the data root, such as {names[0]!r}; {_are(unknown, 'none')}"
         )
-    if twice := list((Counter(listed) - Counter(set(listed))).elements()):
+    if twice := list((Counter(listed) - Counter(group_of.keys())).elements()):
         raise DataError(f"{path.name} must name every image once; {_are(twice, 'named again')}")
-    if missing := [name for name in names if _one_spelling(name) not in set(listed)]:
+    if missing := [name for name in names if spelled[name] not in group_of]:
         raise DataError(f"{path.name} must give every image a group; {_are(missing, 'missing')}")
-    group_of = {known[file]: row[group_column] for file, (_, row) in zip(listed, rows, strict=True)}
-    return Groups.of([group_of[name] for name in names])
-
-
-def _one_spelling(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    return Groups.of([group_of[spelled[name]] for name in names])
 
 
 def _are(names: list[str], what: str) -> str:
