@@ -131,9 +131,9 @@ def enlarge(images: np.ndarray, side: int) -> np.ndarray:
     return found
 
 
-def square(place: int, side: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a square of this side in one of the four corners of an image."""
-    top, left = (SIDE - side) * (place // 2), (SIDE - side) * (place % 2)
+def square(place: int, side: int, *, size: int = SIDE) -> tuple[slice, slice]:
+    """Return the rows and columns of a square of this side in one of the four corners of an image of this size."""
+    top, left = (size - side) * (place // 2), (size - side) * (place % 2)
     return slice(top, top + side), slice(left, left + side)
 
 

@@ -14,7 +14,7 @@ from proxy_attention.config import TrialConfig
 from proxy_attention.data.groups import ALIGNED, CONFLICTING, Groups
 from proxy_attention.data.images import ImageSet
 from proxy_attention.data.pixels import Streamed, select_images
-from proxy_attention.data.planted import COLOURS, PATCH, SIDE, places, tell_shortcut
+from proxy_attention.data.planted import COLOURS, PATCH, SIDE, places, square, tell_shortcut
 from proxy_attention.data.splits import Split
 from proxy_attention.errors import ConfigError
 from proxy_attention.shortcut import Shortcut
@@ -109,9 +109,7 @@ def area(kind: str, place: int, size: int) -> tuple[slice, slice]:
     if kind == "watermark":
         middle = slice(size // 4, size // 4 + size // 2)
         return middle, middle
-    side = (size * PATCH + SIDE // 2) // SIDE
-    top, left = (size - side) * (place // 2), (size - side) * (place % 2)
-    return slice(top, top + side), slice(left, left + side)
+    return square(place, (size * PATCH + SIDE // 2) // SIDE, size=size)
 
 
 def _plant(image: np.ndarray, kind: str, place: int, colours: np.ndarray) -> None:
