@@ -64,18 +64,22 @@ class Examples:
 class ProxyStep:
     """The result of a step: the training set to go on with, its recipe, and the counts that the record shows.
 
-    ``wrong`` counts the images that the model got wrong, whichever were chosen, and ``wrong_ids`` are these,
-    (``wrong``,) int64; empty where they are not known.
+    ``wrong_ids`` are the training images that the model got wrong, whichever were chosen, (W,) int64; empty where they
+    are not known.
     """
 
     training_set: TrainingSet
     recipe: Recipe
-    wrong: int
     made: int
     flat: int
     examples: Examples
     seconds: float
     wrong_ids: torch.Tensor
+
+    @property
+    def wrong(self) -> int:
+        """Number of training images that the model got wrong."""
+        return len(self.wrong_ids)
 
 
 ComputeOnce: TypeAlias = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
@@ -117,8 +121,7 @@ def proxy_step(
         )["maps"]
     made = apply_recipe(Recipe(step=step, ids=ids, predicted=predicted, maps=maps), training_set, config)
     seconds = scores.seconds + time.perf_counter() - started
-    wrong_ids = scores.ids[scores.wrong]
-    return dataclasses.replace(made, wrong=len(wrong_ids), wrong_ids=wrong_ids, seconds=seconds)
+    return dataclasses.replace(made, wrong_ids=scores.ids[scores.wrong], seconds=seconds)
 
 
 def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig) -> ProxyStep:
@@ -126,7 +129,7 @@ def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig)
 
     Args:
         training_set: as it was before the step.
-    Returns: the step; ``wrong`` is not known here, and 0; ``wrong_ids`` are empty.
+    Returns: the step; ``wrong_ids`` are not known here, and empty.
     """
     started = time.perf_counter()
     replaced = _replaced(recipe, _controlled(recipe, training_set, config), training_set, config)
@@ -134,7 +137,6 @@ def apply_recipe(recipe: Recipe, training_set: TrainingSet, config: TrialConfig)
     return ProxyStep(
         training_set=training_set.with_proxies(proxies),
         recipe=recipe,
-        wrong=0,
         made=len(recipe.ids),
         flat=replaced.flat,
         examples=_examples(recipe, replaced, training_set, config),
