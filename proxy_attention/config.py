@@ -238,14 +238,12 @@ class TrialConfig:
         " `file-prefix` (to its last `_`)",
         *WHICH_IMAGES,
     )
-    white_level: float | str = field_of(
+    white_level: float | str = later_field(
         AUTO,
         rule.POSITIVE_OR_AUTO,
         "the value that becomes white in images of 16 or 32 bits or floats (0 is black), one for the whole data set;"
         " `auto` is found over all its files, and the plan tells it",
-        *WHICH_IMAGES,
-        enters=Enters.WHERE_SET,
-        omitted_at=AUTO,  # which stays where no image needs a white level
+        *WHICH_IMAGES,  # `auto` stays where no image needs a white level
     )
     shortcut: str = later_field(
         NO_SHORTCUT,
