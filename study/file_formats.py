@@ -207,7 +207,7 @@ class ControlFile(TypedDict):
     version: Text
     commit: Text
     created: Text
-    measured: list[MeasuredValues]
+    measured: Annotated[list[MeasuredValues], Field(min_length=1)]
 
 
 PLAN = TypeAdapter(PlanFile)

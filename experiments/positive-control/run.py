@@ -18,6 +18,7 @@ import tomli_w
 from study.analysis.control import (
     ABOVE,
     COMMAND,
+    DATA_SETS,
     PLACE,
     RULE,
     VERDICT_FILE,
@@ -37,7 +38,6 @@ from study.reporting.publish import publish
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-SETS = ("swapped", "decoy", "none")
 CHECKED_SEEDS = "0,1,2"
 CHECKED_ARMS = ("random-mask",)
 
@@ -69,11 +69,12 @@ def _check(storage: Path) -> int:
 def _control(storage: Path) -> int:
     """Run all three sets, publish their rows and reports, and write the judgement that ships."""
     found: dict[str, Findings] = {}
-    for name in SETS:
+    for dataset in DATA_SETS:
+        name = dataset.removeprefix("planted-")
         code = _run(FOLDER / name / "study.toml", name, storage)
         if code:
             return code
-        found[f"planted-{name}"] = Findings.of(storage / name / "grid")
+        found[dataset] = Findings.of(storage / name / "grid")
     control = Control(this_version(), commit(), datetime.now(UTC).isoformat(timespec="seconds"), measure(found))
     for findings in found.values():
         publish(findings)

@@ -114,6 +114,8 @@ def test_the_judgement_is_read_back_as_it_was_written(passed, tmp_path):
     assert read_control(file) == passed
     file.write_text(file.read_text().replace("6.0", "9.0"))
     assert read_control(file) is None
+    write_control(dataclasses.replace(passed, measured=()), file)
+    assert read_control(file) is None
     assert read_control(tmp_path / "nothing.json") is None
 
 
